@@ -1,0 +1,236 @@
+"""The operator contract: what a step is given, what it may do, how it is registered.
+
+    Shape     method                                     examples
+    map       process(batch, io, now)                    filter, set, dedupe, consent; render
+    keyed     on_item / on_time / horizon, per person    digest, limit
+    branch    (structure; the engine walks it)           switch, fan_out
+    end       process(batch, io, now)                    deliver (in a flow), send (in a lane)
+
+An operator reads no clock, draws no randomness and opens no socket: time is ``now``, questions go
+through ``io``. It never raises for a bad record: it hands it to the batch's ``dead`` port. What it
+lets go it gives to ``drop``, with a reason; nothing vanishes.
+
+One file per operator: a spec (its docstrings are the reference), the logic, and at the end
+``OPERATOR = Operator(...)`` with an example that the tests run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from tidings.log.port import Record
+from tidings.ports import Address, Io, Profile
+from tidings.records import Delivery, Kind, Origin
+from tidings.sender import Content, Send
+
+
+class Part(StrEnum):
+    """Where a step stands: the compiler cuts a flow before its first keyed step."""
+
+    INTAKE = "intake"  # raw events, before the cut
+    KEYED = "keyed"  # per person, from the first keyed step to the last
+    TAIL = "tail"  # what the keyed part let through, up to deliver
+    LANE = "lane"  # deliveries of one channel and priority
+
+
+class Shape(StrEnum):
+    """What kind of method an operator has; the table above."""
+
+    MAP = "map"
+    KEYED = "keyed"
+    BRANCH = "branch"
+    END = "end"
+
+
+class Spec(BaseModel):
+    """The base of every operator's settings: unknown fields are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+# ── What flows ────────────────────────────────────────────────────────────────────────────────
+
+
+class Item(msgspec.Struct, kw_only=True):
+    """One event for one person on its way through a flow; a digest is an item with many members.
+
+    ``data`` is what expressions and templates see. ``origin`` stands for the first record of it in
+    this flow's topic (in an intake: in the upstream's). ``time`` is the log time at which it came
+    to be. ``record`` is the record in hand, for dead letters. ``profile`` and ``denied`` (channel →
+    reason) are ``consent``'s findings for ``deliver``.
+    """
+
+    data: dict[str, Any]
+    origin: Origin
+    time: int
+    recipient_id: str = ""
+    event_id: str = ""
+    tenant: str = "default"
+    members: tuple[str, ...] = ()
+    record: Record | None = None
+    category: str = ""
+    profile: Profile | None = None
+    denied: Mapping[str, str] | None = None
+    expires_at: int = 0
+
+    def covers(self) -> tuple[str, ...]:
+        """The event ids that this item stands for."""
+        return self.members or (self.event_id,)
+
+
+class Work(msgspec.Struct, kw_only=True):
+    """One delivery in a lane's hand. ``origin`` is where the delivery's record stands."""
+
+    delivery: Delivery
+    origin: Origin
+    record: Record
+    profile: Profile | None = None
+    addresses: tuple[Address, ...] = ()
+    content: Content | None = None
+    sends: list[Send] = msgspec.field(default_factory=list)
+    ticket: Any = None  # the lane's own bookkeeping
+
+
+T = TypeVar("T")
+
+
+class Batch(Protocol[T]):
+    """What came in together, and the ports. A map step rewrites ``items`` in place.
+
+    In a flow ``drop`` writes a decision; in a lane it ends the delivery (or, for a channel that
+    failed, hands it to the next one of its chain).
+    """
+
+    items: list[T]
+
+    def drop(
+        self, item: T, kind: Kind, reason: str, site: Site, detail: str = "", at: int = 0
+    ) -> None:
+        """Let an item go, with an outcome. ``at`` defaults to the batch's now."""
+        ...
+
+    def dead(self, item: T, reason: str, error: BaseException | str, site: Site) -> None:
+        """Hand an item that can't go on to the dead letters, with its original bytes."""
+        ...
+
+
+class Out(Protocol):
+    """The ports of a keyed step, for the person in hand."""
+
+    def down(self, item: Item) -> None: ...
+
+    def drop(self, item: Item, kind: Kind, reason: str, detail: str = "") -> None: ...
+
+    def dead(self, item: Item, reason: str, error: BaseException | str) -> None: ...
+
+
+class Who(NamedTuple):
+    """The person in hand, and the partition that is theirs."""
+
+    tenant: str
+    recipient_id: str
+    topic: str
+    partition: int
+
+
+class Horizon(NamedTuple):
+    """When a keyed state has to be looked at, and when it can be forgotten.
+
+    ``act_at``: log time of the next deadline, 0 for none. ``forget_at``: from then on the state is
+    as good as none, 0 while it may not be dropped.
+    """
+
+    act_at: int
+    forget_at: int
+
+
+# ── What an operator implements ───────────────────────────────────────────────────────────────
+
+
+class Map(Protocol[T]):
+    """A step over batches: no memory, may ask ``io``, once per batch."""
+
+    def process(self, batch: Batch[T], io: Io, now: int) -> None: ...
+
+
+class Keyed(Protocol):
+    """A step with a state per person: plain built-ins (msgpack's), None for none.
+
+    ``now`` is log time: of the record in hand, or the deadline itself. The state passed in may be
+    changed in place; what is returned is kept.
+    """
+
+    def on_item(self, state: Any, item: Item, now: int, out: Out) -> Any: ...
+
+    def on_time(self, state: Any, who: Who, now: int, out: Out) -> Any:
+        """``now`` is the deadline that ``horizon`` named."""
+        ...
+
+    def horizon(self, state: Any) -> Horizon: ...
+
+
+# ── Where a step stands, and how it is registered ─────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of message that people consent to. ``critical`` ones (codes, payment, security) skip
+    category and marketing opt-outs; ``marketing`` ones need a yes where ``opt_in`` says so."""
+
+    name: str
+    critical: bool = False
+    marketing: bool = False
+    opt_in: bool = False
+    mandatory: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a step stands and what is fixed when it is built.
+
+    ``path`` is the step's id (``social.digest``), ``scope`` the flow's or lane's name, ``version``
+    a hash of its YAML. ``channels`` maps a channel to the kind of address it needs.
+    """
+
+    path: str
+    scope: str
+    part: Part
+    version: str = ""
+    channel: str = ""
+    priority: str = ""
+    categories: Mapping[str, Category] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    channels: Mapping[str, str] = field(
+        default_factory=lambda: {"push": "device", "email": "email", "sms": "phone"}
+    )
+    settings: Any = None
+
+
+S = TypeVar("S", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Operator(Generic[S]):
+    """The registration of one operator.
+
+    ``shorthand`` is the field that a bare text stands for (``filter: a != b``). ``asks`` tells that
+    it asks the outside world and so may not stand before a keyed step (what is written down before
+    the cut may). ``names`` gives the fields that later steps see on top of the event's, for
+    name-checking. ``example`` is YAML with ``step``, ``in`` and ``out``; the tests run it.
+    """
+
+    name: str
+    spec: type[S]
+    shape: Shape
+    parts: frozenset[Part]
+    build: Callable[[S, Site], Any]
+    example: str
+    shorthand: str = ""
+    asks: bool = False
+    names: Callable[[S], Iterable[str]] | None = None

@@ -1,0 +1,60 @@
+"""Ids are functions: what a replay makes again has the same id, and so can be recognised.
+
+All are 128 bits of XXH3 in hex. They need to be unique and repeatable, not unguessable: what leaves
+for a provider or a browser is signed, never trusted by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
+
+SEPARATOR = "\x1f"
+
+
+def id_of(*parts: str) -> str:
+    """The id of ``parts`` in this order, 32 hex digits."""
+    return xxh3_128_hexdigest(SEPARATOR.join(parts).encode())
+
+
+def notification_id(tenant: str, flow: str, event_id: str, recipient_id: str, step: str) -> str:
+    """The id of the notification that one event becomes at one deliver step."""
+    return xxh3_128_hexdigest(f"n\x1f{tenant}\x1f{flow}\x1f{event_id}\x1f{recipient_id}\x1f{step}".encode())
+
+
+def digest_id(
+    tenant: str, flow: str, step: str, recipient_id: str, key: str, members: Iterable[str]
+) -> str:
+    """The event id of a digest: it covers its members, so a digest that differs is another."""
+    return id_of("d", tenant, flow, step, recipient_id, key, *members)
+
+
+def send_id(notif_id: str, channel: str, address: str, round: int) -> str:
+    """The id of one notification to one address in one round: what a lease is taken on."""
+    return xxh3_128_hexdigest(f"s\x1f{notif_id}\x1f{channel}\x1f{address}\x1f{round}".encode())
+
+
+def outcome_id(subject: str, kind: str, attempt: int) -> str:
+    """The id of an outcome of ``subject``, a send's or a notification's id (or an event's)."""
+    return xxh3_128_hexdigest(f"o\x1f{subject}\x1f{kind}\x1f{attempt}".encode())
+
+
+def address_hash(tenant: str, channel: str, address: str) -> str:
+    """What an outcome says instead of an address."""
+    return id_of("a", tenant, channel, address)[:16]
+
+
+def unit(seed: str) -> float:
+    """A number in [0, 1) that is a function of ``seed``: jitter and A/B draws repeat in a replay."""
+    return xxh3_64_intdigest(seed.encode()) / 2**64
+
+
+def bucket_of(recipient_id: str, buckets: int) -> int:
+    """The bucket of a recipient inside a partition; stable across machines and versions."""
+    return xxh3_64_intdigest(recipient_id.encode()) % buckets
+
+
+def person_key(tenant: str, recipient_id: str) -> str:
+    """What a log key, a bucket and a keyed state go by: the recipient within the tenant."""
+    return recipient_id if tenant == "default" else f"{tenant}\x1f{recipient_id}"

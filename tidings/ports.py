@@ -1,0 +1,256 @@
+"""What operators may ask the outside world: a handful of ports, each with a file-backed adapter.
+
+    People        profile, preferences, addresses of a person
+    Suppressions  addresses that must not be sent to, and why
+    Templates     texts by id, channel and locale
+    Claims        who saw an event first; who is sending what, and what was sent
+    Caps          how many a person got, across flows
+    Clock         what time it is
+
+All take batches: one question, one round trip, however many records ask. An adapter that can't
+answer raises ``Unavailable``; the caller degrades by class (high goes on, the rest waits). One
+contract suite, ``tests/contract``, holds every adapter of a port to the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from tidings.records import Origin
+
+
+class Unavailable(Exception):
+    """A port can't answer now; asking again later may help."""
+
+
+# ── People ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Person(NamedTuple):
+    """Whom we speak of."""
+
+    tenant: str
+    recipient_id: str
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place where a person can be reached.
+
+    ``kind``: device, email or phone. ``value``: token, mailbox or E.164 number. ``platform`` of a
+    device: ios or android. ``registered_at`` in epoch ms decides whether a provider's "gone" is
+    about this registration or an older one.
+    """
+
+    kind: str
+    value: str
+    platform: str = ""
+    app: str = ""
+    registered_at: int = 0
+    verified: bool = True
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What we know of a person.
+
+    Consent, each entry an explicit choice (true is yes): ``channels`` by channel, ``categories`` by
+    category, ``pairs`` by "category/channel", ``types`` by event type. ``erased`` outranks all.
+    """
+
+    locale: str = ""
+    zone: str = ""
+    addresses: tuple[Address, ...] = ()
+    channels: Mapping[str, bool] = msgspec.field(default_factory=dict)
+    categories: Mapping[str, bool] = msgspec.field(default_factory=dict)
+    pairs: Mapping[str, bool] = msgspec.field(default_factory=dict)
+    types: Mapping[str, bool] = msgspec.field(default_factory=dict)
+    erased: bool = False
+
+
+class People(Protocol):
+    """Profiles by person."""
+
+    def profiles(self, people: Sequence[Person]) -> list[Profile | None]:
+        """The profile of each, in order; None for a person nobody knows."""
+        ...
+
+    def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
+        """Forget one address, and only it; tells whether it was there."""
+        ...
+
+
+# ── Suppressions ──────────────────────────────────────────────────────────────────────────────
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One address on one channel that must not be sent to.
+
+    ``scope``: "all" or a category. ``until`` in epoch ms, 0 for good.
+    """
+
+    channel: str
+    address: str
+    reason: str
+    scope: str = "all"
+    source: str = ""
+    until: int = 0
+
+
+class Question(NamedTuple):
+    """May this address be used on this channel for this category?"""
+
+    tenant: str
+    channel: str
+    address: str
+    category: str
+
+
+class Suppressions(Protocol):
+    """The suppression list; asked when a flow decides and again when a lane sends."""
+
+    def check(self, questions: Sequence[Question], now: int) -> list[Suppression | None]:
+        """For each the suppression that forbids it, or None."""
+        ...
+
+    def add(self, tenant: str, suppression: Suppression) -> None:
+        """Put on the list; an entry for the same channel, address and scope is replaced."""
+        ...
+
+
+# ── Templates ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """One text: its parts by name (title, body, html, subject), where it came from, its version."""
+
+    id: str
+    channel: str
+    locale: str
+    version: str
+    parts: Mapping[str, str]
+
+
+class Templates(Protocol):
+    """Texts by id, channel and locale."""
+
+    def find(self, template_id: str, channel: str, locale: str) -> Template | None:
+        """The best text: the locale, its parents (es-AR → es), then the default locale."""
+        ...
+
+    def ids(self) -> Sequence[str]:
+        """All template ids, for ``tidings check``."""
+        ...
+
+
+# ── Claims ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Verdict(StrEnum):
+    """What a lease on a send id was answered with."""
+
+    LEASED = "leased"  # ours until it expires: send
+    BUSY = "busy"  # another holds it and it has not expired: ask again later
+    SENT = "sent"  # it went out already: write its outcome again, do not send
+    DONE = "done"  # it went out and its outcome is confirmed: nothing is left to do
+
+
+class Lease(NamedTuple):
+    """Who wants to send what: asked before every attempt."""
+
+    send_id: str
+    origin: str
+    holder: str
+
+
+class Leased(NamedTuple):
+    """The answer; ``answer`` is what ``mark`` wrote, for SENT and DONE."""
+
+    verdict: Verdict
+    answer: str = ""
+
+
+class Mark(NamedTuple):
+    """A send that went out: the provider's answer, small JSON."""
+
+    send_id: str
+    holder: str
+    answer: str
+
+
+class Claims(Protocol):
+    """Two small memories that keep duplicates out. Each call is one round trip."""
+
+    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+        """Claim each (key, origin) unless another origin has it; gives the origin that holds it.
+
+        The answer equals the asker's own origin when it is first, *or when it asks again*: a replay
+        of the same record passes, a real duplicate does not.
+        """
+        ...
+
+    def round(
+        self,
+        leases: Sequence[Lease],
+        marks: Sequence[Mark],
+        done: Sequence[str],
+        released: Sequence[tuple[str, str]],
+        now: int,
+        lease_ms: int,
+        keep_ms: int,
+    ) -> list[Leased]:
+        """All that a lane has to say in one batch; answers the leases.
+
+        In this order: ``marks`` turn leases into SENT (compare-and-set on the holder: a mark whose
+        lease was taken over still records SENT, since the provider did accept it), ``done`` turn
+        SENT into DONE, ``released`` (send id, holder) give leases back, then ``leases`` are taken.
+        ``lease_ms`` and ``keep_ms`` are the lives of a lease and of a mark; ``now`` is epoch ms.
+        """
+        ...
+
+
+# ── Caps ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Count(NamedTuple):
+    """One notification to be counted against one cap."""
+
+    key: str
+    notif_id: str
+    at_most: int
+    within_ms: int
+    exempt: bool = False
+
+
+class Caps(Protocol):
+    """Rolling counts across flows; idempotent by notification id."""
+
+    def count(self, counts: Sequence[Count], now: int) -> list[bool]:
+        """Count each and tell whether it may pass. Exempt ones pass and still count."""
+        ...
+
+    def give_back(self, counts: Sequence[tuple[str, str]]) -> None:
+        """Uncount (key, notif_id): it ended suppressed or expired."""
+        ...
+
+
+# ── Clock ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Clock(Protocol):
+    """Wall time in epoch ms. Keyed steps never see it: their time is the log's."""
+
+    def now(self) -> int: ...
+
+
+class Io(NamedTuple):
+    """The ports, as they are handed to a map operator."""
+
+    people: People
+    suppressions: Suppressions
+    templates: Templates
+    claims: Claims
+    caps: Caps
+    clock: Clock

@@ -1,0 +1,209 @@
+"""The records that travel: what is written to the log, as JSON, and nothing else.
+
+    Event ──► Entry ──► (keyed state) ──► Delivery ──► Outcome
+              intake     flow              lane         ledger
+
+Every record is a msgspec struct: decoding checks types, unknown fields are ignored so that an older
+process can read what a newer one wrote. Times are epoch milliseconds (UTC) and come from the log.
+The wire form of each is held by a golden file in ``tests/golden``; a change there is a migration.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Priority(StrEnum):
+    """How urgent a notification is; each has topics, processes and connections of its own."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @classmethod
+    def of(cls, name: str) -> Priority:
+        """The priority called ``name``; ``critical`` and ``standard`` are other names.
+
+        Raises ValueError for any other name.
+        """
+        return cls({"critical": "high", "standard": "normal"}.get(name, name))
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Where a record stands in the log: the coordinates that a claim, a stamp, an outcome name.
+
+    ``index`` tells apart what one record was split into.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int = 0
+
+    def __str__(self) -> str:
+        tail = f"#{self.index}" if self.index else ""
+        return f"{self.topic}:{self.partition}:{self.offset}{tail}"
+
+
+class Notification(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A ready notification as a producer writes it: the body of ``POST /v1/notify``.
+
+    ``type`` is looked up in the category table of ``config/tidings.yaml``.
+    """
+
+    recipient_id: str
+    type: str
+    tenant: str = "default"
+    notif_id: str = ""
+    template_id: str = ""
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    campaign_id: str = ""
+    priority: str = "normal"
+    channels: tuple[str, ...] = ()
+    send_at: int = 0
+    expires_at: int = 0
+    dedup_key: str = ""
+    collapse_key: str = ""
+
+
+class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """One event for one recipient, as the intake writes it to ``tidings.<flow>``.
+
+    ``origin`` is the stamp: a bucket drops an entry that is not above its mark for that source.
+    """
+
+    recipient_id: str
+    event_id: str
+    origin: Origin
+    event: dict[str, Any]
+    tenant: str = "default"
+
+
+class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One notification on one channel, not yet rendered: ``deliveries.<channel>.<priority>``.
+
+    ``chain`` holds the channels left to try when this one fails (``first_of``). ``answers`` says
+    what each address has answered so far (send id → verdict), so that a later rung of the retry
+    ladder does not send again to a device that has it.
+    """
+
+    notif_id: str
+    recipient_id: str
+    flow: str
+    step: str
+    version: str
+    channel: str
+    template: str
+    category: str
+    created_at: int
+    origin: Origin
+    tenant: str = "default"
+    priority: str = "normal"
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    chain: tuple[str, ...] = ()
+    round: int = 0
+    attempt: int = 0
+    answers: dict[str, str] = msgspec.field(default_factory=dict)
+    not_before: int = 0
+    expires_at: int = 0
+    collapse_key: str = ""
+    campaign_id: str = ""
+    reply_to: str = ""
+
+
+class Stage(StrEnum):
+    """Which part of a notification's life an outcome tells of."""
+
+    DECISION = "decision"
+    ATTEMPT = "attempt"
+    END = "end"
+    RECEIPT = "receipt"
+
+
+class Kind(StrEnum):
+    """What happened. Exactly one outcome of stage ``end`` counts for each delivery: the first."""
+
+    QUEUED = "queued"
+    DIGESTED = "digested"
+    DEFERRED = "deferred"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    RETRIED = "retried"
+    DELIVERED = "delivered"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One line per thing that happened: topic and table ``notif_events``.
+
+    ``address`` is a hash, never the address. ``members`` are the event ids that the line covers:
+    those of a digest, or the one event of a single notification. ``origin`` is where the record in
+    hand stands: the entry of a decision, the delivery of an attempt or an end. ``cost`` is in
+    millionths of the account's currency, ``latency_ms`` from call to answer.
+    """
+
+    outcome_id: str
+    at: int
+    stage: str
+    kind: str
+    recipient_id: str
+    flow: str
+    step: str
+    version: str = ""
+    tenant: str = "default"
+    notif_id: str = ""
+    send_id: str = ""
+    reason: str = ""
+    detail: str = ""
+    members: tuple[str, ...] = ()
+    channel: str = ""
+    priority: str = ""
+    category: str = ""
+    campaign_id: str = ""
+    address: str = ""
+    attempt: int = 0
+    round: int = 0
+    provider: str = ""
+    provider_id: str = ""
+    code: str = ""
+    cost: int = 0
+    latency_ms: int = 0
+    template: str = ""
+    template_version: str = ""
+    locale: str = ""
+    variant: str = ""
+    origin: Origin | None = None
+
+
+class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Why a record could not go on: the headers of a dead letter, whose value is the original bytes.
+
+    On the wire each field is a log header ``tidings-<field>`` in UTF-8, beside the original headers.
+    """
+
+    reason: str
+    error: str
+    step: str
+    flow: str
+    origin: Origin
+    at: int
+    trace: str = ""
+
+
+encode = msgspec.json.Encoder().encode
+decode_entry = msgspec.json.Decoder(Entry).decode
+decode_delivery = msgspec.json.Decoder(Delivery).decode
+decode_notification = msgspec.json.Decoder(Notification).decode
+decode_outcome = msgspec.json.Decoder(Outcome).decode
+decode_event = msgspec.json.Decoder(dict[str, Any]).decode

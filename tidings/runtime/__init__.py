@@ -1,0 +1,1 @@
+"""What runs: the units of work of a process. Nothing here knows Bytewax; ``tidings.compile`` does."""

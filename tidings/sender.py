@@ -1,0 +1,103 @@
+"""The port to a provider: what a lane hands to a sender and what it gets back.
+
+A sender lives on the lane's asyncio loop. It gets batches, calls ``done`` once for each send, and
+decides nothing but what the provider's answer means; retry, expiry, leases and outcomes are the
+lane's. It never retries by itself: a send whose fate is unknown must be seen as ``AMB``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from tidings.ports import Address
+
+
+class Verdict(StrEnum):
+    """What an answer means, whatever the provider: the consequence is the lane's."""
+
+    OK = "ok"  # accepted
+    INV = "inv"  # the address is dead: remove it, never send there again
+    RETRY = "retry"  # transient: back off and try again
+    CFG = "cfg"  # our credentials or settings: stop the provider, alert, keep the message
+    DROP = "drop"  # the message is bad: never retry
+    AMB = "amb"  # written, but nothing came back: it may have been delivered
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A provider's answer to one send.
+
+    ``code`` is the provider's own word for it (``BadDeviceToken``, ``429``), ``retry_after_ms`` what
+    it asked for (-1: it said nothing; the lane takes 30 s for a rate limit), ``limited`` tells a rate limit
+    from another transient error, ``since`` (epoch ms) from when on the address has been dead,
+    ``segments`` and ``cost`` (millionths) what it took.
+    """
+
+    verdict: Verdict
+    code: str = ""
+    detail: str = ""
+    provider_id: str = ""
+    retry_after_ms: int = -1
+    limited: bool = False
+    since: int = 0
+    segments: int = 0
+    cost: int = 0
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What render made: the parts by name (title, body; subject, text, html) and data to carry."""
+
+    parts: Mapping[str, str]
+    data: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    locale: str = ""
+    template_version: str = ""
+
+
+class Send(msgspec.Struct, kw_only=True):
+    """One notification to one address, one attempt.
+
+    ``expires_at`` (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``ticket``
+    belongs to the lane and is not to be touched.
+    """
+
+    send_id: str
+    channel: str
+    address: Address
+    content: Content
+    tenant: str
+    category: str
+    priority: str
+    attempt: int
+    now: int
+    expires_at: int = 0
+    collapse_key: str = ""
+    ticket: Any = None
+
+
+Done = Callable[[Send, Answer], None]
+
+
+class Sender(Protocol):
+    """One provider. All methods run on the lane's loop."""
+
+    name: str
+
+    async def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make ready (connections may come later). Raises ValueError for unusable settings."""
+        ...
+
+    def send(self, sends: Sequence[Send], done: Done) -> None:
+        """Start these sends; returns at once. ``done`` is called exactly once for each, from the
+        loop, at the latest when the sender's own time-out has passed. Never raises.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way for a moment, answer the rest (RETRY if surely not written,
+        else AMB), and let go.
+        """
+        ...
