@@ -1,0 +1,157 @@
+"""The real servers that tests run against, each started by the first test that asks for it.
+
+One Kafka and one Valkey serve the whole session; a test that kills its server asks for one of its
+own by `start_kafka` or `start_valkey`. Where Kafka can't be had, the tests that need it fail with
+the sentence that says how to get it; TIDINGS_TEST_KAFKA=off deselects them instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
+import redis
+from confluent_kafka.admin import NewTopic
+
+from tidings.services.kafka import Kafka
+from tidings.services.nginx import Nginx
+from tidings.services.process import Server, ServiceError, wait_for
+from tidings.services.valkey import Valkey
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+_ROOT = Path(__file__).parent
+_FASTEST_FIRST = ("unit", "contract", "services", "integration", "chaos")
+_KAFKA_FIXTURES = {"kafka", "topic", "start_kafka"}
+_KAFKA_IS_OFF = os.environ.get("TIDINGS_TEST_KAFKA", "") == "off"
+
+
+class MakeTopic(Protocol):
+    """What the `topic` fixture gives."""
+
+    def __call__(
+        self,
+        partitions: int = 1,
+        name: str | None = None,
+        config: Mapping[str, str | int] | None = None,
+    ) -> str:
+        """Makes a topic on the session's Kafka and gives its name."""
+
+
+def pytest_report_header() -> str | None:
+    """Says so where the tests against Kafka are off."""
+    return "TIDINGS_TEST_KAFKA=off: no test runs against Kafka" if _KAFKA_IS_OFF else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Runs the fastest folder first, and drops the tests against Kafka where they are off."""
+    items.sort(key=_folder_rank)
+    if _KAFKA_IS_OFF:
+        off = [item for item in items if _needs_kafka(item)]
+        config.hook.pytest_deselected(items=off)
+        items[:] = [item for item in items if not _needs_kafka(item)]
+
+
+def _folder_rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(_ROOT).parts[0]
+    return _FASTEST_FIRST.index(folder) if folder in _FASTEST_FIRST else len(_FASTEST_FIRST)
+
+
+def _needs_kafka(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("kafka") is not None or not _KAFKA_FIXTURES.isdisjoint(fixtures)
+
+
+def _started(stack: ExitStack, server: AnyServer) -> AnyServer:
+    try:
+        stack.enter_context(server)
+    except ServiceError as error:
+        pytest.fail(str(error), pytrace=False)
+    return server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """The session's Kafka; a test makes topics of its own on it (`topic`)."""
+    with ExitStack() as stack:
+        yield _started(stack, Kafka())
+
+
+@pytest.fixture
+def start_kafka() -> Iterator[Callable[..., Kafka]]:
+    """Starts a Kafka of the test's own, to kill; takes the arguments of `Kafka`."""
+    with ExitStack() as stack:
+        yield lambda **options: _started(stack, Kafka(**options))
+
+
+@pytest.fixture
+def topic(kafka: Kafka, request: pytest.FixtureRequest) -> MakeTopic:
+    """Makes fresh topics, `topic(partitions=4, config={"cleanup.policy": "compact"})`.
+
+    The name says which test it was; the time of a record is its append time unless asked
+    otherwise. It returns when every partition has a leader.
+    """
+
+    def make(
+        partitions: int = 1,
+        name: str | None = None,
+        config: Mapping[str, str | int] | None = None,
+    ) -> str:
+        stem = name or re.sub(r"[^A-Za-z0-9.-]+", "-", request.node.name)[:80].strip("-")
+        fresh = f"{stem}.{uuid.uuid4().hex[:8]}"
+        settings = {"message.timestamp.type": "LogAppendTime", **(config or {})}
+        wanted = NewTopic(
+            fresh,
+            num_partitions=partitions,
+            replication_factor=1,
+            config={key: str(value) for key, value in settings.items()},
+        )
+        kafka.admin.create_topics([wanted])[fresh].result(timeout=30)
+        wait_for(
+            lambda: _has_leaders(kafka, fresh, partitions),
+            timeout=30,
+            what=f"leaders of {fresh}",
+        )
+        return fresh
+
+    return make
+
+
+def _has_leaders(kafka: Kafka, topic: str, partitions: int) -> bool:
+    found = kafka.admin.list_topics(topic, timeout=10).topics[topic].partitions
+    return len(found) == partitions and all(one.leader >= 0 for one in found.values())
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    """The session's Valkey, with whatever earlier tests left in it; most want `valkey`."""
+    with ExitStack() as stack:
+        yield _started(stack, Valkey())
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey) -> Valkey:
+    """The session's Valkey, emptied."""
+    with redis.from_url(valkey_server.url) as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture
+def start_valkey() -> Iterator[Callable[..., Valkey]]:
+    """Starts a Valkey of the test's own, to kill; takes the arguments of `Valkey`."""
+    with ExitStack() as stack:
+        yield lambda **options: _started(stack, Valkey(**options))
+
+
+@pytest.fixture
+def start_nginx() -> Iterator[Callable[..., Nginx]]:
+    """Starts an nginx with HTTP/2 over TLS; takes the arguments of `Nginx`."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: _started(stack, Nginx(*arguments, **options))
