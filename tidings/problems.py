@@ -106,9 +106,7 @@ class ValueProblem(ValueError):
 
     def at(self, place: Place, path: str) -> Problem:
         """This problem, placed."""
-        return Problem(
-            self.code, self.message, place.at(self.offset, self.length), path, self.hint
-        )
+        return Problem(self.code, self.message, place.at(self.offset, self.length), path, self.hint)
 
 
 @dataclass(frozen=True, slots=True)
