@@ -27,6 +27,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEV)  ## everything for working on Tidings, into .venv
+	@:
 
 demo: $(RUN)  ## the whole road on sample traffic (ARGS="--for 30s --json", KAFKA=1: over Kafka)
 	@$(BIN)/tidings demo $(if $(KAFKA),--kafka) $(ARGS)
