@@ -7,6 +7,7 @@ the writer most likely did: a tab, a wrong indentation, an open quote or bracket
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import yaml
 
@@ -109,6 +110,6 @@ def _run_of_blanks(text: str, index: int) -> str:
     return text[start : index + 1]
 
 
-def index_of(mark: yaml.Mark | None) -> int:
-    """The character that one of PyYAML's marks stands at."""
+def index_of(mark: Any) -> int:
+    """The character that one of PyYAML's marks (its own or the C parser's) stands at."""
     return 0 if mark is None else int(mark.index)
