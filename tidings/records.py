@@ -87,7 +87,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``chain`` holds the channels left to try when this one fails (``first_of``). ``answers`` says
     what each address has answered so far (send id → verdict), so that a later rung of the retry
-    ladder does not send again to a device that has it.
+    ladder does not send again to a device that has it. ``attempt`` counts the tries so far,
+    ``spared`` those of them that do not count against the retries (a rate limit).
     """
 
     notif_id: str
@@ -106,6 +107,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     chain: tuple[str, ...] = ()
     round: int = 0
     attempt: int = 0
+    spared: int = 0
     answers: dict[str, str] = msgspec.field(default_factory=dict)
     not_before: int = 0
     expires_at: int = 0

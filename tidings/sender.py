@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+from pydantic import BaseModel
 
-from tidings.ports import Address
+from tidings.ports import Address, Clock
 
 
 class Verdict(StrEnum):
@@ -60,8 +62,10 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Send(msgspec.Struct, kw_only=True):
     """One notification to one address, one attempt.
 
-    ``expires_at`` (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``ticket``
-    belongs to the lane and is not to be touched.
+    ``attempt`` counts from 1; ``spared`` of those before it do not count against the retries (a
+    rate limit, a stopped provider). ``provider`` is its name in the lane's YAML. ``expires_at``
+    (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``ticket`` belongs to the
+    lane and is not to be touched.
     """
 
     send_id: str
@@ -75,6 +79,8 @@ class Send(msgspec.Struct, kw_only=True):
     now: int
     expires_at: int = 0
     collapse_key: str = ""
+    provider: str = ""
+    spared: int = 0
     ticket: Any = None
 
 
@@ -101,3 +107,19 @@ class Sender(Protocol):
         else AMB), and let go.
         """
         ...
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class SenderKind(Generic[S]):
+    """The registration of one kind of provider: ``SENDER = SenderKind(...)`` ends a sender's file.
+
+    ``settings`` are its part of the configuration; their docstrings are the reference. ``build``
+    opens nothing yet.
+    """
+
+    name: str
+    settings: type[S]
+    build: Callable[[S, Clock], Sender]
