@@ -1,0 +1,1 @@
+"""The adapters of the ports: one file each; ``address`` opens them by their addresses."""
