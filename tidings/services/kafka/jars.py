@@ -16,6 +16,7 @@ from tidings.services.process import ServiceError
 POM = Path(__file__).with_name("pom.xml")
 LEAST_JAVA = 17  # of Kafka 4's broker
 _ANY_JAR = "kafka_*.jar"
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")  # Maven colours even where nobody looks
 
 
 def cache_folder() -> Path:
@@ -87,7 +88,7 @@ def _run_maven(maven: str, work: Path) -> None:
     shutil.copy(POM, work / "pom.xml")  # Maven may write beside its pom
     command = [
         *(maven, "--quiet", "--batch-mode", "--strict-checksums"),
-        "dependency:copy-dependencies",
+        "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies",
         f"-DoutputDirectory={work / 'jars'}",
     ]
     try:
@@ -107,7 +108,8 @@ def _run_maven(maven: str, work: Path) -> None:
             "(~/.m2/settings.xml) name a mirror or a proxy where one is needed."
         ) from None
     if ended.returncode != 0 or not any((work / "jars").glob(_ANY_JAR)):
-        said = "\n".join(f"  {line}" for line in ended.stdout.splitlines()[-15:])
+        words = [_ESCAPE.sub("", line).strip() for line in ended.stdout.splitlines()]
+        said = "\n".join(f"  {line}" for line in words if line not in ("", "[ERROR]"))
         raise ServiceError(
             f"Maven could not fetch Kafka (code {ended.returncode}); its settings "
             f"(~/.m2/settings.xml) name a mirror or a proxy where one is needed. It said:\n{said}"
