@@ -1,1 +1,1 @@
-"""The log: a port with two adapters, Apache Kafka and SQLite."""
+"""The log: a port with two adapters, Apache Kafka and SQLite; ``address.open_log`` gives one."""

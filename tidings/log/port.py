@@ -79,7 +79,7 @@ class OutOfRangeError(LogError):
     """A position lies outside what the partition still holds; nothing was skipped."""
 
 
-# Called once for each appended record: with None when the log has confirmed it, else with the error.
+# Called once for each appended record: with None when the log has confirmed it, or with the error.
 # The second argument belongs to the adapter and is to be ignored.
 Ack = Callable[[object | None, object], None]
 

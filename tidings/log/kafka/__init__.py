@@ -1,0 +1,5 @@
+"""The log in Apache Kafka, by librdkafka."""
+
+from tidings.log.kafka.log import KafkaLog
+
+__all__ = ["KafkaLog"]
