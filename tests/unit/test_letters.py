@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from tidings.log.port import Record
+from tidings.records import DeadLetter, Origin
+from tidings.runtime.letters import LONGEST, dead_letter
+
+RECORD = Record(
+    topic="orders",
+    partition=3,
+    offset=17,
+    time=1_000,
+    key=b"alice",
+    value=b'{"bad": \x00',
+    headers=(("traceparent", b"00-1"), ("tidings-reason", b"an older one")),
+)
+
+
+def letter(**changes: str) -> DeadLetter:
+    fields = {"reason": "undecodable", "error": "bad JSON", "step": "orders.source"} | changes
+    return DeadLetter(flow="orders", origin=Origin("orders", 3, 17), at=2_000, **fields)
+
+
+def test_a_letter_keeps_the_bytes_the_key_and_the_original_headers() -> None:
+    written = dead_letter(RECORD, letter(), "flow")
+    assert (written.topic, written.key, written.value) == (
+        "notif_dlq.flow",
+        b"alice",
+        b'{"bad": \x00',
+    )
+    assert dict(written.headers) == {
+        "traceparent": b"00-1",
+        "tidings-reason": b"undecodable",
+        "tidings-error": b"bad JSON",
+        "tidings-step": b"orders.source",
+        "tidings-flow": b"orders",
+        "tidings-origin": b"orders:3:17",
+        "tidings-at": b"2000",
+    }
+
+
+def test_a_letter_written_again_replaces_what_the_first_one_said() -> None:
+    names = [name for name, _ in dead_letter(RECORD, letter(), "flow").headers]
+    assert names.count("tidings-reason") == 1
+
+
+def test_a_long_error_is_cut_at_a_whole_character() -> None:
+    error = dict(dead_letter(RECORD, letter(error="ä" * LONGEST), "flow").headers)["tidings-error"]
+    assert error.decode() == "ä" * (LONGEST // 2)
+
+
+def test_what_has_no_utf8_is_escaped() -> None:
+    error = dict(dead_letter(RECORD, letter(error="\ud800"), "flow").headers)["tidings-error"]
+    assert error == b"\\ud800"

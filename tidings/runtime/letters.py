@@ -1,0 +1,39 @@
+"""Dead letters: the original bytes, and in headers why they could not go on.
+
+The value and the original headers stay as they were, so that a letter can be put back where it came
+from byte by byte; everything of ours is in headers ``tidings-<field>``. Flows and lanes write them
+alike.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidings.log.port import Append, Record
+from tidings.records import DeadLetter
+from tidings.topics import dead_letters
+
+PREFIX = "tidings-"
+LONGEST = 8_192  # bytes of one header; an error may quote the whole record that caused it
+
+_FIELDS = tuple(field.name for field in msgspec.structs.fields(DeadLetter))
+
+
+def dead_letter(record: Record, dead: DeadLetter, channel: str) -> Append:
+    """The letter for ``record`` on ``notif_dlq.<channel>``, under the record's key.
+
+    Headers that an earlier letter of the same record left are replaced. Empty fields are left out;
+    a field longer than LONGEST bytes is cut.
+    """
+    headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    for name in _FIELDS:
+        value = getattr(dead, name)
+        if value:
+            headers.append((PREFIX + name, _header(value)))
+    return Append(dead_letters(channel), record.key, record.value, tuple(headers))
+
+
+def _header(value: object) -> bytes:
+    # A lone surrogate, which a decoder may have let in, has no UTF-8: it is shown escaped.
+    text = str(value).encode("utf-8", "backslashreplace")
+    return text if len(text) <= LONGEST else text[:LONGEST].decode("utf-8", "ignore").encode()
