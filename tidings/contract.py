@@ -16,7 +16,7 @@ One file per operator: a spec (its docstrings are the reference), the logic, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -25,7 +25,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from tidings.log.port import Record
-from tidings.ports import Address, Io, Profile
+from tidings.ports import Address, Io, Person, Profile
 from tidings.records import Delivery, Kind, Origin
 from tidings.sender import Content, Send
 
@@ -49,9 +49,14 @@ class Shape(StrEnum):
 
 
 class Spec(BaseModel):
-    """The base of every operator's settings: unknown fields are refused, values never change."""
+    """The base of every operator's settings: unknown fields are refused, values never change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    The text under a field is its reference documentation.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
 
 
 # ── What flows ────────────────────────────────────────────────────────────────────────────────
@@ -83,6 +88,10 @@ class Item(msgspec.Struct, kw_only=True):
         """The event ids that this item stands for."""
         return self.members or (self.event_id,)
 
+    def person(self) -> Person:
+        """Whom it is for."""
+        return Person(self.tenant, self.recipient_id)
+
 
 class Work(msgspec.Struct, kw_only=True):
     """One delivery in a lane's hand. ``origin`` is where the delivery's record stands."""
@@ -95,6 +104,10 @@ class Work(msgspec.Struct, kw_only=True):
     content: Content | None = None
     sends: list[Send] = msgspec.field(default_factory=list)
     ticket: Any = None  # the lane's own bookkeeping
+
+    def person(self) -> Person:
+        """Whom it is for."""
+        return Person(self.delivery.tenant, self.delivery.recipient_id)
 
 
 T = TypeVar("T")
@@ -119,6 +132,18 @@ class Batch(Protocol[T]):
         """Hand an item that can't go on to the dead letters, with its original bytes."""
         ...
 
+    def deliver(self, item: T, delivery: Delivery, site: Site) -> None:
+        """Write a delivery, and the decision that it is queued for what ``item`` covers."""
+        ...
+
+    def more(self, rest: Iterator[T], site: Site) -> None:
+        """Items that the step gives later, too many to be held at once.
+
+        The engine takes them a batch at a time, when those in ``items`` are through and before it
+        pulls again; they go on behind this step, and the offset stays until all are confirmed.
+        """
+        ...
+
 
 class Out(Protocol):
     """The ports of a keyed step, for the person in hand."""
@@ -128,6 +153,11 @@ class Out(Protocol):
     def drop(self, item: Item, kind: Kind, reason: str, detail: str = "") -> None: ...
 
     def dead(self, item: Item, reason: str, error: BaseException | str) -> None: ...
+
+    def wake(self, at: int) -> None:
+        """Have ``on_time`` called at log time ``at``. Needed when a deadline is set that is earlier
+        than the state's others; for a later one ``horizon`` is asked at the earlier one's time."""
+        ...
 
 
 class Who(NamedTuple):
@@ -191,11 +221,29 @@ class Category:
 
 
 @dataclass(frozen=True)
+class Tenant:
+    """What a tenant says about consent, for all its people.
+
+    ``off`` is the kill switch: channels, categories, ``category/channel``, or ``*`` for everything.
+    ``mandatory`` names critical categories that even a switched-off channel must carry. The rest
+    are its defaults, in the form of a profile's choices.
+    """
+
+    off: frozenset[str] = frozenset()
+    mandatory: frozenset[str] = frozenset()
+    channels: Mapping[str, bool] = field(default_factory=dict)
+    categories: Mapping[str, bool] = field(default_factory=dict)
+    pairs: Mapping[str, bool] = field(default_factory=dict)
+    types: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Site:
     """Where a step stands and what is fixed when it is built.
 
     ``path`` is the step's id (``social.digest``), ``scope`` the flow's or lane's name, ``version``
-    a hash of its YAML. ``channels`` maps a channel to the kind of address it needs.
+    a hash of its YAML. ``channels`` maps a channel to the kind of address it needs, ``types`` a
+    type of event to its category. ``priority`` is that of the process, where it serves only one.
     """
 
     path: str
@@ -209,6 +257,7 @@ class Site:
     channels: Mapping[str, str] = field(
         default_factory=lambda: {"push": "device", "email": "email", "sms": "phone"}
     )
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
     settings: Any = None
 
 
@@ -222,7 +271,8 @@ class Operator(Generic[S]):
     ``shorthand`` is the field that a bare text stands for (``filter: a != b``). ``asks`` tells that
     it asks the outside world and so may not stand before a keyed step (what is written down before
     the cut may). ``names`` gives the fields that later steps see on top of the event's, for
-    name-checking. ``example`` is YAML with ``step``, ``in`` and ``out``; the tests run it.
+    name-checking; ``replaces`` that they take the place of the event's. ``example`` is YAML with
+    ``step``, ``in`` and ``out``; the tests run it.
     """
 
     name: str
@@ -234,3 +284,4 @@ class Operator(Generic[S]):
     shorthand: str = ""
     asks: bool = False
     names: Callable[[S], Iterable[str]] | None = None
+    replaces: bool = False

@@ -1,0 +1,13 @@
+"""Where the shipped flows and settings are: beside the package in a checkout, inside it in a wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def content_root() -> Path:
+    """The folder that holds ``flows/`` and ``config/``."""
+    packed = HERE / "content"
+    return packed if packed.is_dir() else HERE.parent

@@ -1,0 +1,192 @@
+"""The intake: raw records of any topic, any key, become entries of a flow's own topic.
+
+Stateless. It decodes, runs the steps before the cut, keys by recipient and appends to
+``tidings.<flow>``; what can't be decoded goes to ``notif_dlq.flow``. A flow without keyed steps has
+no cut: its last step is ``deliver``, and intake and flow are one hop.
+
+Offsets move only past batches whose every output is confirmed. A crash therefore repeats a batch;
+the stamp on each entry (where its source record stands) lets the keyed part count nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from tidings.contract import Item, Map, Part, Site
+from tidings.ids import person_key
+from tidings.log.port import Append, Log, OutOfRange, Record, Slot
+from tidings.ports import Clock, Io
+from tidings.records import Entry, Origin, decode_event, encode
+from tidings.runtime.batch import FlowBatch, stages
+from tidings.runtime.flight import Label
+from tidings.runtime.member import Member
+from tidings.runtime.unit import Stage
+from tidings.topics import entries
+
+NOWHERE = Label(0, 0)
+LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 1 MiB with key and headers
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What an intake reads and how it finds its way about in it.
+
+    ``key``, ``id`` and ``tenant`` get the recipient, the event's id and the tenant out of the
+    event; they raise LookupError where it has none. ``keyed_after`` is the path of the split step
+    that first names the recipient, empty where the event itself does.
+    """
+
+    topics: tuple[str, ...]
+    key: Callable[[dict[str, Any]], Any]
+    id: Callable[[dict[str, Any]], Any]
+    tenant: Callable[[dict[str, Any]], Any] | None = None
+    keyed_after: str = ""
+    on_out_of_range: OutOfRange = OutOfRange.FAIL
+
+
+class Intake(Member):
+    """A unit: one flow's intake. ``cut`` tells whether a keyed part follows."""
+
+    def __init__(
+        self,
+        flow: str,
+        source: Source,
+        steps: Sequence[tuple[Site, Map[Item]]],
+        *,
+        cut: bool,
+        version: str,
+        log: Log,
+        io: Io,
+        clock: Clock,
+    ) -> None:
+        super().__init__(
+            f"{flow}.intake",
+            f"tidings.{flow}.intake",
+            source.topics,
+            log=log,
+            clock=clock,
+            on_out_of_range=source.on_out_of_range,
+        )
+        for stage in stages(steps, io):
+            self.stages.append(stage)
+            if stage.id == source.keyed_after:
+                self.stages.append(Stage(f"{flow}.key", self._key))
+        if cut:
+            self.stages.append(Stage(f"{flow}.cut", self._cut))
+        self._source = source
+        self._site = Site(f"{flow}.source", flow, Part.INTAKE, version)
+        self._topic = entries(flow)
+        self._positions: dict[Slot, Label] = {}
+
+    def lost(self, slots: Sequence[Slot]) -> None:
+        """Forget."""
+        super().lost(slots)
+        for slot in slots:
+            self._positions.pop(slot, None)
+
+    def _slots(self) -> Sequence[Slot]:
+        return list(self._positions)
+
+    def _position(self, slot: Slot) -> Label:
+        return self._positions.get(slot, NOWHERE)
+
+    # ── From bytes to items, and from items to entries ────────────────────────────────────────
+
+    def _take(self, records: list[Record], wall: int) -> None:
+        if not records:
+            return
+        source, labels, now = self._source, dict[Slot, Label](), 0
+        keyed = not source.keyed_after
+        items: list[Item] = []
+        bad: list[tuple[Item, str, Exception]] = []
+        for record in records:
+            topic, partition, offset = record.topic, record.partition, record.offset
+            slot = Slot(topic, partition)
+            if slot not in labels:
+                labels[slot] = Label(offset, 0)
+            self._positions[slot] = Label(offset + 1, 0)
+            time = record.time
+            if time > now:
+                now = time
+            item = Item(data={}, origin=Origin(topic, partition, offset), time=time, record=record)
+            try:
+                event = decode_event(record.value or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                bad.append((item, "undecodable", error))
+                continue
+            item.data = event = unwrap(event) if "specversion" in event else event
+            try:
+                item.event_id = text(source.id(event))
+            except LookupError:
+                item.event_id = str(item.origin)
+            if keyed:
+                try:
+                    self._name(item)
+                except LookupError as error:
+                    bad.append((item, "no_recipient", error))
+                    continue
+            items.append(item)
+        batch = FlowBatch(items, now, self._flights.take(labels), labels)
+        for item, reason, error in bad:
+            batch.dead(item, reason, error, self._site)
+        self._queue.append(batch)
+
+    def _name(self, item: Item) -> None:
+        """Say whose item it is. Raises LookupError where the event doesn't tell."""
+        item.recipient_id = text(self._source.key(item.data))
+        if self._source.tenant is not None:
+            item.tenant = text(self._source.tenant(item.data))
+
+    def _key(self, batch: FlowBatch) -> FlowBatch:
+        kept = []
+        for item in batch.items:
+            try:
+                self._name(item)
+                kept.append(item)
+            except LookupError as error:
+                batch.dead(item, "no_recipient", error, self._site)
+        batch.items = kept
+        return batch
+
+    def _cut(self, batch: FlowBatch) -> FlowBatch:
+        if batch.held_at >= 0:
+            return batch
+        topic, appends = self._topic, batch.appends
+        for item in batch.items:
+            value = encode(
+                Entry(
+                    recipient_id=item.recipient_id,
+                    event_id=item.event_id,
+                    origin=item.origin,
+                    event=item.data,
+                    tenant=item.tenant,
+                )
+            )
+            if len(value) > LARGEST_ENTRY:
+                batch.dead(item, "too_large", f"the entry has {len(value)} bytes", self._site)
+                continue
+            key = person_key(item.tenant, item.recipient_id).encode()
+            appends.append(Append(topic, key, value))
+        return batch
+
+
+def text(value: object) -> str:
+    """An id as text. Raises LookupError for what is no id: null, empty, a list, a map."""
+    if type(value) is str and value:
+        return value
+    if type(value) is int:
+        return str(value)
+    raise LookupError(f"an id must be a text or a whole number, not {value!r}")
+
+
+def unwrap(event: dict[str, Any]) -> dict[str, Any]:
+    """A CloudEvents 1.0 envelope (structured mode) as a plain event.
+
+    Its ``data`` gives the fields; ``type`` and ``id`` stand in for those that the data lacks.
+    """
+    data = event.get("data")
+    if not isinstance(data, dict):
+        return event
+    return {"type": event.get("type"), "event_id": event.get("id"), **data}

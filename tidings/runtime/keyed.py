@@ -1,0 +1,272 @@
+"""The keyed part of a flow: a member of a group, with its state in the log and no disk.
+
+A partition that is assigned is restored from ``tidings.<flow>.state``, replayed *muted* up to the
+committed offset (what lies below it is confirmed), and goes on. The rules, each with what broke when
+it was left out, were measured over 15 runs of 80,000 events under kills:
+
+1. Outputs are labelled with their batch's first offset; commit the first label with an unconfirmed
+   one, never below the commit found at assignment.
+2. A batch is split at the committed offset; only what is wholly below it is muted (25,552 repeats
+   instead of 1,144).
+3. A blob is encoded at a batch's end and held back until all before it is confirmed (395 lost).
+4. The position record raises only unchanged buckets, and only the blob that it names (182 lost).
+5. A bucket skips offsets below its own (13,064 events in two digests).
+6. The rotation saves the oldest first, and stands still during a replay (replays grew to the topic).
+7. When a partition is taken from us: flush, save, mark, commit, within the callback.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from tidings.contract import Item, Map, Part, Site
+from tidings.log.port import (
+    Append,
+    Log,
+    LogError,
+    OutOfRange,
+    OutOfRangeError,
+    Position,
+    Reader,
+    Record,
+    Slot,
+)
+from tidings.ports import Clock, Io
+from tidings.runtime.batch import FlowBatch, stages
+from tidings.runtime.chain import Chain, Link
+from tidings.runtime.flight import Flight, Label
+from tidings.runtime.member import FLUSH_FOR, Member
+from tidings.runtime.state import StateStore
+from tidings.runtime.task import Task
+from tidings.runtime.unit import Stage
+from tidings.topics import entries, state
+
+MARK_EVERY_MS = 2_000
+SAVE_AT_REVOKE = 16_000_000  # bytes; what is not saved is replayed by the next owner
+SAVE_AT_LEAST = 16_384  # bytes that a small bucket counts as: what one more record costs
+SAVE_BURST_MS = 50.0  # budget that may be saved up, so that no one save becomes a stall
+
+
+class KeyedBatch(FlowBatch):
+    """A flow's batch before its keyed stage: the records of each task."""
+
+    __slots__ = ("slices",)
+
+    def __init__(
+        self,
+        slices: list[tuple[Task, list[Record]]],
+        flight: Flight,
+        labels: Mapping[Slot, Label],
+        muted: bool,
+    ) -> None:
+        super().__init__([], 0, flight, labels, muted)
+        self.slices = slices
+
+
+class KeyedFlow(Member):
+    """A unit: the keyed part of one flow, and the steps behind it up to deliver.
+
+    ``save_rate`` is the budget of the rotation in bytes a second: more of it shortens a replay,
+    less of it the log.
+    """
+
+    def __init__(
+        self,
+        flow: str,
+        links: Sequence[Link],
+        tail: Sequence[tuple[Site, Map[Item]]],
+        *,
+        version: str,
+        buckets: int,
+        log: Log,
+        io: Io,
+        clock: Clock,
+        save_rate: int = 2_000_000,
+        on_out_of_range: OutOfRange = OutOfRange.FAIL,
+    ) -> None:
+        super().__init__(
+            flow,
+            f"tidings.{flow}",
+            [entries(flow)],
+            log=log,
+            clock=clock,
+            on_out_of_range=on_out_of_range,
+        )
+        self._chain = Chain(links, io)
+        path = "..".join(dict.fromkeys((links[0].site.path, links[-1].site.path)))
+        self.stages = [Stage(path, self._decide), *stages(tail, io)]
+        self._site = Site(f"{flow}.entries", flow, Part.KEYED, version)
+        self._buckets = buckets
+        self._save_rate = save_rate
+        self._reader: Reader
+        self._tasks: dict[Slot, Task] = {}
+        self._marked: dict[Slot, int] = {}
+        self._markers = Flight()
+        self._mark_at = 0
+        self._turn = 0
+        self._spent_until = 0.0  # wall ms up to which the rotation's budget is used up
+
+    # ── The unit ──────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Open the clients and join the group."""
+        self._reader = self._log.reader()
+        super().start()
+
+    def push(self, batch: FlowBatch) -> None:
+        """Append what the batch caused; then save state, for a batch's end is where it is whole."""
+        super().push(batch)
+        if self._held is None and not self._queue:
+            self._rotate()
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        super().close()
+        self._reader.close()
+
+    # ── The listener ──────────────────────────────────────────────────────────────────────────
+
+    def assigned(self, positions: Mapping[Slot, Position | None]) -> Mapping[Slot, int]:
+        """Restore each partition; start where its least covered bucket stands."""
+        starts = {}
+        for slot, position in positions.items():
+            home = Slot(state(self.name), slot.partition)
+            store = StateStore(home, self._chain.steps, self._producer)
+            buckets = store.restore(self._reader, self._buckets)
+            committed = position.offset if position is not None else 0
+            task = Task(slot, buckets, store, self._chain, self._site, committed)
+            self._check(slot, task)
+            self._tasks[slot] = task
+            self._committed[slot] = committed
+            self._marked[slot] = -1
+            starts[slot] = task.position.offset
+        return starts
+
+    def _check(self, slot: Slot, task: Task) -> None:
+        first = self._reader.span(slot).first
+        start = task.position.offset
+        if start >= first:
+            return
+        fresh = not any(bucket.version for bucket in task.buckets)
+        if not fresh and self._policy is OutOfRange.FAIL:
+            raise OutOfRangeError(
+                f"the state of {slot.topic}:{slot.partition} needs the entries from offset {start}, "
+                f"but the log begins at {first}: {first - start} entries are gone. Set "
+                f"source.on_out_of_range: earliest to go on without them."
+            )
+        task.position = Label(first, task.position.time)
+
+    def revoked(self, slots: Sequence[Slot]) -> None:
+        """Give partitions up in order, so that the next owner has next to nothing to replay."""
+        # Not with a batch in hand whose state has moved and whose outputs are not written.
+        if self._held is None and not self._queue and self._producer.flush(FLUSH_FOR):
+            budget = SAVE_AT_REVOKE
+            for slot in slots:
+                task = self._tasks[slot]
+                if not task.replaying():
+                    budget -= task.save_all(budget)
+                    task.release(self._low(slot))
+                    task.mark(self._low(slot))
+        super().revoked(slots)
+
+    def lost(self, slots: Sequence[Slot]) -> None:
+        """Drop what is held of these partitions."""
+        super().lost(slots)
+        gone = set(slots)
+        for slot in slots:
+            self._tasks.pop(slot, None)
+        self._queue = deque(batch for batch in self._queue if not gone & batch.labels.keys())
+
+    def _slots(self) -> Sequence[Slot]:
+        return list(self._tasks)
+
+    def _position(self, slot: Slot) -> Label:
+        return self._tasks[slot].position
+
+    # ── Reading ───────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, records: list[Record], wall: int) -> None:
+        """Sort records to their tasks, and split them where muted replay ends."""
+        slices: dict[Slot, list[Record]] = {}
+        for record in records:
+            slot = Slot(record.topic, record.partition)
+            if slot in slices:
+                slices[slot].append(record)
+            else:
+                slices[slot] = [record]
+        for muted in (True, False):
+            part: list[tuple[Task, list[Record]]] = []
+            labels: dict[Slot, Label] = {}
+            for slot, mine in slices.items():
+                task, time = self._tasks[slot], self._tasks[slot].position.time
+                if mine[0].offset < task.committed:
+                    before = [record for record in mine if record.offset < task.committed]
+                    if muted:
+                        mine = before
+                    else:
+                        mine = mine[len(before) :]
+                        time = max(time, *(record.time for record in before))
+                elif muted:
+                    continue
+                if mine:
+                    part.append((task, mine))
+                    labels[slot] = Label(mine[0].offset, time)
+            if part:
+                flight = Flight() if muted else self._flights.take(labels)
+                self._queue.append(KeyedBatch(part, flight, labels, muted))
+        self._wake_quiet(slices, wall)
+
+    def _wake_quiet(self, busy: Mapping[Slot, object], wall: int) -> None:
+        """Write a marker to each partition whose time stands still while a deadline waits."""
+        markers = [
+            Append(slot.topic, None, None, (), slot.partition)
+            for slot, task in self._tasks.items()
+            if slot not in busy and not task.replaying() and task.overdue(wall)
+        ]
+        if markers:
+            self._markers.open += len(markers)
+            self._producer.append(markers, self._markers.ack)
+
+    def _decide(self, batch: KeyedBatch) -> FlowBatch:
+        """The keyed stage: entries in, what the keyed steps let through out."""
+        if batch.held_at >= 0:
+            return batch
+        chain = self._chain
+        chain.batch = batch
+        for task, records in batch.slices:
+            task.run(records)
+            batch.now = max(batch.now, task.position.time)
+        batch.items, batch.slices = chain.emitted[:], []
+        chain.emitted.clear()
+        return batch
+
+    # ── Saving ────────────────────────────────────────────────────────────────────────────────
+
+    def _rotate(self) -> None:
+        """Save changed buckets, task by task in turn, within the budget of bytes a second."""
+        wall = float(self._clock.now())
+        if self._spent_until > wall:
+            return
+        self._spent_until = max(self._spent_until, wall - SAVE_BURST_MS)
+        tasks = [task for task in self._tasks.values() if not task.replaying()]
+        idle = 0
+        while idle < len(tasks) and self._spent_until <= wall:
+            self._turn += 1
+            size = tasks[self._turn % len(tasks)].save_next()
+            idle = 0 if size else idle + 1
+            if size:
+                self._spent_until += 1_000.0 * max(size, SAVE_AT_LEAST) / self._save_rate
+
+    def _keep_up(self, wall: int) -> None:
+        mark = wall >= self._mark_at
+        if mark:
+            self._mark_at = wall + MARK_EVERY_MS
+        for slot, task in self._tasks.items():
+            low = self._low(slot)
+            task.release(low)
+            if mark and low.offset > self._marked[slot] and not task.replaying():
+                self._marked[slot] = low.offset
+                task.mark(low)
+            if task.store.flight.error is not None:
+                raise LogError(f"the state of {slot} was not written: {task.store.flight.error}")

@@ -1,0 +1,227 @@
+"""A flow's keyed state: at rest in buckets, and in the log.
+
+A person's state at rest is one bytes object: the next deadline, the time to forget it, and the
+slots of the keyed steps as msgpack. So a million people cost a million small bytes objects, which
+the garbage collector does not follow, and saving a bucket is a copy, not an encoding.
+
+``tidings.<flow>.state`` holds per partition, compacted:
+
+    <bucket>                the head: steps, offset, log time, marks, states
+    <bucket>.<version>.<i>  further chunks of a large bucket, written before its head
+    position                per bucket (version, covered offset, log time there)
+
+A blob is true at its own offset. The position record says how far a bucket that has *not changed
+since* is true as well; it counts only for the very blob it names. A version is a hash of the blob:
+a process that was frozen and overwrites a newer blob merely rolls the bucket back, and the entries
+from there on are read again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from tidings.log.port import Append, Producer, Reader, Slot
+from tidings.runtime.flight import Flight, Label
+
+FORMAT = 1
+CHUNK = 4_000_000  # bytes of a record; the topic takes 8 MiB
+HORIZON = struct.Struct(">QQ")  # act_at, forget_at: before the slots of a state at rest
+POSITION = b"position"
+
+pack_slots = msgspec.msgpack.Encoder().encode
+unpack_slots = msgspec.msgpack.Decoder(list[Any]).decode
+
+
+class Cell:
+    """A person's state in use: decoded, one slot per keyed step. ``act_at`` is its earliest deadline."""
+
+    __slots__ = ("act_at", "slots")
+
+    def __init__(self, slots: list[Any], act_at: int = 0) -> None:
+        self.slots = slots
+        self.act_at = act_at
+
+
+class Bucket:
+    """A share of a partition's people, saved and restored as one.
+
+    ``seen``: entries below this offset are in the state already. ``changed`` tells that it differs
+    from its blob, which is true at ``covered`` and has this ``version``. ``marks`` is, by upstream
+    topic and partition, the highest stamp counted.
+    """
+
+    __slots__ = ("changed", "covered", "hot", "marks", "seen", "states", "version")
+
+    def __init__(self) -> None:
+        self.states: dict[bytes, bytes] = {}
+        self.hot: dict[bytes, Cell] = {}
+        self.marks: dict[str, dict[int, int]] = {}
+        self.seen = 0
+        self.changed = False
+        self.version = 0
+        self.covered = Label(0, 0)
+
+
+class Blob(msgspec.Struct, array_like=True, frozen=True):
+    """The head of a bucket in the log. ``states`` is the first chunk of ``chunks``."""
+
+    format: int
+    steps: tuple[str, ...]
+    offset: int
+    time: int
+    chunks: int
+    version: int
+    marks: dict[str, dict[int, int]]
+    states: dict[bytes, bytes]
+
+
+class Positions(msgspec.Struct, array_like=True, frozen=True):
+    """The position record: for each bucket (version, covered offset, log time there)."""
+
+    format: int
+    buckets: list[tuple[int, int, int]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_blob = msgspec.msgpack.Decoder(Blob).decode
+_decode_chunk = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+_decode_positions = msgspec.msgpack.Decoder(Positions).decode
+
+
+class StateError(Exception):
+    """The state topic holds something this version can't read."""
+
+
+class StateStore:
+    """The state of one partition in the log: saves buckets, restores them."""
+
+    def __init__(self, slot: Slot, steps: Sequence[str], producer: Producer) -> None:
+        self._slot = slot
+        self._steps = tuple(steps)
+        self._producer = producer
+        self._chunked: dict[int, tuple[int, int]] = {}  # bucket → its version, number of chunks
+        self.flight = Flight()
+        self.bytes = 0
+
+    def save(self, number: int, bucket: Bucket, at: Label) -> Sequence[Append]:
+        """The records that save ``bucket`` as it is, true at ``at``; sets its version.
+
+        They are to be written in this order, and not before every output below ``at.offset`` is
+        confirmed: a blob that knows of an entry is the promise that what it caused is written.
+        """
+        chunks = list(_chunks(bucket.states))
+        body = [_encode(chunk) for chunk in chunks[1:]]
+        head = (FORMAT, self._steps, *at, len(chunks))
+        whole = _encode((*head, 0, bucket.marks, chunks[0]))
+        version = xxh3_64_intdigest(b"".join([whole, *body])) >> 1
+        blob = _encode((*head, version, bucket.marks, chunks[0]))
+        appends = [
+            self._append(f"{number}.{version}.{i}", value) for i, value in enumerate(body, 1)
+        ]
+        appends.append(self._append(str(number), blob))
+        old = self._chunked.pop(number, None)
+        if old is not None and old[0] != version:
+            appends += [self._append(f"{number}.{old[0]}.{i}", None) for i in range(1, old[1])]
+        if body:
+            self._chunked[number] = (version, len(chunks))
+        bucket.version, bucket.covered, bucket.changed = version, at, False
+        return appends
+
+    def positions(self, buckets: Sequence[Bucket], low: Label) -> Append:
+        """The position record: raises each unchanged bucket to ``low``."""
+        rows = []
+        for bucket in buckets:
+            if not bucket.changed and low.offset > bucket.covered.offset:
+                bucket.covered = low
+            rows.append((bucket.version, *bucket.covered))
+        return self._append(POSITION.decode(), _encode(Positions(FORMAT, rows)))
+
+    def write(self, appends: Sequence[Append]) -> None:
+        """Hand records over to the log."""
+        self.flight.open += len(appends)
+        self.bytes += sum(len(append.value or b"") for append in appends)
+        self._producer.append(appends, self.flight.ack)
+
+    def _append(self, key: str, value: bytes | None) -> Append:
+        return Append(self._slot.topic, key.encode(), value, (), self._slot.partition)
+
+    def restore(self, reader: Reader, count: int) -> list[Bucket]:
+        """The ``count`` buckets as they were last saved.
+
+        Raises StateError for a format or a bucket count that is not ours.
+        """
+        heads: dict[int, Blob] = {}
+        chunks: dict[bytes, bytes] = {}
+        positions: Positions | None = None
+        span = reader.span(self._slot)
+        for records in reader.read(self._slot, span.first, span.end):
+            for record in records:
+                key, value = record.key or b"", record.value
+                if key == POSITION and value is not None:
+                    positions = _decode_positions(value)
+                elif b"." in key:
+                    if value is None:
+                        chunks.pop(key, None)
+                    else:
+                        chunks[key] = value
+                elif value is not None:
+                    heads[int(key)] = _decode_blob(value)
+        wrong = max(heads, default=0) >= count or (positions and len(positions.buckets) != count)
+        if wrong or any(blob.format != FORMAT for blob in heads.values()):
+            raise StateError(
+                f"{self._slot.topic}:{self._slot.partition} was written with another bucket count or "
+                f"format; expected {count} buckets of format {FORMAT}. Migrate the flow's state."
+            )
+        buckets = [Bucket() for _ in range(count)]
+        for number, blob in heads.items():
+            self._fill(buckets[number], number, blob, chunks)
+        for bucket, row in zip(buckets, positions.buckets if positions else (), strict=False):
+            version, offset, time = row
+            if version == bucket.version and offset > bucket.covered.offset:
+                bucket.covered = Label(offset, time)
+        for bucket in buckets:
+            bucket.seen = bucket.covered.offset
+        return buckets
+
+    def _fill(self, bucket: Bucket, number: int, blob: Blob, chunks: dict[bytes, bytes]) -> None:
+        states = dict(blob.states)
+        for i in range(1, blob.chunks):
+            states.update(_decode_chunk(chunks[f"{number}.{blob.version}.{i}".encode()]))
+        if blob.steps != self._steps:
+            states = dict(_moved(states, blob.steps, self._steps))
+        bucket.states = states
+        bucket.marks = blob.marks
+        bucket.version = blob.version
+        bucket.covered = Label(blob.offset, blob.time)
+        if blob.chunks > 1:
+            self._chunked[number] = (blob.version, blob.chunks)
+
+
+def _chunks(states: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
+    """``states`` in parts of at most CHUNK bytes, at least one part."""
+    part: dict[bytes, bytes] = {}
+    size = 0
+    for key, state in states.items():
+        if size > CHUNK:
+            yield part
+            part, size = {}, 0
+        part[key] = state
+        size += len(key) + len(state)
+    yield part
+
+
+def _moved(
+    states: dict[bytes, bytes], old: Sequence[str], new: Sequence[str]
+) -> Iterator[tuple[bytes, bytes]]:
+    """States saved by an older version of the flow: each slot goes to the step of its name."""
+    places = [old.index(step) if step in old else -1 for step in new]
+    for key, state in states.items():
+        slots = unpack_slots(state[HORIZON.size :])
+        moved = [slots[place] if place >= 0 else None for place in places]
+        if any(slot is not None for slot in moved):
+            yield key, state[: HORIZON.size] + pack_slots(moved)

@@ -1,0 +1,239 @@
+"""A task: one partition of a flow, its people's state and its time.
+
+Time is the running maximum of the log's append times in this partition, and nothing else. Before an
+entry is handled, every deadline up to its time is, in order; a deadline's decision is taken *at the
+deadline*. So what a task does is a function of the log, wherever it runs and however often.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from tidings.contract import Item, Site, Who
+from tidings.log.port import Append, Record, Slot
+from tidings.records import Origin, decode_entry
+from tidings.runtime.chain import Chain
+from tidings.runtime.flight import Label
+from tidings.runtime.state import HORIZON, Bucket, Cell, StateStore, pack_slots, unpack_slots
+
+STAMP = 1 << 24  # a stamp is offset × STAMP + index: one number to compare
+OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
+MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
+HOT = 20_000  # people of a task kept decoded; saving a bucket cools it, this bounds the rest
+
+
+class Task:
+    """The keyed part of a flow for one partition. ``committed``: outputs below it are confirmed."""
+
+    def __init__(
+        self,
+        slot: Slot,
+        buckets: list[Bucket],
+        store: StateStore,
+        chain: Chain,
+        site: Site,
+        committed: int,
+    ) -> None:
+        self.slot = slot
+        self.buckets = buckets
+        self.store = store
+        start = min(bucket.covered for bucket in buckets)
+        self.position = Label(start.offset, start.time)
+        self.committed = committed
+        self.marker_until = 0
+        self._chain = chain
+        self._site = site
+        self._heap = [
+            (HORIZON.unpack_from(state)[0], key)
+            for bucket in buckets
+            for key, state in bucket.states.items()
+            if state[:8] != b"\0" * 8
+        ]
+        heapify(self._heap)
+        self._hot = 0
+        self._next_cold = self._next_save = 0
+        self._waiting: deque[tuple[int, Sequence[Append]]] = deque()
+
+    # ── Entries ───────────────────────────────────────────────────────────────────────────────
+
+    def run(self, records: Sequence[Record]) -> None:
+        """Handle entries, and the deadlines before them; the chain collects what comes out."""
+        chain, buckets, heap, count = self._chain, self.buckets, self._heap, len(self.buckets)
+        topic, partition = self.slot
+        time = self.position.time
+        chain.heap = heap
+        for record in records:
+            if record.time > time:
+                time = record.time
+            if heap and heap[0][0] <= time:
+                self._fire(time)
+            value, key = record.value, record.key
+            if value is None or key is None:
+                self.marker_until = 0
+                continue
+            bucket = buckets[xxh3_64_intdigest(key) % count]
+            offset = record.offset
+            if offset < bucket.seen:
+                continue
+            try:
+                entry = decode_entry(value)
+            except msgspec.MsgspecError as error:
+                origin = Origin(topic, partition, offset)
+                item = Item(data={}, origin=origin, time=time, record=record)
+                chain.batch.dead(item, "undecodable", error, self._site)
+                continue
+            source = entry.origin
+            stamp = source.offset * STAMP + source.index
+            marks = bucket.marks.get(source.topic)
+            if marks is None:
+                marks = bucket.marks[source.topic] = {}
+            if stamp <= marks.get(source.partition, -1):
+                continue  # the intake died and repeated itself: this one is counted
+            marks[source.partition] = stamp
+            cell = bucket.hot.get(key)
+            if cell is None:
+                cell = self._warm(bucket, key)
+            bucket.changed = True
+            chain.cell, chain.key, chain.now = cell, key, time
+            chain.push(
+                Item(
+                    data=entry.event,
+                    origin=Origin(topic, partition, offset),
+                    time=time,
+                    recipient_id=entry.recipient_id,
+                    event_id=entry.event_id,
+                    tenant=entry.tenant,
+                    record=record,
+                )
+            )
+        self.position = Label(records[-1].offset + 1, time)
+        if self._hot > HOT:
+            self._cool_some()
+
+    def _fire(self, time: int) -> None:
+        chain, heap, count = self._chain, self._heap, len(self.buckets)
+        topic, partition = self.slot
+        while heap and heap[0][0] <= time:
+            at, key = heappop(heap)
+            bucket = self.buckets[xxh3_64_intdigest(key) % count]
+            cell = bucket.hot.get(key)
+            if cell is None:
+                if key not in bucket.states:
+                    continue
+                cell = self._warm(bucket, key)
+            if cell.act_at != at:
+                continue
+            bucket.changed = True
+            cell.act_at = 0
+            chain.cell, chain.key = cell, key
+            tenant, _, recipient = key.decode().rpartition("\x1f")
+            following = chain.due(at, Who(tenant or "default", recipient, topic, partition))
+            if following and not cell.act_at:
+                cell.act_at = following
+                heappush(heap, (following, key))
+
+    def overdue(self, wall: int) -> bool:
+        """True when a deadline has passed on the wall and the log's time has not got there.
+
+        The wall clock decides only this: that a marker is written, whose append time then counts.
+        """
+        heap = self._heap
+        while heap:
+            at, key = heap[0]
+            if at + OVERDUE_MS > wall or wall < self.marker_until:
+                return False
+            bucket = self.buckets[xxh3_64_intdigest(key) % len(self.buckets)]
+            cell = bucket.hot.get(key)
+            if cell is None:
+                state = bucket.states.get(key)
+                act_at = HORIZON.unpack_from(state)[0] if state else 0
+            else:
+                act_at = cell.act_at
+            if act_at == at:
+                self.marker_until = wall + MARKER_LIFE_MS
+                return True
+            heappop(heap)
+        return False
+
+    # ── State in use and at rest ──────────────────────────────────────────────────────────────
+
+    def _warm(self, bucket: Bucket, key: bytes) -> Cell:
+        state = bucket.states.get(key)
+        if state is None:
+            cell = Cell([None] * len(self._chain.steps))
+        else:
+            cell = Cell(unpack_slots(state[HORIZON.size :]), HORIZON.unpack_from(state)[0])
+        bucket.hot[key] = cell
+        self._hot += 1
+        return cell
+
+    def _cool(self, bucket: Bucket) -> None:
+        """Put a bucket's people to rest, and forget those whose time has come."""
+        states, horizon = bucket.states, self._chain.horizon
+        for key, cell in bucket.hot.items():
+            act_at, forget_at = horizon(cell.slots)
+            if act_at or forget_at or any(slot is not None for slot in cell.slots):
+                states[key] = HORIZON.pack(act_at, forget_at) + pack_slots(cell.slots)
+            else:
+                states.pop(key, None)
+        self._hot -= len(bucket.hot)
+        bucket.hot.clear()
+
+    def _cool_some(self) -> None:
+        """Cool bucket after bucket, in rotation, until few enough people are hot."""
+        for _ in self.buckets:
+            self._cool(self.buckets[self._next_cold])
+            self._next_cold = (self._next_cold + 1) % len(self.buckets)
+            if self._hot <= HOT // 2:
+                return
+
+    # ── Saving ────────────────────────────────────────────────────────────────────────────────
+
+    def replaying(self) -> bool:
+        """True while outputs are those of an earlier run: nothing is saved, the rotation stands."""
+        return self.position.offset < self.committed
+
+    def save_next(self) -> int:
+        """Save the changed bucket that was saved longest ago; gives its bytes, 0 for none.
+
+        To be called at a batch's end. What is encoded waits until ``release`` lets it out.
+        """
+        for _ in self.buckets:
+            number = self._next_save
+            self._next_save = (number + 1) % len(self.buckets)
+            if self.buckets[number].changed:
+                return self._save(number)
+        return 0
+
+    def save_all(self, budget: int) -> int:
+        """Save changed buckets until ``budget`` bytes are used up; gives the bytes."""
+        size = total = 0
+        while total < budget and (size := self.save_next()):
+            total += size
+        return total
+
+    def _save(self, number: int) -> int:
+        bucket, now = self.buckets[number], self.position.time
+        self._cool(bucket)
+        forgotten = [
+            key for key, state in bucket.states.items() if 0 < HORIZON.unpack_from(state)[1] <= now
+        ]
+        for key in forgotten:
+            del bucket.states[key]
+        appends = self.store.save(number, bucket, self.position)
+        self._waiting.append((self.position.offset, appends))
+        return sum(len(append.value or b"") for append in appends)
+
+    def release(self, low: Label) -> None:
+        """Write the blobs whose past is confirmed: those true at or below ``low``."""
+        while self._waiting and self._waiting[0][0] <= low.offset:
+            self.store.write(self._waiting.popleft()[1])
+
+    def mark(self, low: Label) -> None:
+        """Write the position record."""
+        self.store.write([self.store.positions(self.buckets, low)])

@@ -1,0 +1,143 @@
+"""The settings of an installation: ``config/tidings.yaml``, typed.
+
+Secrets are named, never written: a value ``env:NAME`` or ``file:PATH`` is resolved where it is used.
+The schema is held by a golden file; a change to it is a migration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tidings.content import content_root
+from tidings.contract import Category
+from tidings.load import bind, read_file
+from tidings.problems import Problems
+
+
+class Part(BaseModel):
+    """The base of a part of the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class CategorySettings(Part):
+    """A kind of message that people consent to."""
+
+    critical: bool = False
+    """Codes, payment, security: skips category and marketing opt-outs."""
+
+    marketing: bool = False
+    """Advertising: unsubscribe links, and the first to be held back."""
+
+    opt_in: bool = False
+    """Only for those who said yes."""
+
+    mandatory: bool = False
+    """The law or the tenant wants it sent even on a channel that was switched off."""
+
+
+class TopicSettings(Part):
+    """Partitions and life of the topics that Tidings makes."""
+
+    entries_partitions: int = Field(8, ge=1, le=10_000)
+    """Of ``tidings.<flow>``: the flow's greatest parallelism, fixed when the topic is made."""
+
+    deliveries_partitions: int = Field(8, ge=1, le=10_000)
+    """Of ``deliveries.<channel>.<priority>``."""
+
+    source_partitions: int = Field(8, ge=1, le=10_000)
+    """Of an upstream's topic, where Tidings makes it (``tidings topics apply --sources``)."""
+
+    replication: int = Field(1, ge=1, le=10)
+    """Copies of each; 3 in production."""
+
+
+class StateSettings(Part):
+    """How flows keep their state in the log."""
+
+    buckets: int = Field(64, ge=1, le=4_096)
+    """Per partition of a flow; fixed when its topic is made."""
+
+    save_rate: int = Field(4_000_000, ge=10_000)
+    """Bytes a second a flow process may spend on saving: more shortens a replay."""
+
+
+class LaneSettings(Part):
+    """Limits of a lane process."""
+
+    in_flight: int = Field(1_000, ge=1, le=100_000)
+    """Sends under way at once, for each provider."""
+
+    window: int = Field(5_000, ge=1, le=100_000)
+    """Deliveries in hand at once."""
+
+
+class Settings(Part):
+    """An installation of Tidings."""
+
+    log: str = "sqlite:data/log"
+    """Where the log is: ``sqlite:FOLDER`` or ``kafka:HOST:PORT,…``."""
+
+    claims: str = "sqlite:data/claims.db"
+    """Where claims and leases are: ``sqlite:FILE``, ``valkey://HOST:PORT/0`` or ``embedded``."""
+
+    people: str = "file:config/people"
+    """Where profiles are."""
+
+    suppressions: str = "file:data/suppressions"
+    """Where the suppression list is."""
+
+    templates: str = "config/templates"
+    """The folder of templates."""
+
+    default_locale: str = "en"
+    """The language of a person who has not said."""
+
+    categories: dict[str, CategorySettings] = {}
+    """Kinds of message, by name."""
+
+    types: dict[str, str] = {}
+    """Which category a type of event or notification belongs to."""
+
+    channels: dict[str, str] = {"push": "device", "email": "email", "sms": "phone"}
+    """The kind of address that each channel needs."""
+
+    providers: dict[str, dict[str, Any]] = {}
+    """By name: ``kind`` (apns, sandbox, …) and that kind's own settings."""
+
+    topics: TopicSettings = TopicSettings()
+    state: StateSettings = StateSettings()
+    lanes: LaneSettings = LaneSettings()
+
+    def category_table(self) -> Mapping[str, Category]:
+        """The categories, as steps are given them."""
+        return {
+            name: Category(name, **settings.model_dump())
+            for name, settings in self.categories.items()
+        }
+
+
+def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a file; of the shipped ``config/tidings.yaml`` where none is named.
+
+    ``TIDINGS_LOG`` and ``TIDINGS_CLAIMS`` in ``env`` (the process's environment if None) outrank
+    the file. Raises ProblemsError with every mistake in it, OSError where it can't be read.
+    """
+    env = os.environ if env is None else env
+    problems = Problems()
+    file = path or content_root() / "config" / "tidings.yaml"
+    node = read_file(file, env, problems)
+    settings = None if node is None else bind(node, Settings, "tidings", problems)
+    problems.raise_if_any()
+    assert settings is not None
+    outranked = {
+        name: env[f"TIDINGS_{name.upper()}"]
+        for name in ("log", "claims")
+        if f"TIDINGS_{name.upper()}" in env
+    }
+    return settings.model_copy(update=outranked)
