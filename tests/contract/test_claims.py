@@ -1,0 +1,390 @@
+"""What every Claims adapter must answer: memory, SQLite, Valkey."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidings.ports import Claims, Lease, Leased, Mark, Verdict
+from tidings.services.process import wait_for
+from tidings.stores.claims_local import LocalClaims
+from tidings.stores.claims_sqlite import SqliteClaims
+from tidings.stores.claims_valkey import ValkeyClaims
+from tidings.stores.clock import ManualClock
+from tidings.stores.valkey import Valkey
+
+DAY = 86_400_000
+NOW = 1_760_000_000_000
+LEASE = 30_000
+
+LEASED = Leased(Verdict.LEASED)
+BUSY = Leased(Verdict.BUSY)
+
+
+class Place(NamedTuple):
+    """An adapter, and how to wait for its memories to end."""
+
+    claims: Claims
+    clock: ManualClock
+
+    def lease(self, *leases: Lease, now: int = NOW) -> list[Leased]:
+        return self.round(leases=leases, now=now)
+
+    def round(
+        self,
+        *,
+        leases: Sequence[Lease] = (),
+        marks: Sequence[Mark] = (),
+        done: Sequence[str] = (),
+        released: Sequence[tuple[str, str]] = (),
+        now: int = NOW,
+        keep_ms: int = DAY,
+    ) -> list[Leased]:
+        return self.claims.round(leases, marks, done, released, now, LEASE, keep_ms)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits; a clock that is moved by hand is moved, a server's own clock runs."""
+
+        def asked_later() -> bool:
+            self.clock.advance(20)
+            return condition()
+
+        wait_for(asked_later, timeout=10, what=what)
+
+
+@pytest.fixture(params=["local", "sqlite", "valkey"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    clock = ManualClock(NOW)
+    if request.param == "local":
+        yield Place(LocalClaims(clock), clock)
+    elif request.param == "sqlite":
+        claims = SqliteClaims(tmp_path / "claims.db", clock)
+        yield Place(claims, clock)
+        claims.close()
+    else:
+        valkey = Valkey(request.getfixturevalue("valkey").url, timeout_ms=5_000)
+        yield Place(ValkeyClaims(valkey), clock)
+        valkey.close()
+
+
+def mine(send_id: str = "s1", origin: str = "push:0:7", holder: str = "lane-a") -> Lease:
+    return Lease(send_id, origin, holder)
+
+
+def theirs(send_id: str = "s1") -> Lease:
+    return Lease(send_id, "push:0:9", "lane-b")
+
+
+class TestFirst:
+    def test_the_first_origin_gets_the_key(self, place: Place) -> None:
+        assert place.claims.first([("event-1", "likes:0:1")], DAY) == ["likes:0:1"]
+
+    def test_another_origin_is_told_who_has_it(self, place: Place) -> None:
+        place.claims.first([("event-1", "likes:0:1")], DAY)
+        assert place.claims.first([("event-1", "likes:0:2")], DAY) == ["likes:0:1"]
+
+    def test_a_replay_of_the_first_passes_again(self, place: Place) -> None:
+        place.claims.first([("event-1", "likes:0:1")], DAY)
+        place.claims.first([("event-1", "likes:0:2")], DAY)
+        assert place.claims.first([("event-1", "likes:0:1")], DAY) == ["likes:0:1"]
+
+    def test_inside_a_batch_the_first_in_order_wins(self, place: Place) -> None:
+        batch = [("a", "o1"), ("b", "o2"), ("a", "o3"), ("b", "o2"), ("c", "o4")]
+        assert place.claims.first(batch, DAY) == ["o1", "o2", "o1", "o2", "o4"]
+
+    def test_a_claim_ends_after_its_life(self, place: Place) -> None:
+        place.claims.first([("event-1", "likes:0:1")], 40)
+        place.until(
+            lambda: place.claims.first([("event-1", "likes:0:2")], 40) == ["likes:0:2"],
+            "the claim to end",
+        )
+
+    def test_keys_may_hold_any_text(self, place: Place) -> None:
+        keys = ["", "ключ", "a\x00b", "a", "a\x1fb", 'q"\\', "\n"]
+        assert place.claims.first([(key, "o1") for key in keys], DAY) == ["o1"] * 7
+        assert place.claims.first([(key, f"o2{key}") for key in keys], DAY) == ["o1"] * 7
+
+    def test_nothing_asked_is_nothing_answered(self, place: Place) -> None:
+        assert place.claims.first([], DAY) == []
+
+
+class TestLease:
+    def test_a_free_send_is_leased(self, place: Place) -> None:
+        assert place.lease(mine()) == [LEASED]
+
+    def test_the_same_origin_and_holder_may_ask_before_each_attempt(self, place: Place) -> None:
+        place.lease(mine())
+        assert place.lease(mine()) == [LEASED]
+
+    def test_asking_again_prolongs_the_lease(self, place: Place) -> None:
+        place.lease(mine(), now=NOW)
+        place.lease(mine(), now=NOW + LEASE - 1)
+        assert place.lease(theirs(), now=NOW + LEASE + 1) == [BUSY]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            pytest.param(Lease("s1", "push:0:9", "lane-b"), id="a stranger"),
+            pytest.param(Lease("s1", "push:0:9", "lane-a"), id="the holder, another record"),
+            pytest.param(Lease("s1", "push:0:7", "lane-b"), id="the record, its holder died"),
+        ],
+    )
+    def test_another_is_busy_until_the_lease_ends(self, place: Place, other: Lease) -> None:
+        place.lease(mine(), now=NOW)
+        assert place.lease(other, now=NOW + LEASE - 1) == [BUSY]
+        assert place.lease(other, now=NOW + LEASE) == [LEASED]
+
+    def test_after_a_take_over_the_former_holder_is_busy(self, place: Place) -> None:
+        place.lease(mine(), now=NOW)
+        place.lease(theirs(), now=NOW + LEASE)
+        assert place.lease(mine(), now=NOW + LEASE + 1) == [BUSY]
+
+    def test_each_send_is_answered_for_itself_and_in_order(self, place: Place) -> None:
+        place.round(leases=[theirs("b")], marks=[Mark("c", "lane-b", "{}")])
+        assert place.lease(*map(mine, "abcd")) == [
+            LEASED,
+            BUSY,
+            Leased(Verdict.SENT, "{}"),
+            LEASED,
+        ]
+
+    def test_inside_a_batch_the_first_in_order_gets_it(self, place: Place) -> None:
+        assert place.lease(mine(), theirs(), mine()) == [LEASED, BUSY, LEASED]
+
+    def test_a_clock_that_is_behind_takes_nothing_over(self, place: Place) -> None:
+        place.lease(mine(), now=NOW)
+        assert place.lease(theirs(), now=NOW - 5_000) == [BUSY]
+
+    def test_nothing_said_is_nothing_answered(self, place: Place) -> None:
+        assert place.round() == []
+
+
+class TestMark:
+    def test_a_marked_send_is_sent_for_everybody(self, place: Place) -> None:
+        place.lease(mine())
+        place.round(marks=[Mark("s1", "lane-a", '{"id":"p-1"}')])
+        assert (
+            place.lease(mine()) == place.lease(theirs()) == [Leased(Verdict.SENT, '{"id":"p-1"}')]
+        )
+
+    def test_a_mark_outlives_the_lease(self, place: Place) -> None:
+        place.lease(mine(), now=NOW)
+        place.round(marks=[Mark("s1", "lane-a", "{}")], now=NOW)
+        assert place.lease(theirs(), now=NOW + DAY - 1) == [Leased(Verdict.SENT, "{}")]
+
+    def test_a_mark_after_a_take_over_is_recorded(self, place: Place) -> None:
+        place.lease(mine(), now=NOW)
+        place.lease(theirs(), now=NOW + LEASE)
+        place.round(marks=[Mark("s1", "lane-a", "by a")], now=NOW + LEASE + 1)
+        assert place.lease(theirs(), now=NOW + LEASE + 2) == [Leased(Verdict.SENT, "by a")]
+
+    def test_the_first_answer_stands(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "by a")])
+        place.round(marks=[Mark("s1", "lane-b", "by b")])
+        assert place.lease(theirs()) == [Leased(Verdict.SENT, "by a")]
+
+    def test_a_mark_whose_lease_was_forgotten_is_recorded(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "{}")])
+        assert place.lease(theirs()) == [Leased(Verdict.SENT, "{}")]
+
+    def test_a_mark_ends_after_its_life(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "{}")], keep_ms=40)
+        place.until(
+            lambda: place.lease(mine(), now=place.clock.now()) == [LEASED], "the mark to end"
+        )
+
+    def test_an_answer_may_be_any_text(self, place: Place) -> None:
+        answers = ["", "B", "L1\x1fx\x1fy", "ответ\x00", "D"]
+        marks = [Mark(f"s{place}", "lane-a", answer) for place, answer in enumerate(answers)]
+        place.round(marks=marks)
+        assert [answer for _, answer in place.lease(*(mine(mark.send_id) for mark in marks))] == (
+            answers
+        )
+
+
+class TestDone:
+    def test_a_sent_one_is_done_and_keeps_its_answer(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "by a")])
+        place.round(done=["s1"])
+        assert place.lease(mine()) == [Leased(Verdict.DONE, "by a")]
+
+    def test_without_a_mark_it_is_done_all_the_same(self, place: Place) -> None:
+        place.lease(mine("leased"))
+        place.round(done=["leased", "unheard of"])
+        assert place.lease(mine("leased"), mine("unheard of")) == [Leased(Verdict.DONE)] * 2
+
+    def test_it_stays_done_whatever_comes_later(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "by a")], done=["s1"])
+        place.round(marks=[Mark("s1", "lane-b", "by b")], done=["s1"], released=[("s1", "lane-a")])
+        assert place.lease(mine()) == [Leased(Verdict.DONE, "by a")]
+
+    def test_it_is_forgotten_after_the_life_of_the_mark(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "")], done=["s1", "s2"], keep_ms=40)
+        place.until(
+            lambda: place.lease(mine("s1"), mine("s2"), now=place.clock.now()) == [LEASED] * 2,
+            "both to end",
+        )
+
+
+class TestRelease:
+    def test_a_released_send_is_free(self, place: Place) -> None:
+        place.lease(mine())
+        place.round(released=[("s1", "lane-a")])
+        assert place.lease(theirs()) == [LEASED]
+
+    def test_who_does_not_hold_it_releases_nothing(self, place: Place) -> None:
+        place.lease(mine())
+        place.round(released=[("s1", "lane-b"), ("unheard of", "lane-b")])
+        assert place.lease(theirs()) == [BUSY]
+
+    def test_what_was_sent_is_not_released(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "{}")], released=[("s1", "lane-a")])
+        assert place.lease(theirs()) == [Leased(Verdict.SENT, "{}")]
+
+    def test_release_comes_before_lease_in_a_round(self, place: Place) -> None:
+        place.lease(mine())
+        assert place.round(leases=[theirs()], released=[("s1", "lane-a")]) == [LEASED]
+
+
+class Model:
+    """Claims as one would explain them, for a single memory and a clock that only goes on."""
+
+    def __init__(self) -> None:
+        self.origins: dict[str, str] = {}
+        self.leases: dict[str, tuple[str, str, int]] = {}
+        self.sent: dict[str, str] = {}
+        self.done: set[str] = set()
+
+    def first(self, claims: Sequence[tuple[str, str]]) -> list[str]:
+        return [self.origins.setdefault(key, origin) for key, origin in claims]
+
+    def round(
+        self,
+        leases: Sequence[Lease],
+        marks: Sequence[Mark],
+        done: Sequence[str],
+        released: Sequence[tuple[str, str]],
+        now: int,
+    ) -> list[Leased]:
+        for send_id, _, answer in marks:
+            self.sent.setdefault(send_id, answer)
+        for send_id in done:
+            self.sent.setdefault(send_id, "")
+            self.done.add(send_id)
+        for send_id, holder in released:
+            if send_id in self.leases and self.leases[send_id][1] == holder:
+                del self.leases[send_id]
+        return [self.lease(lease, now) for lease in leases]
+
+    def lease(self, lease: Lease, now: int) -> Leased:
+        send_id, origin, holder = lease
+        if send_id in self.sent:
+            verdict = Verdict.DONE if send_id in self.done else Verdict.SENT
+            return Leased(verdict, self.sent[send_id])
+        had = self.leases.get(send_id)
+        if had and had[:2] != (origin, holder) and had[2] > now:
+            return BUSY
+        self.leases[send_id] = (origin, holder, now + LEASE)
+        return LEASED
+
+
+ids = st.sampled_from(["s1", "s2", "s3"])
+origins = st.sampled_from(["push:0:7", "push:1:8"])
+holders = st.sampled_from(["lane-a", "lane-b"])
+rounds = st.tuples(
+    st.lists(st.builds(Lease, ids, origins, holders), max_size=4),
+    st.lists(st.builds(Mark, ids, holders, st.sampled_from(["one", "two"])), max_size=1),
+    st.lists(ids, max_size=1),
+    st.lists(st.tuples(ids, holders), max_size=2),
+    st.sampled_from([0, 1, LEASE // 2, LEASE - 1, LEASE]),  # ms since the round before
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(played=st.lists(rounds, max_size=12))
+def check_rounds(
+    place: Place,
+    played: list[tuple[list[Lease], list[Mark], list[str], list[tuple[str, str]], int]],
+) -> None:
+    model, run, now = Model(), uuid.uuid4().hex, NOW
+    for leases, marks, done, released, passed in played:
+        now += passed
+        answers = place.claims.round(
+            [lease._replace(send_id=run + lease.send_id) for lease in leases],
+            [mark._replace(send_id=run + mark.send_id) for mark in marks],
+            [run + send_id for send_id in done],
+            [(run + send_id, holder) for send_id, holder in released],
+            now,
+            LEASE,
+            10 * DAY,
+        )
+        assert answers == model.round(leases, marks, done, released, now)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches=st.lists(st.lists(st.tuples(st.sampled_from("abcdef"), origins), max_size=6)))
+def check_firsts(place: Place, batches: list[list[tuple[str, str]]]) -> None:
+    model, run = Model(), uuid.uuid4().hex
+    for batch in batches:
+        answers = place.claims.first([(run + key, origin) for key, origin in batch], DAY)
+        assert answers == model.first(batch)
+
+
+def test_rounds_agree_with_the_model(place: Place) -> None:
+    check_rounds(place)
+
+
+def test_firsts_agree_with_the_model(place: Place) -> None:
+    check_firsts(place)
+
+
+@pytest.fixture(params=["sqlite", "valkey"])
+def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Claims, Claims]]:
+    """Two processes' adapters over one memory."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            clock, path = ManualClock(NOW), tmp_path / "claims.db"
+            files = [stack.enter_context(closing(SqliteClaims(path, clock))) for _ in range(2)]
+            yield files[0], files[1]
+        else:
+            url = request.getfixturevalue("valkey").url
+            links = [stack.enter_context(closing(Valkey(url))) for _ in range(2)]
+            yield ValkeyClaims(links[0]), ValkeyClaims(links[1])
+
+
+def test_what_one_process_claims_another_sees(two: tuple[Claims, Claims]) -> None:
+    one, other = two
+    one.first([("event-1", "likes:0:1")], DAY)
+    one.round([mine("a")], [Mark("b", "lane-a", "{}")], ["c"], [], NOW, LEASE, DAY)
+    assert other.first([("event-1", "likes:0:2")], DAY) == ["likes:0:1"]
+    assert other.round([theirs("a"), theirs("b"), theirs("c")], [], [], [], NOW, LEASE, DAY) == [
+        BUSY,
+        Leased(Verdict.SENT, "{}"),
+        Leased(Verdict.DONE),
+    ]
+
+
+def test_local_claims_forget_the_oldest_beyond_their_capacity() -> None:
+    claims = LocalClaims(ManualClock(NOW), capacity=2)
+    claims.first([("a", "o1"), ("b", "o1"), ("c", "o1")], DAY)
+    assert claims.first([("c", "o2"), ("b", "o2"), ("a", "o2")], DAY) == ["o1", "o1", "o2"]
+    claims.round([mine("a"), mine("b"), mine("c")], [], [], [], NOW, LEASE, DAY)
+    assert claims.round([theirs("c"), theirs("b")], [], [], [], NOW, LEASE, DAY) == [BUSY, BUSY]
+    assert claims.round([theirs("a")], [], [], [], NOW, LEASE, DAY) == [LEASED]
+
+
+def test_sqlite_claims_that_have_ended_leave_the_file(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    claims = SqliteClaims(tmp_path / "claims.db", clock)
+    claims.first([(f"event-{n}", "likes:0:1") for n in range(50)], 1_000)
+    clock.advance(61_000)
+    claims.first([("event-new", "likes:0:2")], 1_000)
+    with claims._database.transaction() as connection:
+        assert connection.execute("SELECT key FROM firsts").fetchall() == [("event-new",)]

@@ -1,0 +1,118 @@
+"""Claims in memory: for one process, and for the high class while Valkey is away.
+
+The rules of leases and marks stand here once for all that is not Lua: ``settle`` plays a round on
+a mapping, and the SQLite adapter loads what a round touches and calls the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from typing import NamedTuple
+
+from tidings.ports import Clock, Lease, Leased, Mark, Verdict
+
+_LEASED = Leased(Verdict.LEASED)
+_BUSY = Leased(Verdict.BUSY)
+
+
+class Held(NamedTuple):
+    """What is known of a send: LEASED with origin and holder, or SENT or DONE with the answer.
+
+    ``until`` (epoch ms) ends the lease, or the mark's life.
+    """
+
+    state: Verdict
+    until: int
+    origin: str = ""
+    holder: str = ""
+    answer: str = ""
+
+
+def settle(
+    sends: MutableMapping[str, Held],
+    leases: Sequence[Lease],
+    marks: Sequence[Mark],
+    done: Sequence[str],
+    released: Sequence[tuple[str, str]],
+    now: int,
+    lease_ms: int,
+    keep_ms: int,
+) -> list[Leased]:
+    """Play a round on ``sends`` as ``ports.Claims.round`` says; answers the leases."""
+    for send_id, _, answer in marks:
+        held = _alive(sends, send_id, now)
+        if held is None or held.state is Verdict.LEASED:
+            sends[send_id] = Held(Verdict.SENT, now + keep_ms, answer=answer)
+    for send_id in done:
+        held = _alive(sends, send_id, now)
+        if held is not None and held.state is Verdict.SENT:
+            sends[send_id] = held._replace(state=Verdict.DONE)
+        elif held is None or held.state is Verdict.LEASED:
+            sends[send_id] = Held(Verdict.DONE, now + keep_ms)
+    for send_id, holder in released:
+        held = sends.get(send_id)
+        if held is not None and held.state is Verdict.LEASED and held.holder == holder:
+            del sends[send_id]
+    return [_take(sends, lease, now, lease_ms) for lease in leases]
+
+
+def _take(sends: MutableMapping[str, Held], lease: Lease, now: int, lease_ms: int) -> Leased:
+    held = _alive(sends, lease.send_id, now)
+    if held is not None and held.state is not Verdict.LEASED:
+        return Leased(held.state, held.answer)
+    if held is not None and (held.origin, held.holder) != (lease.origin, lease.holder):
+        return _BUSY
+    sends[lease.send_id] = Held(Verdict.LEASED, now + lease_ms, lease.origin, lease.holder)
+    return _LEASED
+
+
+def _alive(sends: MutableMapping[str, Held], send_id: str, now: int) -> Held | None:
+    held = sends.get(send_id)
+    return held if held is not None and held.until > now else None
+
+
+class LocalClaims:
+    """Claims of this process alone; the oldest fall out when there are more than ``capacity``.
+
+    What falls out early lets a duplicate pass, never loses a message.
+    """
+
+    def __init__(self, clock: Clock, capacity: int = 200_000) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._firsts: dict[str, tuple[str, int]] = {}
+        self._sends: dict[str, Held] = {}
+
+    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+        """The origin that holds each key; see ``ports.Claims``."""
+        now = self._clock.now()
+        origins: list[str] = []
+        for key, origin in claims:
+            held, until = self._firsts.get(key, ("", 0))
+            if until <= now:
+                self._firsts.pop(key, None)  # the newest stand last
+                self._firsts[key] = (origin, now + ttl_ms)
+                held = origin
+            origins.append(held)
+        _shrink(self._firsts, self._capacity)
+        return origins
+
+    def round(
+        self,
+        leases: Sequence[Lease],
+        marks: Sequence[Mark],
+        done: Sequence[str],
+        released: Sequence[tuple[str, str]],
+        now: int,
+        lease_ms: int,
+        keep_ms: int,
+    ) -> list[Leased]:
+        """Marks, what is done, releases and leases of a batch; see ``ports.Claims``."""
+        answers = settle(self._sends, leases, marks, done, released, now, lease_ms, keep_ms)
+        _shrink(self._sends, self._capacity)
+        return answers
+
+
+def _shrink(memory: dict[str, tuple[str, int]] | dict[str, Held], capacity: int) -> None:
+    for key in [key for key, _ in zip(memory, range(len(memory) - capacity), strict=False)]:
+        del memory[key]
