@@ -1,0 +1,253 @@
+"""What every People adapter must answer: the file, the function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidings.ports import Address, People, Person, Profile
+from tidings.stores.clock import ManualClock
+from tidings.stores.people import FilePeople, FunctionPeople
+
+ANA, BOB, CY = Person("default", "ana"), Person("default", "bob"), Person("acme", "ana")
+NOW = 1_760_000_000_000
+
+PHONE = Address(kind="device", value="tok-1", platform="ios", app="shop", registered_at=1_000)
+TABLET = Address(kind="device", value="tok-2", platform="android")
+MAIL = Address(kind="email", value="ana@example.com")
+PROFILES = {
+    ANA: Profile(
+        locale="es-AR",
+        zone="America/Argentina/Buenos_Aires",
+        addresses=(PHONE, TABLET, MAIL),
+        channels={"sms": False},
+        categories={"promo": False},
+        pairs={"social/email": True},
+        types={"like": False},
+    ),
+    BOB: Profile(erased=True),
+    CY: Profile(locale="en"),
+}
+LINES: list[Mapping[str, Any]] = [
+    {
+        "recipient_id": "ana",
+        "locale": "es-AR",
+        "zone": "America/Argentina/Buenos_Aires",
+        "addresses": [
+            {
+                "kind": "device",
+                "value": "tok-1",
+                "platform": "ios",
+                "app": "shop",
+                "registered_at": 1_000,
+            },
+            {"kind": "device", "value": "tok-2", "platform": "android"},
+            {"kind": "email", "value": "ana@example.com"},
+        ],
+        "channels": {"sms": False},
+        "categories": {"promo": False},
+        "pairs": {"social/email": True},
+        "types": {"like": False},
+    },
+    {"recipient_id": "bob", "erased": True},
+    {"recipient_id": "ana", "tenant": "acme", "locale": "en"},
+]
+
+
+def write(folder: Path, *lines: Mapping[str, Any] | str) -> Path:
+    path = folder / "people.jsonl"
+    text = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("".join(f"{line}\n" for line in text))
+    return path
+
+
+@pytest.fixture(params=["file", "function"])
+def people(request: pytest.FixtureRequest, tmp_path: Path) -> People:
+    if request.param == "function":
+        return FunctionPeople(PROFILES.get)
+    write(tmp_path, *LINES)
+    return FilePeople(tmp_path, ManualClock(NOW))
+
+
+def test_profiles_come_in_the_order_asked(people: People) -> None:
+    assert people.profiles([CY, ANA, BOB, ANA]) == [
+        PROFILES[CY],
+        PROFILES[ANA],
+        PROFILES[BOB],
+        PROFILES[ANA],
+    ]
+
+
+def test_a_person_nobody_knows_is_none(people: People) -> None:
+    assert people.profiles([Person("acme", "bob"), Person("default", "")]) == [None, None]
+
+
+def test_nobody_asked_is_nobody_answered(people: People) -> None:
+    assert people.profiles([]) == []
+
+
+def test_removing_an_address_leaves_the_others(people: People) -> None:
+    assert people.remove_address(ANA, "device", "tok-1", "Unregistered")
+    (ana,) = people.profiles([ANA])
+    assert ana is not None
+    assert ana.addresses == (TABLET, MAIL)
+    assert ana.locale == "es-AR"
+
+
+@pytest.mark.parametrize(
+    ("person", "kind", "value"),
+    [
+        pytest.param(ANA, "device", "tok-9", id="another token"),
+        pytest.param(ANA, "email", "tok-1", id="another kind"),
+        pytest.param(CY, "device", "tok-1", id="another tenant's"),
+        pytest.param(Person("default", "zoe"), "device", "tok-1", id="nobody"),
+    ],
+)
+def test_an_address_that_is_not_there_is_not_removed(
+    people: People, person: Person, kind: str, value: str
+) -> None:
+    assert not people.remove_address(person, kind, value, "Unregistered")
+    assert people.profiles([ANA, BOB, CY]) == [PROFILES[ANA], PROFILES[BOB], PROFILES[CY]]
+
+
+def test_a_second_removal_finds_nothing(people: People) -> None:
+    people.remove_address(ANA, "device", "tok-1", "Unregistered")
+    assert not people.remove_address(ANA, "device", "tok-1", "Unregistered")
+
+
+class TestFile:
+    """What only the file-backed adapter has: files that change, other processes, mistakes."""
+
+    def test_a_removal_is_durable(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        FilePeople(tmp_path, ManualClock(NOW)).remove_address(ANA, "email", MAIL.value, "bounced")
+        (ana,) = FilePeople(tmp_path, ManualClock(NOW)).profiles([ANA])
+        assert ana is not None
+        assert ana.addresses == (PHONE, TABLET)
+
+    def test_another_process_sees_a_removal_within_a_second(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        clock = ManualClock(NOW)
+        one, other = FilePeople(tmp_path, clock), FilePeople(tmp_path, clock)
+        one.remove_address(ANA, "email", MAIL.value, "bounced")
+        clock.advance(1_000)
+        (ana,) = other.profiles([ANA])
+        assert ana is not None
+        assert ana.addresses == (PHONE, TABLET)
+
+    def test_an_address_that_registered_anew_is_back(self, tmp_path: Path) -> None:
+        device = {"kind": "device", "value": "tok-1", "registered_at": 1_000}
+        write(tmp_path, {"recipient_id": "ana", "addresses": [device]})
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        people.remove_address(ANA, "device", "tok-1", "Unregistered")
+        write(tmp_path, {"recipient_id": "ana", "addresses": [device | {"registered_at": 2_000}]})
+        clock.advance(1_000)
+        (ana,) = people.profiles([ANA])
+        assert ana is not None
+        assert ana.addresses == (Address(kind="device", value="tok-1", registered_at=2_000),)
+
+    @pytest.mark.parametrize("how", ["written anew", "replaced", "appended to", "created"])
+    def test_a_change_is_seen_after_a_second_and_not_before(self, tmp_path: Path, how: str) -> None:
+        before: list[Mapping[str, Any]] = [] if how == "created" else [{"recipient_id": "ana"}]
+        after: Mapping[str, Any] = {"recipient_id": "ana", "locale": "fr"}
+        if before:
+            write(tmp_path, *before)
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        changes: dict[str, Callable[[], object]] = {
+            "written anew": lambda: write(tmp_path, after),
+            "created": lambda: write(tmp_path, after),
+            "replaced": lambda: write(_folder(tmp_path / "new"), after).replace(
+                tmp_path / "people.jsonl"
+            ),
+            "appended to": lambda: write(tmp_path, *before, after),
+        }
+        changes[how]()
+        clock.advance(999)
+        assert people.profiles([ANA]) == [Profile() if before else None]
+        clock.advance(1)
+        assert people.profiles([ANA]) == [Profile(locale="fr")]
+
+    def test_a_file_that_is_gone_holds_nobody(self, tmp_path: Path) -> None:
+        path = write(tmp_path, *LINES)
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        path.unlink()
+        clock.advance(1_000)
+        assert people.profiles([ANA]) == [None]
+
+    def test_comments_and_empty_lines_are_skipped(self, tmp_path: Path) -> None:
+        write(tmp_path, "# who we know", "", '{"recipient_id":"ana","locale":"en"}')
+        assert FilePeople(tmp_path, ManualClock()).profiles([ANA]) == [Profile(locale="en")]
+
+    def test_the_last_line_needs_no_newline(self, tmp_path: Path) -> None:
+        (tmp_path / "people.jsonl").write_text('{"recipient_id":"ana","locale":"en"}')
+        assert FilePeople(tmp_path, ManualClock()).profiles([ANA]) == [Profile(locale="en")]
+
+    def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "people.jsonl"
+        path.write_text('{"recipient_id":"ana"}\n{"recipient_id":"bob","loc')
+        clock = ManualClock(NOW)
+        with pytest.raises(ValueError, match=r"people\.jsonl:2"):
+            FilePeople(tmp_path, clock)
+        path.write_text('{"recipient_id":"ana"}\n')
+        people = FilePeople(tmp_path, clock)
+        with path.open("a") as file:
+            file.write('{"recipient_id":"bob","loc')
+            file.flush()
+            clock.advance(1_000)
+            assert people.profiles([BOB]) == [None]
+            file.write('ale":"en"}\n')
+        clock.advance(1_000)
+        assert people.profiles([ANA, BOB]) == [Profile(), Profile(locale="en")]
+
+    def test_every_mistake_is_named_with_its_line(self, tmp_path: Path) -> None:
+        write(
+            tmp_path,
+            '{"recipient_id":"ana"}',
+            '{"recipient_id":"bob","adresses":[]}',
+            "not json",
+            '{"locale":"en"}',
+        )
+        with pytest.raises(ValueError, match="people") as caught:
+            FilePeople(tmp_path, ManualClock())
+        first, second, third = str(caught.value).splitlines()
+        assert "people.jsonl:2: " in first
+        assert "adresses" in first
+        assert "people.jsonl:3: " in second
+        assert "people.jsonl:4: " in third
+        assert "recipient_id" in third
+
+    def test_a_file_that_turns_wrong_changes_nothing_until_it_is_right(
+        self, tmp_path: Path
+    ) -> None:
+        write(tmp_path, {"recipient_id": "ana", "locale": "es"})
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        write(tmp_path, {"recipient_id": "ana", "locale": "fr"}, "not json")
+        clock.advance(1_000)
+        assert people.profiles([ANA]) == [Profile(locale="es")]
+        write(tmp_path, {"recipient_id": "ana", "locale": "fr"}, {"recipient_id": "bob"})
+        clock.advance(1_000)
+        assert people.profiles([ANA, BOB]) == [Profile(locale="fr"), Profile()]
+
+    def test_a_torn_line_in_the_journal_costs_only_itself(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        (tmp_path / "people.journal.jsonl").write_text('{"recipient_id":"ana","tena')
+        people = FilePeople(tmp_path, ManualClock(NOW))
+        people.remove_address(ANA, "email", MAIL.value, "bounced")
+        (ana,) = FilePeople(tmp_path, ManualClock(NOW)).profiles([ANA])
+        assert ana is not None
+        assert ana.addresses == (PHONE, TABLET)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
