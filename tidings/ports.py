@@ -14,7 +14,7 @@ contract suite, ``tests/contract``, holds every adapter of a port to the same an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -80,6 +80,12 @@ class People(Protocol):
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address, and only it; tells whether it was there."""
         ...
+
+
+def profiles_of(people: People, persons: Iterable[Person]) -> dict[Person, Profile | None]:
+    """Each person's profile, each asked for once."""
+    unique = list(dict.fromkeys(persons))
+    return dict(zip(unique, people.profiles(unique), strict=True)) if unique else {}
 
 
 # ── Suppressions ──────────────────────────────────────────────────────────────────────────────

@@ -59,6 +59,13 @@ class Expression:
         """The keys and indexes of a plain field; None of anything else."""
         return self._tree.parts if isinstance(self._tree, Path) else None
 
+    def or_null(self) -> Of:
+        """`of`, except that a plain field gives null where it is missing.
+
+        For settings that an event may leave out.
+        """
+        return Expression(f"coalesce({self.text}, null)").of if self.is_field else self.of
+
     def check(self, known: Collection[str] | None, problems: Problems, path: str) -> None:
         """Report the names that are not among `known` fields; None knows them all.
 

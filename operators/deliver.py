@@ -1,0 +1,292 @@
+"""deliver: the end of a flow: choose the channels and write the deliveries.
+
+A delivery is small and not yet rendered. Its id is a function of the event, the person and this
+step, so that a replay writes the same delivery again and its lane recognises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
+
+from pydantic import model_validator
+
+from tidings.consent import evaluated
+from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec
+from tidings.durations import PositiveDuration
+from tidings.expressions import EvaluationError, Expression, FieldPath
+from tidings.expressions.operations import kind_of
+from tidings.ids import notification_id
+from tidings.ports import Io, profiles_of
+from tidings.problems import ValueProblem, listed, suggestion
+from tidings.records import Delivery, Kind, Priority
+
+UNREACHABLE = "unreachable"
+
+
+class DeliverSpec(Spec):
+    """Hands a notification over to the lanes of its channels.
+
+    Exactly one of `first_of`, `each_of` and `to` says where. A channel qualifies where the person
+    has an address for it and `consent`, if it stands before, did not deny it. What no channel
+    qualifies for ends as `suppressed`: `no_consent` where the person could have been reached, else
+    `unreachable`.
+    """
+
+    first_of: tuple[str, ...] = ()
+    """The first of these channels that qualifies. The next one that does is taken when the delivery
+    fails: no address is left, the provider refuses for good, every retry is used up."""
+
+    each_of: tuple[str, ...] = ()
+    """All of these channels that qualify, at once."""
+
+    to: str = ""
+    """This one channel."""
+
+    channels: Expression | None = None
+    """A field or expression for the channels of this one notification, a list of names; it takes
+    the place of those above where it gives any."""
+
+    template: str
+    """The template's name, a folder in `config/templates`."""
+
+    template_id: Expression | None = None
+    """A field or expression for the template of this one notification; where it gives nothing,
+    `template` is taken."""
+
+    priority: str = ""
+    """`high`, `normal` or `low` (`critical` and `standard` are other names of the first two); by
+    default that of the process, or `normal`."""
+
+    expires: PositiveDuration | None = None
+    """How long it may be sent, from when the event (of a digest: its close) came into the log. It
+    can only bring an earlier `expire` forward."""
+
+    category: str = ""
+    """The category, for where no `consent` stands before; by default by the event's `type`."""
+
+    collapse_key: Expression | None = None
+    """A field or expression for the key by which a phone lets a newer notification take an older
+    one's place. For coarse chatter, never for what has to be acted on."""
+
+    notif_id: Expression | None = None
+    """A field or expression for the producer's own id of the notification; where it gives nothing,
+    the id is made from the event, the recipient and this step."""
+
+    campaign_id: Expression | None = None
+    """A field or expression for the campaign that the outcomes are counted under."""
+
+    fields: tuple[FieldPath, ...] | None = None
+    """The fields of the event that templates see, those that it has; by default all. The
+    `type` always goes along, for consent is asked about it again."""
+
+    data: Expression | None = None
+    """A field or expression that gives what templates see, a map, in place of `fields`."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name in ("first_of", "each_of", "to") if getattr(self, name)]
+        if len(given) != 1:
+            what = " and ".join(f"`{name}`" for name in given) or "none of them"
+            raise ValueProblem(
+                "one-of",
+                f"`deliver` takes exactly one of `first_of`, `each_of` and `to`, got {what}",
+                "first_of: [push, email] tries push, then e-mail; each_of: sends both",
+            )
+        if self.fields is not None and self.data is not None:
+            raise ValueProblem("one-of", "`deliver` takes either `fields` or `data`, got both")
+        Priority.of(self.priority or "normal")
+        return self
+
+
+class _Wish(NamedTuple):
+    """What the event itself says about its delivery."""
+
+    channels: Sequence[str]
+    template: str
+    data: dict[str, Any]
+    collapse_key: str = ""
+    notif_id: str = ""
+    campaign_id: str = ""
+
+
+class _Wishes:
+    """Reads an event's wish by the expressions of the spec."""
+
+    def __init__(self, spec: DeliverSpec, site: Site) -> None:
+        self._channels = spec.first_of or spec.each_of or (spec.to,)
+        self._known = site.channels
+        self._template = spec.template
+        self._fields = spec.fields
+        self._data_of = spec.data.of if spec.data is not None else None
+        self._channels_of = spec.channels.or_null() if spec.channels is not None else None
+        texts = {
+            "template": spec.template_id,
+            "collapse_key": spec.collapse_key,
+            "notif_id": spec.notif_id,
+            "campaign_id": spec.campaign_id,
+        }
+        self._texts = [(name, given.or_null()) for name, given in texts.items() if given]
+
+    def of(self, event: dict[str, Any]) -> _Wish:
+        """Raises EvaluationError or ValueError for an expression that gives nothing fit."""
+        wish = _Wish(self._channels, self._template, self._data(event))
+        if self._channels_of is not None and (named := self._channels_of(event)):
+            wish = wish._replace(channels=self._checked(named))
+        changed: dict[str, Any] = {}
+        for name, text_of in self._texts:
+            if text := _text(text_of(event), name):
+                changed[name] = text
+        return wish._replace(**changed) if changed else wish
+
+    def _checked(self, named: Any) -> Sequence[str]:
+        if not isinstance(named, list):
+            raise ValueError(f"`channels` must give a list of channels, got {kind_of(named)}")
+        for name in named:
+            if not isinstance(name, str) or name not in self._known:
+                raise ValueError(f"`channels` may hold {listed(self._known)}, and nothing else")
+        return list(dict.fromkeys(named))
+
+    def _data(self, event: dict[str, Any]) -> dict[str, Any]:
+        if self._fields is not None:
+            data = {}
+            for field in self._fields:
+                with suppress(EvaluationError):
+                    data[str((field.path or (field.text,))[-1])] = field.of(event)
+        elif self._data_of is not None:
+            data = self._data_of(event)
+            if not isinstance(data, dict):
+                raise ValueError(f"`data` must give a map, got {kind_of(data)}")
+        else:
+            return event
+        return {"type": event["type"], **data} if "type" in event else data
+
+
+class Deliver:
+    """Chooses channels and writes deliveries."""
+
+    def __init__(self, spec: DeliverSpec, site: Site) -> None:
+        for channel in (*spec.first_of, *spec.each_of, *filter(None, [spec.to])):
+            if channel not in site.channels:
+                hint = suggestion(channel, site.channels)
+                raise ValueProblem("unknown-channel", f"there is no channel `{channel}`", hint)
+        if spec.category and spec.category not in site.categories:
+            hint = suggestion(spec.category, site.categories)
+            message = f"there is no category `{spec.category}` in the configuration"
+            raise ValueProblem("unknown-category", message, hint)
+        self._site = site
+        self._wishes = _Wishes(spec, site)
+        self._each = bool(spec.each_of)
+        self._expires = spec.expires or 0
+        self._category = spec.category
+        self._priority = str(Priority.of(spec.priority or site.priority or "normal"))
+
+    def process(self, batch: Batch[Item], io: Io, now: int) -> None:
+        """End every item: with deliveries, or without and with a reason."""
+        strangers = [item.person() for item in batch.items if item.profile is None]
+        profiles = profiles_of(io.people, strangers)
+        for item in batch.items:
+            if item.profile is None:
+                item.profile = profiles[item.person()]
+            try:
+                wish = self._wishes.of(item.data)
+            except (EvaluationError, ValueError) as error:
+                batch.dead(item, "expression", error, self._site)
+                continue
+            self._deliver(item, wish, batch, now)
+        batch.items = []
+
+    def _deliver(self, item: Item, wish: _Wish, batch: Batch[Item], now: int) -> None:
+        expires_at = item.expires_at
+        if self._expires:
+            latest = item.time + self._expires
+            expires_at = min(expires_at, latest) if expires_at else latest
+        if 0 < expires_at <= now:
+            batch.drop(item, Kind.EXPIRED, "expired", self._site)
+            return
+        closed = self._closed(item, wish.channels)
+        open_ = [channel for channel in wish.channels if channel not in closed]
+        if not open_:
+            reachable = any(rule != UNREACHABLE for rule in closed.values())
+            reason = "no_consent" if reachable else UNREACHABLE
+            batch.drop(item, Kind.SUPPRESSED, reason, self._site, evaluated(closed))
+            return
+        site = self._site
+        notif_id = wish.notif_id or notification_id(
+            item.tenant, site.scope, item.event_id, item.recipient_id, site.path
+        )
+        for number, channel in enumerate(open_ if self._each else open_[:1]):
+            batch.deliver(
+                item,
+                Delivery(
+                    notif_id=notif_id,
+                    recipient_id=item.recipient_id,
+                    flow=site.scope,
+                    step=site.path,
+                    version=site.version,
+                    channel=channel,
+                    template=wish.template,
+                    category=item.category or self._category or self._by_type(item),
+                    created_at=item.time,
+                    origin=item.origin,
+                    tenant=item.tenant,
+                    priority=self._priority,
+                    data=wish.data,
+                    chain=() if self._each else tuple(open_[number + 1 :]),
+                    expires_at=expires_at,
+                    collapse_key=wish.collapse_key,
+                    campaign_id=wish.campaign_id,
+                ),
+                self._site,
+            )
+
+    def _closed(self, item: Item, channels: Sequence[str]) -> dict[str, str]:
+        """The channels that don't qualify, each with the reason."""
+        kinds = set()
+        if item.profile is not None:
+            kinds = {address.kind for address in item.profile.addresses if address.verified}
+        denied: Mapping[str, str] = item.denied or {}
+        closed = {}
+        for channel in channels:
+            if self._site.channels[channel] not in kinds:
+                closed[channel] = UNREACHABLE
+            elif channel in denied:
+                closed[channel] = denied[channel]
+        return closed
+
+    def _by_type(self, item: Item) -> str:
+        return self._site.types.get(str(item.data.get("type", "")), "")
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    raise ValueError(f"`{name}` must give a text or a whole number, got {kind_of(value)}")
+
+
+OPERATOR = Operator(
+    name="deliver",
+    spec=DeliverSpec,
+    shape=Shape.END,
+    parts=frozenset({Part.TAIL}),
+    build=Deliver,
+    asks=True,
+    example="""
+step: {deliver: {first_of: [push, email], template: order_update, expires: 6h}}
+people:
+  ana: {addresses: [{kind: device, value: t1}, {kind: email, value: ana@example.com}]}
+  bob: {addresses: [{kind: email, value: bob@example.com}]}
+in:
+  - {recipient_id: ana, order: o1}
+  - {recipient_id: bob, order: o2}
+  - {recipient_id: eve, order: o3}
+out:
+  - {recipient_id: ana, channel: push, chain: [email], template: order_update, data: {order: o1}}
+  - {recipient_id: bob, channel: email, template: order_update, data: {order: o2}}
+dropped:
+  - {item: {recipient_id: eve, order: o3}, kind: suppressed, reason: unreachable}
+""",
+)
