@@ -121,9 +121,11 @@ class DurationType:
         else:
             raise ValueProblem("wrong-kind", "expected a duration such as 30s", _EXAMPLE)
         if ms < parse_duration(self.at_least):
-            raise ValueProblem("out-of-range", f"must be at least {self.at_least}")
+            shown = format_duration(ms) if ms >= 0 else f"{ms}ms"
+            raise ValueProblem("out-of-range", f"must be at least {self.at_least}, got {shown}")
         if ms > parse_duration(self.at_most):
-            raise ValueProblem("out-of-range", f"must be at most {self.at_most}")
+            shown = format_duration(ms)
+            raise ValueProblem("out-of-range", f"must be at most {self.at_most}, got {shown}")
         return ms
 
     def __get_pydantic_core_schema__(

@@ -2,13 +2,14 @@
 
     read, read_file     YAML text -> Map, Seq, Text; scalars stay text until a schema types them
     bind                a node -> a pydantic model, each error at its exact key or value
+    places_of           in which other models a field exists, for `bind`'s hints
     Json                the schema type of free data: numbers, true, false, null as JSON has them
 
 PyYAML reads YAML 1.1, where `22:00` is 1320, `no` is false and a second `steps:` silently wins;
 here nothing is typed before its schema is known, and a key given twice is refused.
 """
 
-from tidings.load.binding import bind
+from tidings.load.binding import Places, bind, places_of
 from tidings.load.freedata import Json, JsonData
 from tidings.load.nodes import Entry, Map, Node, Seq, Text
 from tidings.load.reader import read, read_file
@@ -19,9 +20,11 @@ __all__ = [
     "JsonData",
     "Map",
     "Node",
+    "Places",
     "Seq",
     "Text",
     "bind",
+    "places_of",
     "read",
     "read_file",
 ]

@@ -105,6 +105,11 @@ class _Found:
         """Keys and indexes down to it; a missing key is one deeper than the map it misses in."""
         return len(self.spot.steps) + (self.error["type"] == "missing")
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether the text lacks what a variable should have given: the reader has said so."""
+        return isinstance(self.spot.node, Text) and self.spot.node.failed
+
 
 @dataclass(frozen=True, slots=True)
 class _Binding:
@@ -116,7 +121,7 @@ class _Binding:
     def problems(self, errors: Sequence[ErrorDetails]) -> Iterator[Problem]:
         """The problems of one failed validation."""
         found = [_Found(self._walk(error["loc"]), error) for error in errors]
-        found = self._without_branches(found)
+        found = [each for each in self._without_branches(found) if not each.is_reported]
         meant: set[tuple[Steps, str]] = set()
         for each in found:
             if each.error["type"] == "extra_forbidden":
@@ -277,9 +282,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 @cache
 def _refuse_silence(model: type[BaseModel]) -> None:
-    if model.model_config.get("extra", "ignore") == "ignore":
-        raise TypeError(f"{model.__name__} must say extra='forbid', or a misspelt field passes")
-    for field in model.model_fields.values():
-        for inner in _models_in(field.annotation):
-            if inner is not model:
-                _refuse_silence(inner)
+    found = [model]
+    for each in found:
+        if each.model_config.get("extra", "ignore") == "ignore":
+            raise TypeError(f"{each.__name__} must say extra='forbid', or a misspelt field passes")
+        inner = [i for field in each.model_fields.values() for i in _models_in(field.annotation)]
+        found.extend(i for i in dict.fromkeys(inner) if i not in found)

@@ -23,6 +23,7 @@ def interpolate(node: Text, env: Mapping[str, str], problems: Problems, path: st
     pieces: list[str] = []
     origin: list[int] = []
     end = 0
+    failed = False
 
     def take(text: str, at: int, step: int) -> None:
         pieces.append(text)
@@ -35,6 +36,7 @@ def interpolate(node: Text, env: Mapping[str, str], problems: Problems, path: st
         if match[0] == "$${":
             take("${", match.start() + 1, 1)
         elif broken is not None:
+            failed = True
             problems.error(
                 "bad-variable",
                 f"`{match[0]}` is not a reference to an environment variable",
@@ -45,6 +47,7 @@ def interpolate(node: Text, env: Mapping[str, str], problems: Problems, path: st
         elif name in env or default is not None:
             take(env.get(name, default or ""), match.start(), 0)
         else:
+            failed = True
             near = did_you_mean(name, env)
             problems.error(
                 "unset-variable",
@@ -55,4 +58,4 @@ def interpolate(node: Text, env: Mapping[str, str], problems: Problems, path: st
                 + f"set {name}, or give a default: ${{{name}:default}}",
             )
     take(node.written[end:], end, 1)
-    return replace(node, value="".join(pieces), origin=tuple(origin))
+    return replace(node, value="".join(pieces), origin=tuple(origin), failed=failed)

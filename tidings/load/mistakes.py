@@ -23,9 +23,9 @@ def explain(error: yaml.MarkedYAMLError, source: Source) -> Problem:
     where = source.mark(index)
     line_so_far = where.source[: where.column - 1]
 
-    if "\t" in _run_of_blanks(source.text, index) and not line_so_far.strip():
-        tab = source.text.index("\t", index - len(line_so_far))
-        return _problem("a tab can't indent", source.mark(tab), "indent with spaces")
+    indentation = where.source[: len(where.source) - len(where.source.lstrip())]
+    if "\t" in indentation and where.column <= len(indentation) + 1:
+        return _tab(where.at(indentation.index("\t") + 1 - where.column, 1))
     if "quoted scalar" in (error.context or ""):
         if "escape" in said:
             return _problem(
@@ -41,13 +41,23 @@ def explain(error: yaml.MarkedYAMLError, source: Source) -> Problem:
     if "flow" in (error.context or ""):
         return _open_bracket(source, began, where)
     if "mapping values are not allowed" in said:
-        return _colon(where, line_so_far)
+        return _colon(source, where, line_so_far)
     if "sequence entries are not allowed" in said:
         return _problem(
             "a list can't begin here", where, "put `- ` on a line of its own, below its key"
         )
+    if "block scalar" in (error.context or ""):
+        return _problem(
+            "a block of text begins on the line below its `|` or `>`",
+            where,
+            "put the text there, or into quotes where it begins with that sign",
+        )
+    if "directive" in (error.context or ""):
+        return _problem("a line can't begin with `%`", source.mark(began), "remove the line")
     if "cannot start any token" in said:
         character = source.text[index : index + 1]
+        if character == "\t":
+            return _tab(where)
         return _problem(f"a text can't begin with `{character}`", where, "put the text into quotes")
     if "could not find expected ':'" in said:
         return _problem("this line has no `:`", source.mark(began), "a field is `name: value`")
@@ -67,23 +77,39 @@ def _open_bracket(source: Source, began: int, where: Mark) -> Problem:
     )
 
 
-def _colon(where: Mark, line_so_far: str) -> Problem:
+def _colon(source: Source, where: Mark, line_so_far: str) -> Problem:
     name = line_so_far.strip().removeprefix("- ").strip()
-    if re.fullmatch(r"[\w.-]+", name):
-        start = where.at(-len(name), len(name))
+    if not re.fullmatch(r"[\w.-]+", name):
+        return _problem(
+            "a second `: ` in one line", where, "a text with `: ` in it needs quotes around it"
+        )
+    above = source.line_above(where.line)
+    depth = len(line_so_far) - len(line_so_far.lstrip())
+    if above is None or depth > above.column - 1:
         return _problem(
             f"`{name}` is indented as if it belonged to the text above it",
-            start,
+            where.at(-len(name), len(name)),
             "align it with its neighbours, or end the line above with `:`",
         )
+    spaceless = ":" in above.source
     return _problem(
-        "a second `: ` in one line", where, "a text with `: ` in it needs quotes around it"
+        "this line is not `name: value`",
+        above,
+        "put a space behind the `:`" if spaceless else "is the `:` missing at its end?",
     )
+
+
+def _tab(where: Mark) -> Problem:
+    return _problem("a tab can't indent", where, "indent with spaces")
 
 
 def _unexpected(source: Source, index: int, where: Mark, line_so_far: str) -> Problem:
     if index >= len(source.text):
         return _problem("the file ends too early", where, "something above is not finished")
+    if source.text[index] == ":":
+        return _problem(
+            "the name in front of the `:` is missing", where, "a field is `name: value`"
+        )
     if not line_so_far.strip():
         return _problem(
             "this line's indentation fits nothing above it",
@@ -102,12 +128,6 @@ def _unexpected(source: Source, index: int, where: Mark, line_so_far: str) -> Pr
 
 def _problem(message: str, where: Mark, hint: str) -> Problem:
     return Problem("bad-yaml", message, where, hint=hint)
-
-
-def _run_of_blanks(text: str, index: int) -> str:
-    """The white space around an index, up to the line's first and next character."""
-    start = max(text.rfind("\n", 0, index), text.rfind("\r", 0, index)) + 1
-    return text[start : index + 1]
 
 
 def index_of(mark: Any) -> int:

@@ -40,6 +40,14 @@ class Source:
         length = 1 if end is None else min(end, self._starts[number] + len(line)) - start
         return Mark(self.file, number + 1, column + 1, max(1, length), line)
 
+    def line_above(self, number: int) -> Mark | None:
+        """The text of the nearest line above line `number` that holds any."""
+        for index in range(number - 2, -1, -1):
+            if text := self._lines[index].strip():
+                start = self._starts[index] + self._lines[index].index(text)
+                return self.mark(start, start + len(text))
+        return None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Text:
@@ -47,7 +55,8 @@ class Text:
 
     `written` is the text before it (what a message may show: the value may be a secret); `plain`
     says that it stood there without quotes; `origin` maps the value's characters to those of
-    `written` where the two differ.
+    `written` where the two differ. `failed` says that a variable in it was not set: that has been
+    reported, and what the value lacks need not be.
     """
 
     value: str
@@ -59,6 +68,7 @@ class Text:
     start: int = field(repr=False)
     end: int = field(repr=False)
     origin: tuple[int, ...] | None = field(default=None, repr=False)
+    failed: bool = False
 
     @property
     def is_null(self) -> bool:
@@ -172,9 +182,8 @@ def _cut(text: str, most: int = 60) -> str:
 _PROPERTIES = re.compile(r"(?:[&!][^\s]*\s+)*")
 _BLOCK_HEADER = re.compile(r"[|>][^\n\r]*(?:\r\n|[\n\r])")
 _GAP = re.compile(r"[ \t\r\n\x85\u2028\u2029]+")
-_ESCAPE = re.compile(
-    r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|(?:\r\n|[\r\n])[ \t]*|.)", re.S
-)
+_ESCAPE = re.compile(r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", re.S)
+_CONTINUED = re.compile(r"(?:\\(?:\r\n|[\n\r\x85\u2028\u2029])[ \t\r\n\x85\u2028\u2029]*)*")
 
 
 def _places(node: Text) -> list[int] | None:
@@ -192,7 +201,9 @@ def _places(node: Text) -> list[int] | None:
         at = _at_end_of(_BLOCK_HEADER, raw, at, node.end)
     places: list[int] = []
     for character in node.written:
-        if not quote.startswith('"') and raw[at : at + 1] != character:
+        if quote == '"':
+            at = _at_end_of(_CONTINUED, raw, at, node.end)
+        elif raw[at : at + 1] != character:
             at = _skip_indentation(raw, at, node.end, character)
         if at >= node.end:
             return None

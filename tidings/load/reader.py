@@ -178,7 +178,9 @@ class _Composer:
     def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent, start: int) -> None:
         where = self._source.mark(start)
         if self._expects_key():
-            self._refuse("bad-key", "a key must be a text", where)
+            braces = self._source.text[max(0, start - 1) : start + 1] == "{{"
+            hint = "a text that begins with `{{` needs quotes" if braces else None
+            self._refuse("bad-key", "a key must be a text", where, hint)
         if len(self._stack) >= MAX_DEPTH:
             self._refuse("too-large", f"nested deeper than {MAX_DEPTH} levels", where)
         is_map = isinstance(event, yaml.MappingStartEvent)
@@ -289,7 +291,8 @@ class _Composer:
         return "".join(part.label() for part in self._stack).lstrip(".")
 
     def _refuse(self, code: str, message: str, where: Mark, hint: str | None = None) -> NoReturn:
-        self._problems.error(code, message, where, self._path(), hint)
+        path = "" if code == "too-large" else self._path()
+        self._problems.error(code, message, where, path, hint)
         raise _Refused
 
 

@@ -60,7 +60,10 @@ def word(errors: Sequence[ErrorDetails], node: Node) -> ValueProblem:
         )
     kind, context = errors[0]["type"], errors[0].get("ctx", {})
     if kind in _LIMITS:
-        return ValueProblem("out-of-range", _LIMITS[kind].format(**context))
+        limit = {name: f"{value:g}" for name, value in context.items() if name != "error"}
+        return ValueProblem(
+            "out-of-range", f"{_LIMITS[kind].format(**limit)}, got {describe(node)}"
+        )
     if kind in ("too_short", "too_long"):
         return _length(kind, context)
     message = errors[0]["msg"]
