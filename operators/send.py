@@ -1,0 +1,189 @@
+"""send: the end of a lane: which provider each address goes to, and how often it is tried.
+
+What stands here is the routing and the settings. The lane carries it out: quotas, leases, retries
+and outcomes are `tidings.runtime.lane`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tidings.contract import Batch, Operator, Part, Shape, Site, Spec, Work
+from tidings.durations import Duration, PositiveDuration
+from tidings.ids import send_id
+from tidings.ports import Io
+from tidings.problems import ValueProblem
+from tidings.records import Kind
+from tidings.sender import Send
+
+Quota = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Retry(Spec):
+    """When a send that failed for the moment is tried again."""
+
+    in_place: tuple[PositiveDuration, ...] = (1_000, 2_000, 4_000, 8_000)
+    """The waits before the first retries, each 0 to 20 % longer by jitter. The delivery stays in
+    the lane meanwhile and takes none of the provider's quota."""
+
+    ladder: tuple[PositiveDuration, ...] = (30_000, 300_000, 1_800_000)
+    """The waits after those, shortest first, one attempt behind each. Every rung is a topic of its
+    own, so that nothing else waits with it."""
+
+    repeat_last: bool = True
+    """Repeats the last rung until the message expires. Without it, or without an end to its life,
+    what has used up the ladder goes to the dead letters."""
+
+    rate_limit: Duration = 30_000
+    """How long to wait after a rate limit that names no time. A rate limit never uses up a
+    retry."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.ladder) != sorted(set(self.ladder)):
+            raise ValueProblem(
+                "bad-ladder",
+                "the rungs of `ladder` must grow longer from each to the next",
+                "ladder: [30s, 5m, 30m]",
+            )
+        return self
+
+
+class SendSpec(Spec):
+    """Hands each address of a delivery to its provider.
+
+    The provider is the one named for the address's platform, else `default`. A delivery is sent
+    when any of its addresses has taken it. When all have refused for good, the next channel of
+    `first_of` takes over; where there is none it ends as `failed`, and in the dead letters.
+    """
+
+    ios: str = ""
+    """The provider for devices with iOS."""
+
+    android: str = ""
+    """The provider for devices with Android."""
+
+    web: str = ""
+    """The provider for browsers."""
+
+    default: str = ""
+    """The provider for all other addresses."""
+
+    retry: Retry = Retry()
+    """When to try again."""
+
+    in_flight: Quota | dict[str, Quota] = 400
+    """How many sends a provider may have open at once, for all or by provider. It bounds what a
+    crash can repeat. What exceeds it waits in the lane for a moment; when that is full, it goes to
+    the ladder, no attempt counted, so that it holds up no other provider's."""
+
+    on_uncertain: Literal["unknown", "resend"] = "unknown"
+    """What becomes of a send whose connection broke after it was written. `unknown` ends it so,
+    and never sends twice; `resend` tries again, where silence is worse than a duplicate."""
+
+    @model_validator(mode="after")
+    def _some_provider(self) -> Self:
+        if not self.providers():
+            raise ValueProblem(
+                "missing-field",
+                "`send` names no provider",
+                "send: {default: sandbox}, or one for each platform: {ios: apns, android: fcm}",
+            )
+        if isinstance(self.in_flight, dict):
+            unknown = sorted(self.in_flight.keys() - set(self.providers()))
+            if unknown:
+                raise ValueProblem(
+                    "unknown-provider", f"`in_flight` names `{unknown[0]}`, which gets no sends"
+                )
+        return self
+
+    def providers(self) -> list[str]:
+        """The names of all providers, each once."""
+        named = (self.ios, self.android, self.web, self.default)
+        return list(dict.fromkeys(filter(None, named)))
+
+    def quota(self, provider: str) -> int:
+        """How many sends ``provider`` may have open."""
+        if isinstance(self.in_flight, dict):
+            return self.in_flight.get(provider, 400)
+        return self.in_flight
+
+
+class Sending:
+    """Makes the sends of each work; the lane takes them from there."""
+
+    def __init__(self, spec: SendSpec, site: Site) -> None:
+        self.spec = spec
+        self.site = site
+        platforms = {"ios": spec.ios, "android": spec.android, "web": spec.web}
+        self._routes = {platform: name for platform, name in platforms.items() if name}
+
+    def process(self, batch: Batch[Work], io: Io, now: int) -> None:
+        """Fill ``sends``, one for each address that is still open; end what no provider can take.
+
+        An address that has answered on an earlier rung of the ladder is not asked again.
+        """
+        kept: list[Work] = []
+        for work in batch.items:
+            self._fill(work, now)
+            if work.sends or work.delivery.answers:
+                kept.append(work)
+            else:
+                platforms = sorted({address.platform for address in work.addresses})
+                detail = f"no provider for {', '.join(filter(None, platforms)) or 'any address'}"
+                batch.drop(work, Kind.FAILED, "no_provider", self.site, detail)
+        batch.items = kept
+
+    def _fill(self, work: Work, now: int) -> None:
+        delivery, content = work.delivery, work.content
+        if content is None:
+            raise ValueError(f"{self.site.path}: nothing was rendered; `render` stands before it")
+        work.sends = sends = []
+        answers = delivery.answers
+        for address in work.addresses:
+            provider = self._routes.get(address.platform) or self.spec.default
+            known = send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
+            if not provider or known in answers:
+                continue
+            sends.append(
+                Send(
+                    send_id=known,
+                    channel=delivery.channel,
+                    address=address,
+                    content=content,
+                    tenant=delivery.tenant,
+                    category=delivery.category,
+                    priority=delivery.priority,
+                    attempt=delivery.attempt + 1,
+                    now=now,
+                    expires_at=delivery.expires_at,
+                    collapse_key=delivery.collapse_key,
+                    provider=provider,
+                    spared=delivery.spared,
+                )
+            )
+
+
+OPERATOR = Operator(
+    name="send",
+    spec=SendSpec,
+    shape=Shape.END,
+    parts=frozenset({Part.LANE}),
+    build=Sending,
+    shorthand="default",
+    example="""
+step: {send: {ios: apns, default: sandbox}}
+channel: push
+people:
+  ana:
+    addresses:
+      - {kind: device, value: phone, platform: ios}
+      - {kind: device, value: tablet, platform: android}
+in:
+  - {recipient_id: ana, addresses: [phone, tablet]}
+out:
+  - {recipient_id: ana, sends: {phone: apns, tablet: sandbox}}
+""",
+)
