@@ -16,7 +16,7 @@ One file per operator: a spec (its docstrings are the reference), the logic, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -92,6 +92,10 @@ class Item(msgspec.Struct, kw_only=True):
     def person(self) -> Person:
         """Whom it is for."""
         return Person(self.tenant, self.recipient_id)
+
+    def copy(self) -> Item:
+        """An item of its own, for one of several ways."""
+        return msgspec.structs.replace(self, data=dict(self.data))
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -208,6 +212,17 @@ class Keyed(Protocol):
         ...
 
     def horizon(self, state: Any) -> Horizon: ...
+
+
+class Route(Protocol):
+    """A branch: which of its arms an item goes down."""
+
+    def arms(self, item: Item) -> Sequence[int]:
+        """The arms' numbers; with none the item goes on behind the branch.
+
+        Raises EvaluationError when the item can't be judged.
+        """
+        ...
 
 
 # ── Where a step stands, and how it is registered ─────────────────────────────────────────────

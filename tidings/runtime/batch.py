@@ -6,15 +6,17 @@ over. The ids of what is written are functions of the input: a replay writes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
-from tidings.contract import Item, Map, Site
+from tidings.contract import Item, Map, Route, Site
+from tidings.expressions import EvaluationError
 from tidings.ids import outcome_id, person_key
 from tidings.log.port import Append, Record, Slot
 from tidings.ports import Io, Unavailable
-from tidings.records import DeadLetter, Delivery, Kind, Outcome, encode
+from tidings.records import DeadLetter, Delivery, Kind, Outcome, Priority, encode
 from tidings.records import Stage as OutcomeStage
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.letters import dead_letter
@@ -31,7 +33,7 @@ class FlowBatch:
     confirmed: state moves, nothing is written.
     """
 
-    __slots__ = ("appends", "flight", "held_at", "items", "labels", "muted", "now")
+    __slots__ = ("appends", "at", "flight", "held", "items", "labels", "muted", "now", "rest")
 
     def __init__(
         self,
@@ -47,13 +49,15 @@ class FlowBatch:
         self.labels = labels
         self.muted = muted
         self.appends: list[Append] = []
-        self.held_at = -1
+        self.at = 0  # the number of the stage that it stands at
+        self.held = False  # that stage could not be answered
+        self.rest: list[tuple[int, Iterator[Item]]] = []  # what begins behind which stage
 
     def drop(
         self, item: Item, kind: Kind, reason: str, site: Site, detail: str = "", at: int = 0
     ) -> None:
         """Let an item go: a decision, the last one that its events get."""
-        self._decide(item, kind, site, at or self.now, reason=reason, detail=detail)
+        self._decide(item, kind, site, at or item.time, reason=reason, detail=detail)
 
     def dead(self, item: Item, reason: str, error: BaseException | str, site: Site) -> None:
         """Hand an item that can't go on to the dead letters."""
@@ -70,7 +74,7 @@ class FlowBatch:
             step=site.path,
             flow=site.scope,
             origin=item.origin,
-            at=self.now,
+            at=item.time,
         )
         self.appends.append(dead_letter(record, letter, FLOW))
 
@@ -80,9 +84,26 @@ class FlowBatch:
             return
         key = person_key(delivery.tenant, delivery.recipient_id).encode()
         self.appends.append(
-            Append(deliveries(delivery.channel, delivery.priority), key, encode(delivery))
+            Append(deliveries(delivery.channel, Priority(delivery.priority)), key, encode(delivery))
         )
-        self._decide(item, Kind.QUEUED, site, delivery.created_at, delivery=delivery)
+        self._decide(item, Kind.QUEUED, site, item.time, delivery=delivery)
+
+    def more(self, rest: Iterator[Item], site: Site) -> None:
+        """Items that the step in hand gives later."""
+        self.rest.append((self.at + 1, rest))
+
+    def follow(self, most: int) -> FlowBatch | None:
+        """The next of what steps gave to ``more``, under the same flight; None when all is out."""
+        while self.rest:
+            at, rest = self.rest[-1]
+            items = list(islice(rest, most))
+            if items:
+                batch = FlowBatch(items, self.now, self.flight, self.labels, self.muted)
+                batch.at = at
+                batch.rest = self.rest
+                return batch
+            self.rest.pop()
+        return None
 
     def _decide(
         self,
@@ -127,30 +148,74 @@ class FlowBatch:
         self.appends.append(Append(EVENTS, key, encode(outcome)))
 
 
-def stages(steps: Sequence[tuple[Site, Map[Item]]], io: Io, first: int = 0) -> list[Stage]:
-    """The stages of ``steps``, in order; ``first`` numbers the first one.
+Step = tuple[str, Callable[[FlowBatch, Io], None]]
 
-    A step that can't be answered now leaves the batch ``held_at`` its own number: later stages pass
-    it through, the unit keeps it and sends it round again, and it goes on where it stood. So an
-    operator asks before it changes anything.
+
+def step_of(site: Site, step: Map[Item]) -> Step:
+    """An operator as a named function of a batch."""
+
+    def run(batch: FlowBatch, io: Io) -> None:
+        step.process(batch, io, batch.now)
+
+    return site.path, run
+
+
+def branch_of(site: Site, route: Route, arms: Sequence[Sequence[Step]]) -> Step:
+    """A branch with its arms as one step: what comes out of them goes on behind it."""
+
+    def run(batch: FlowBatch, io: Io) -> None:
+        items, written = batch.items, len(batch.appends)
+        ways: list[list[Item]] = [[] for _ in arms]
+        through: list[Item] = []
+        for item in items:
+            try:
+                chosen = route.arms(item)
+            except EvaluationError as error:
+                batch.dead(item, "expression", error, site)
+                continue
+            if not chosen:
+                through.append(item)
+            for arm in chosen:
+                ways[arm].append(item if len(chosen) == 1 else item.copy())
+        try:
+            for steps, way in zip(arms, ways, strict=True):
+                batch.items = way
+                for _, run_step in steps:
+                    if batch.items:
+                        run_step(batch, io)
+                through += batch.items
+        except Unavailable:
+            # Asked again as a whole: what the arms have written so far is taken back.
+            batch.items = items
+            del batch.appends[written:]
+            raise
+        batch.items = through
+
+    return site.path, run
+
+
+def stages(steps: Sequence[Step], io: Io) -> list[Stage]:
+    """The stages of ``steps``, in order.
+
+    A step that can't be answered now leaves the batch ``at`` its own number: later stages pass it
+    through, the unit keeps it and sends it round again, and it goes on where it stood. So an
+    operator asks before it changes anything. What a step has given to ``more`` begins behind it.
     """
-    return [
-        Stage(site.path, _stage(step, io, number))
-        for number, (site, step) in enumerate(steps, first)
-    ]
+    return [Stage(name, _stage(run, io, number)) for number, (name, run) in enumerate(steps)]
 
 
-def _stage(step: Map[Item], io: Io, number: int) -> Callable[[FlowBatch], FlowBatch]:
-    def run(batch: FlowBatch) -> FlowBatch:
-        if batch.held_at >= 0:
-            if batch.held_at != number:
-                return batch
-            batch.held_at = -1
+def _stage(
+    run: Callable[[FlowBatch, Io], None], io: Io, number: int
+) -> Callable[[FlowBatch], FlowBatch]:
+    def stage(batch: FlowBatch) -> FlowBatch:
+        if batch.held or number < batch.at:
+            return batch
+        batch.at = number
         if batch.items:
             try:
-                step.process(batch, io, batch.now)
+                run(batch, io)
             except Unavailable:
-                batch.held_at = number
+                batch.held = True
         return batch
 
-    return run
+    return stage

@@ -9,23 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heappush
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from tidings.contract import Item, Keyed, Map, Site, Who
+from tidings.contract import Item, Keyed, Map, Route, Site, Who
+from tidings.expressions import EvaluationError
 from tidings.ports import Io
 from tidings.records import Kind
 from tidings.runtime.batch import FlowBatch
 from tidings.runtime.state import Cell
 
 Push = Callable[[Item], None]
-
-
-class Route(Protocol):
-    """A branch: which of its arms an item goes down; an empty answer lets it go on behind them."""
-
-    def arms(self, item: Item) -> Sequence[int]:
-        """The arms' numbers. Raises ValueError when the item can't be judged."""
-        ...
 
 
 class Link:
@@ -143,13 +136,13 @@ class Chain:
         def push(item: Item) -> None:
             try:
                 chosen = route.arms(item)
-            except ValueError as error:
+            except (EvaluationError, ValueError) as error:
                 self.batch.dead(item, "expression", error, link.site)
                 return
             if not chosen:
                 down(item)
             for arm in chosen:
-                arms[arm](item)
+                arms[arm](item if len(chosen) == 1 else item.copy())
 
         return push
 

@@ -15,18 +15,19 @@ from typing import Any
 
 import msgspec
 
-from tidings.contract import Item, Map, Part, Site
+from tidings.contract import Item, Part, Site
+from tidings.expressions import EvaluationError
 from tidings.ids import person_key
 from tidings.log.port import Append, Log, OutOfRange, Record, Slot
 from tidings.ports import Clock, Io
 from tidings.records import Entry, Origin, decode_event, encode
-from tidings.runtime.batch import FlowBatch, stages
+from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
-from tidings.runtime.unit import Stage
 from tidings.topics import entries
 
 NOWHERE = Label(0, 0)
+NOT_THERE = (LookupError, EvaluationError)
 LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 1 MiB with key and headers
 
 
@@ -34,7 +35,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What an intake reads and how it finds its way about in it.
 
     ``key``, ``id`` and ``tenant`` get the recipient, the event's id and the tenant out of the
-    event; they raise LookupError where it has none. ``keyed_after`` is the path of the split step
+    event; they raise EvaluationError where it has none. ``keyed_after`` is the path of the split step
     that first names the recipient, empty where the event itself does.
     """
 
@@ -53,7 +54,7 @@ class Intake(Member):
         self,
         flow: str,
         source: Source,
-        steps: Sequence[tuple[Site, Map[Item]]],
+        steps: Sequence[Step],
         *,
         cut: bool,
         version: str,
@@ -69,12 +70,14 @@ class Intake(Member):
             clock=clock,
             on_out_of_range=source.on_out_of_range,
         )
-        for stage in stages(steps, io):
-            self.stages.append(stage)
-            if stage.id == source.keyed_after:
-                self.stages.append(Stage(f"{flow}.key", self._key))
+        named: list[Step] = []
+        for step in steps:
+            named.append(step)
+            if step[0] == source.keyed_after:
+                named.append((f"{flow}.key", self._key))
         if cut:
-            self.stages.append(Stage(f"{flow}.cut", self._cut))
+            named.append((f"{flow}.cut", self._cut))
+        self.stages = stages(named, io)
         self._source = source
         self._site = Site(f"{flow}.source", flow, Part.INTAKE, version)
         self._topic = entries(flow)
@@ -100,7 +103,7 @@ class Intake(Member):
         source, labels, now = self._source, dict[Slot, Label](), 0
         keyed = not source.keyed_after
         items: list[Item] = []
-        bad: list[tuple[Item, str, Exception]] = []
+        bad: list[tuple[Item, str, str]] = []
         for record in records:
             topic, partition, offset = record.topic, record.partition, record.offset
             slot = Slot(topic, partition)
@@ -114,23 +117,23 @@ class Intake(Member):
             try:
                 event = decode_event(record.value or b"")
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                bad.append((item, "undecodable", error))
+                bad.append((item, "undecodable", str(error)))
                 continue
             item.data = event = unwrap(event) if "specversion" in event else event
             try:
                 item.event_id = text(source.id(event))
-            except LookupError:
+            except NOT_THERE:
                 item.event_id = str(item.origin)
             if keyed:
                 try:
                     self._name(item)
-                except LookupError as error:
-                    bad.append((item, "no_recipient", error))
+                except NOT_THERE as error:
+                    bad.append((item, "no_recipient", str(error)))
                     continue
             items.append(item)
         batch = FlowBatch(items, now, self._flights.take(labels), labels)
-        for item, reason, error in bad:
-            batch.dead(item, reason, error, self._site)
+        for item, reason, why in bad:
+            batch.dead(item, reason, why, self._site)
         self._queue.append(batch)
 
     def _name(self, item: Item) -> None:
@@ -139,20 +142,17 @@ class Intake(Member):
         if self._source.tenant is not None:
             item.tenant = text(self._source.tenant(item.data))
 
-    def _key(self, batch: FlowBatch) -> FlowBatch:
+    def _key(self, batch: FlowBatch, io: Io) -> None:
         kept = []
         for item in batch.items:
             try:
                 self._name(item)
                 kept.append(item)
-            except LookupError as error:
+            except NOT_THERE as error:
                 batch.dead(item, "no_recipient", error, self._site)
         batch.items = kept
-        return batch
 
-    def _cut(self, batch: FlowBatch) -> FlowBatch:
-        if batch.held_at >= 0:
-            return batch
+    def _cut(self, batch: FlowBatch, io: Io) -> None:
         topic, appends = self._topic, batch.appends
         for item in batch.items:
             value = encode(
@@ -169,7 +169,6 @@ class Intake(Member):
                 continue
             key = person_key(item.tenant, item.recipient_id).encode()
             appends.append(Append(topic, key, value))
-        return batch
 
 
 def text(value: object) -> str:

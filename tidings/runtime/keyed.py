@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from tidings.contract import Item, Map, Part, Site
+from tidings.contract import Part, Site
 from tidings.log.port import (
     Append,
     Log,
@@ -33,7 +33,7 @@ from tidings.log.port import (
     Slot,
 )
 from tidings.ports import Clock, Io
-from tidings.runtime.batch import FlowBatch, stages
+from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.chain import Chain, Link
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.member import FLUSH_FOR, Member
@@ -75,7 +75,7 @@ class KeyedFlow(Member):
         self,
         flow: str,
         links: Sequence[Link],
-        tail: Sequence[tuple[Site, Map[Item]]],
+        tail: Sequence[Step],
         *,
         version: str,
         buckets: int,
@@ -229,8 +229,11 @@ class KeyedFlow(Member):
             self._producer.append(markers, self._markers.ack)
 
     def _decide(self, batch: KeyedBatch) -> FlowBatch:
-        """The keyed stage: entries in, what the keyed steps let through out."""
-        if batch.held_at >= 0:
+        """The keyed stage: entries in, what the keyed steps let through out.
+
+        A held batch that comes round again has no entries left, and passes.
+        """
+        if not batch.slices:
             return batch
         chain = self._chain
         chain.batch = batch

@@ -106,7 +106,8 @@ class Member:
 
     def push(self, batch: FlowBatch) -> None:
         """Append what the batch caused, or keep it if a port could not answer."""
-        if batch.held_at >= 0:
+        if batch.held:
+            batch.held = False
             self._held = batch
             return
         if self._still:
@@ -115,7 +116,11 @@ class Member:
         if batch.appends:
             batch.flight.open += len(batch.appends)
             self._producer.append(batch.appends, batch.flight.ack)
-        batch.flight.ack(None)
+        following = batch.follow(BATCH)
+        if following is not None:
+            self._queue.appendleft(following)
+        else:
+            batch.flight.ack(None)
 
     def pause(self) -> float:
         """Look again soon."""

@@ -52,7 +52,7 @@ class Bucket:
 
     ``seen``: entries below this offset are in the state already. ``changed`` tells that it differs
     from its blob, which is true at ``covered`` and has this ``version``. ``marks`` is, by upstream
-    topic and partition, the highest stamp counted.
+    topic and partition, the highest (offset, index) counted.
     """
 
     __slots__ = ("changed", "covered", "hot", "marks", "seen", "states", "version")
@@ -60,7 +60,7 @@ class Bucket:
     def __init__(self) -> None:
         self.states: dict[bytes, bytes] = {}
         self.hot: dict[bytes, Cell] = {}
-        self.marks: dict[str, dict[int, int]] = {}
+        self.marks: dict[str, dict[int, tuple[int, int]]] = {}
         self.seen = 0
         self.changed = False
         self.version = 0
@@ -76,7 +76,7 @@ class Blob(msgspec.Struct, array_like=True, frozen=True):
     time: int
     chunks: int
     version: int
-    marks: dict[str, dict[int, int]]
+    marks: dict[str, dict[int, tuple[int, int]]]
     states: dict[bytes, bytes]
 
 

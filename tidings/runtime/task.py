@@ -21,7 +21,7 @@ from tidings.runtime.chain import Chain
 from tidings.runtime.flight import Label
 from tidings.runtime.state import HORIZON, Bucket, Cell, StateStore, pack_slots, unpack_slots
 
-STAMP = 1 << 24  # a stamp is offset × STAMP + index: one number to compare
+UNSEEN = (-1, 0)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
 MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
 HOT = 20_000  # people of a task kept decoded; saving a bucket cools it, this bounds the rest
@@ -88,11 +88,11 @@ class Task:
                 chain.batch.dead(item, "undecodable", error, self._site)
                 continue
             source = entry.origin
-            stamp = source.offset * STAMP + source.index
+            stamp = (source.offset, source.index)
             marks = bucket.marks.get(source.topic)
             if marks is None:
                 marks = bucket.marks[source.topic] = {}
-            if stamp <= marks.get(source.partition, -1):
+            if stamp <= marks.get(source.partition, UNSEEN):
                 continue  # the intake died and repeated itself: this one is counted
             marks[source.partition] = stamp
             cell = bucket.hot.get(key)
