@@ -20,8 +20,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tidings.records import Origin
-
 
 class Unavailable(Exception):
     """A port can't answer now; asking again later may help."""
@@ -37,7 +35,7 @@ class Person(NamedTuple):
     recipient_id: str
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One place where a person can be reached.
 
     ``kind``: device, email or phone. ``value``: token, mailbox or E.164 number. ``platform`` of a
@@ -53,7 +51,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: bool = True
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What we know of a person.
 
     Consent, each entry an explicit choice (true is yes): ``channels`` by channel, ``categories`` by
@@ -118,11 +116,15 @@ class Suppressions(Protocol):
     """The suppression list; asked when a flow decides and again when a lane sends."""
 
     def check(self, questions: Sequence[Question], now: int) -> list[Suppression | None]:
-        """For each the suppression that forbids it, or None."""
+        """For each the suppression that forbids it, or None.
+
+        Of several the one that holds for good (a complaint, STOP, a hard bounce) before one that
+        ends, and one for all categories before one for this category.
+        """
         ...
 
     def add(self, tenant: str, suppression: Suppression) -> None:
-        """Put on the list; an entry for the same channel, address and scope is replaced."""
+        """Put on the list; an entry for the same channel, address, scope and reason is replaced."""
         ...
 
 
@@ -209,10 +211,15 @@ class Claims(Protocol):
     ) -> list[Leased]:
         """All that a lane has to say in one batch; answers the leases.
 
-        In this order: ``marks`` turn leases into SENT (compare-and-set on the holder: a mark whose
-        lease was taken over still records SENT, since the provider did accept it), ``done`` turn
-        SENT into DONE, ``released`` (send id, holder) give leases back, then ``leases`` are taken.
-        ``lease_ms`` and ``keep_ms`` are the lives of a lease and of a mark; ``now`` is epoch ms.
+        In this order: ``marks`` turn leases into SENT, ``done`` turn SENT into DONE, ``released``
+        (send id, holder) give leases back, then ``leases`` are taken.
+
+        A mark is recorded whoever holds the lease by now, and if nobody does: the provider did
+        accept it. What is SENT or DONE stays so and keeps its first answer; done without a mark is
+        DONE. A release by one who does not hold the lease does nothing. A lease is taken when it is
+        free, when the former one has ended by ``now`` (epoch ms), or again by the same origin and
+        holder; the same origin with another holder waits like any other. Inside a batch the first
+        in order wins. ``lease_ms`` and ``keep_ms`` are the lives of a lease and of a mark.
         """
         ...
 
@@ -231,10 +238,19 @@ class Count(NamedTuple):
 
 
 class Caps(Protocol):
-    """Rolling counts across flows; idempotent by notification id."""
+    """Rolling counts across flows; idempotent by notification id.
+
+    A key belongs to one cap. Its window at ``now`` is what was counted after ``now - within_ms``.
+    """
 
     def count(self, counts: Sequence[Count], now: int) -> list[bool]:
-        """Count each and tell whether it may pass. Exempt ones pass and still count."""
+        """Count each and tell whether it may pass: at most ``at_most`` in any window.
+
+        Exempt ones pass and still count. What was counted in the last two windows passes again and
+        keeps its time; what may not pass is not counted. Inside a batch the first in order counts
+        first. ``now`` may go back by as much as a window (processes differ) without letting more
+        pass.
+        """
         ...
 
     def give_back(self, counts: Sequence[tuple[str, str]]) -> None:

@@ -16,8 +16,9 @@ a dict. Not thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 
 import msgspec
 import structlog
@@ -33,18 +34,6 @@ class _Line(Profile, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recipient_id: str
     tenant: str = "default"
 
-    def profile(self) -> Profile:
-        return Profile(
-            locale=self.locale,
-            zone=self.zone,
-            addresses=self.addresses,
-            channels=self.channels,
-            categories=self.categories,
-            pairs=self.pairs,
-            types=self.types,
-            erased=self.erased,
-        )
-
 
 class _Removal(msgspec.Struct, frozen=True, kw_only=True):
     recipient_id: str
@@ -57,6 +46,7 @@ class _Removal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _Key = tuple[str, str]  # tenant, recipient_id: equal to, and hashed as, a Person
+_Choices = Mapping[str, bool]
 _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_removal = msgspec.json.Decoder(_Removal).decode
 
@@ -116,8 +106,8 @@ class FilePeople:
         news = self._file.follow()
         if news is None:
             return
-        lines = decode_all(self._file, news, _decode_line)
-        fresh = {(line.tenant, line.recipient_id): line.profile() for line in lines}
+        read = _Reader()
+        fresh = dict(decode_all(self._file, news, read.person))
         self._profiles = fresh if news.restarted else self._profiles | fresh
         for removal in self._removals:
             self._forget(removal)
@@ -146,6 +136,41 @@ class FilePeople:
         )
         if len(left) < len(profile.addresses):
             self._profiles[key] = msgspec.structs.replace(profile, addresses=left)
+
+
+class _Reader:
+    """Turns lines into people; what many have alike (zones, choices), they share in memory."""
+
+    def __init__(self) -> None:
+        self._choices: dict[tuple[tuple[str, bool], ...], _Choices] = {}
+
+    def person(self, text: bytes) -> tuple[_Key, Profile]:
+        line = _decode_line(text)
+        profile = Profile(
+            locale=intern(line.locale),
+            zone=intern(line.zone),
+            addresses=tuple(map(_shared, line.addresses)),
+            channels=self._alike(line.channels),
+            categories=self._alike(line.categories),
+            pairs=self._alike(line.pairs),
+            types=self._alike(line.types),
+            erased=line.erased,
+        )
+        return (intern(line.tenant), line.recipient_id), profile
+
+    def _alike(self, choices: _Choices) -> _Choices:
+        return self._choices.setdefault(tuple(choices.items()), choices)
+
+
+def _shared(address: Address) -> Address:
+    return Address(
+        kind=intern(address.kind),
+        value=address.value,
+        platform=intern(address.platform),
+        app=intern(address.app),
+        registered_at=address.registered_at,
+        verified=address.verified,
+    )
 
 
 class FunctionPeople:

@@ -23,6 +23,7 @@ second while somebody asks. Not thread-safe.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ class FileTemplates:
             return []
         problems: list[str] = []
         texts: dict[Path, Template] = {}
-        for path, stamp in stamps.items():
+        for path, stamp in sorted(stamps.items()):
             if path in self._texts:
                 texts[path] = self._texts[path]
             if stamp != self._stamps.get(path):
@@ -119,14 +120,19 @@ class FileTemplates:
         return problems
 
     def _walk(self) -> dict[Path, _Stamp]:
-        stamps: dict[Path, _Stamp] = {}
+        if not self._folder.is_dir():
+            return {}
         try:
-            for path in sorted(self._folder.glob("*/*.j2")):
-                found = path.stat()
-                stamps[path] = (found.st_ino, found.st_size, found.st_mtime_ns)
+            return {
+                Path(file.path): (found.st_ino, found.st_size, found.st_mtime_ns)
+                for folder in os.scandir(self._folder)
+                if folder.is_dir()
+                for file in os.scandir(folder)
+                if file.name.endswith(".j2")
+                for found in [file.stat()]
+            }
         except OSError as error:
             raise Unavailable(f"{self._folder} can't be read: {error.strerror}") from error
-        return stamps
 
 
 def _read(path: Path) -> Template:
