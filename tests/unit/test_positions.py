@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.log.port import Position
-from tidings.log.positions import METADATA_LIMIT, Settled, decode, encode
+from tidings.log.port import METADATA_LIMIT, Position
+from tidings.log.positions import Settled, decode, encode
 
 
 def taken(*offsets: int, start: int = 0) -> Settled:

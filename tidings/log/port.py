@@ -19,6 +19,8 @@ import msgspec
 
 Headers = tuple[tuple[str, bytes], ...]
 
+METADATA_LIMIT = 4096  # bytes of metadata in a commit: Kafka's `offset.metadata.max.bytes`
+
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as it was read. ``time`` is the append time in epoch ms."""
@@ -50,7 +52,7 @@ class Slot(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A group's place in a partition: the next offset to read and up to 4,096 bytes of metadata."""
+    """A group's place in a partition: the next offset to read and metadata up to METADATA_LIMIT."""
 
     offset: int
     metadata: str = ""

@@ -22,9 +22,7 @@ import logging
 import re
 from collections.abc import Iterable
 
-from tidings.log.port import Position
-
-METADATA_LIMIT = 4096  # bytes: Kafka's `offset.metadata.max.bytes`
+from tidings.log.port import METADATA_LIMIT, Position
 
 _OPEN, _SETTLED = ord("0"), ord("1")
 _BITS, _RUNS = "t1b", "t1r"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tidings.log.port import LogError, Position, Slot
+from tidings.log.port import METADATA_LIMIT, LogError, Position, Slot
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS positions (
@@ -20,7 +20,6 @@ CREATE TABLE IF NOT EXISTS positions (
     PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID
 """
-_METADATA_LIMIT = 4096
 
 
 class Group:
@@ -85,8 +84,8 @@ class Group:
         if self._lock is None:
             raise LogError(f"a position of {self.name} was not saved: another process reads for it")
         for slot, position in positions.items():
-            if len(position.metadata.encode()) > _METADATA_LIMIT:
-                raise LogError(f"the metadata of {slot} is longer than {_METADATA_LIMIT} bytes")
+            if len(position.metadata.encode()) > METADATA_LIMIT:
+                raise LogError(f"the metadata of {slot} is longer than {METADATA_LIMIT} bytes")
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany(
             "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",

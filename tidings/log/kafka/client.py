@@ -1,0 +1,177 @@
+"""What all Kafka clients share: settings, librdkafka's log as ours, its errors in our words."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from tidings.log.port import Headers, LogError, Record, Slot, Span
+
+Answer = TypeVar("Answer")
+Settings = Mapping[str, str]
+
+PATIENCE = 30.0  # seconds that a broker may be away before a question to it is an error
+ANSWER = 5.0  # seconds for one answer
+_RETRY = 0.05  # seconds between two tries
+_QUIET = 10.0  # seconds in which a kind of librdkafka's messages is logged once
+
+# Waiting does not help against these; whatever else fails may pass.
+_FINAL = frozenset(
+    {
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.INVALID_GROUP_ID,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+        KafkaError.OFFSET_METADATA_TOO_LARGE,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNSUPPORTED_ASSIGNOR,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._AUTHENTICATION,
+        KafkaError._FATAL,
+        KafkaError._INVALID_ARG,
+        KafkaError._UNSUPPORTED_FEATURE,
+    }
+)
+# The group has moved on without this member, or is about to.
+MOVED_ON = frozenset(
+    {
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError._ASSIGNMENT_LOST,
+    }
+)
+
+
+_OF_CONSUMERS = ("fetch.", "group.", "heartbeat.", "max.poll.", "queued.", "session.")
+_OF_PRODUCERS = ("batch.", "compression.", "linger.", "queue.buffering.")
+
+
+def consumers(settings: Settings) -> dict[str, Any]:
+    """Those of an address's settings that a consumer knows."""
+    return {name: value for name, value in settings.items() if not name.startswith(_OF_PRODUCERS)}
+
+
+def producers(settings: Settings) -> dict[str, Any]:
+    """Those of an address's settings that a producer or an admin client knows."""
+    return {name: value for name, value in settings.items() if not name.startswith(_OF_CONSUMERS)}
+
+
+def common(brokers: str) -> dict[str, Any]:
+    """What every client gets.
+
+    Left alone librdkafka waits up to 10 s between two tries to connect to a broker that is back.
+    """
+    return {
+        "bootstrap.servers": brokers,
+        "client.id": "tidings",
+        "reconnect.backoff.max.ms": 1_000,
+        "enable.metrics.push": False,
+    }
+
+
+def is_final(error: KafkaError) -> bool:
+    """Whether the error stays however long one waits."""
+    return bool(error.fatal()) or error.code() in _FINAL
+
+
+def ask(question: Callable[[], Answer], what: str, patience: float = PATIENCE) -> Answer:
+    """Asks a broker again and again until it answers; raises LogError where it does not in time."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return question()
+        except KafkaException as raised:
+            error = raised.args[0]
+            if is_final(error) or error.code() in MOVED_ON or time.monotonic() > deadline:
+                raise LogError(f"{what}: Kafka says {error.str()} ({error.name()})") from raised
+        time.sleep(_RETRY)
+
+
+def raise_first_error(partitions: Iterable[TopicPartition]) -> None:
+    """Raises KafkaException for the first partition that an answer marks as failed."""
+    for partition in partitions:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+
+
+def span_of(client: Consumer, slot: Slot) -> Span:
+    """What a partition holds now; asks its leader, about 1 ms."""
+
+    def question() -> tuple[int, int]:
+        found = client.get_watermark_offsets(TopicPartition(*slot), timeout=ANSWER)
+        if found is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return found
+
+    return Span(*ask(question, f"{slot.topic}[{slot.partition}] can't be looked at"))
+
+
+def records_of(messages: Sequence[Any]) -> list[Record]:
+    """The records among librdkafka's ``messages``: events and errors are left out."""
+    return [
+        Record(
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            message.timestamp()[1],
+            message.key(),
+            message.value(),
+            _headers(headers) if (headers := message.headers()) else (),
+        )
+        for message in messages
+        if message.error() is None
+    ]
+
+
+def _headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
+    return tuple((name, value or b"") for name, value in headers)
+
+
+def slot_of(partition: TopicPartition) -> Slot:
+    """The slot that librdkafka's partition stands for."""
+    return Slot(partition.topic, partition.partition)
+
+
+@cache
+def librdkafka_log() -> logging.Logger:
+    """Where librdkafka logs: ``tidings.kafka``, each kind of message once in 10 s.
+
+    While a broker is away librdkafka logs each refused connection.
+    """
+    logger = logging.getLogger("tidings.kafka")
+    logger.addFilter(_Calm(time.monotonic))
+    return logger
+
+
+class _Calm(logging.Filter):
+    """Passes one record of a kind in a while, and says how many it held back before."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed: dict[object, float] = {}
+        self._held: dict[object, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.args[0] if isinstance(record.args, tuple) and record.args else record.msg
+        now = self._clock()
+        if now - self._passed.get(kind, -_QUIET) < _QUIET:
+            self._held[kind] = self._held.get(kind, 0) + 1
+            return False
+        self._passed[kind] = now
+        held = self._held.pop(kind, 0)
+        if held:
+            record.msg = f"{record.getMessage()} (and {held} more like it)"
+            record.args = ()
+        return True

@@ -1,0 +1,39 @@
+"""The Kafka log's parts, by the address of its brokers."""
+
+from __future__ import annotations
+
+from tidings.log.kafka.admin import KafkaAdmin
+from tidings.log.kafka.client import Settings
+from tidings.log.kafka.consumer import KafkaConsumer
+from tidings.log.kafka.producer import KafkaProducer
+from tidings.log.kafka.reader import KafkaReader
+from tidings.log.port import OutOfRange
+
+
+class KafkaLog:
+    """A log on ``brokers`` ("host:port,host:port"); ``settings`` are librdkafka's.
+
+    Settings of consumers are given to consumers alone, so one address serves all parts.
+    """
+
+    def __init__(self, brokers: str, settings: Settings) -> None:
+        self._brokers = brokers
+        self._settings = dict(settings)
+
+    def consumer(
+        self, group: str, *, on_out_of_range: OutOfRange = OutOfRange.FAIL
+    ) -> KafkaConsumer:
+        """A member of ``group``."""
+        return KafkaConsumer(self._brokers, group, self._settings, on_out_of_range)
+
+    def producer(self, *, linger_ms: int = 2) -> KafkaProducer:
+        """A producer that gathers for ``linger_ms``."""
+        return KafkaProducer(self._brokers, self._settings, linger_ms=linger_ms)
+
+    def reader(self) -> KafkaReader:
+        """A reader of whole partitions."""
+        return KafkaReader(self._brokers, self._settings)
+
+    def admin(self) -> KafkaAdmin:
+        """Looks at topics and makes them."""
+        return KafkaAdmin(self._brokers, self._settings)
