@@ -380,10 +380,10 @@ def test_a_field_of_several_types_says_them_together(text: str, message: str) ->
 
 def test_an_unset_variable_is_reported_once() -> None:
     assert bound("digest: {by: [type], window: '${NO}'}\n", Digest) == (
-        "social.yaml:1:31  error[unset-variable]  digest.window\n"
+        "social.yaml:1:30  error[unset-variable]  digest.window\n"
         "  the environment variable NO is not set\n"
         "     1 | digest: {by: [type], window: '${NO}'}\n"
-        "       |                               ^^^^^\n"
+        "       |                              ^^^^^^^\n"
         "  hint: set NO, or give a default: ${NO:default}"
     )
 

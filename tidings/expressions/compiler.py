@@ -40,12 +40,12 @@ def of(event):
 
 def over(events):
     values = []
-    add = values.append
+    append = values.append
     for event in events:
         try:
-            add(EXPRESSION)
+            append(EXPRESSION)
         except Exception as error:
-            add(explain(error, event))
+            append(explain(error, event))
     return values
 """
 
@@ -189,7 +189,9 @@ class _Compiler:
     def _equality(self, tree: Binary) -> ast.expr:
         equal = tree.sign == "=="
         operands = {"A": self.value(tree.left), "B": self.value(tree.right)}
-        if _is_singleton(tree.left) or _is_singleton(tree.right):
+        singletons = [_is_singleton(each) for each in tree.operands]
+        literals = [isinstance(each, Constant) for each in tree.operands]
+        if any(singletons) and (all(singletons) or not all(literals)):
             return self._fill("A is B" if equal else "A is not B", tree, **operands)
         if _is_unlike_booleans(tree.left) or _is_unlike_booleans(tree.right):
             return self._fill(f"A {tree.sign} B", tree, **operands)

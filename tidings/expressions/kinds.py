@@ -46,7 +46,8 @@ def kind_of(tree: Tree) -> Kind:
         case Binary(sign):
             return "boolean" if sign in _BOOLEAN_SIGNS else "number"
         case Choice(_, then, other):
-            return kind_of(then) if kind_of(then) == kind_of(other) else "any"
+            kind = kind_of(then)
+            return kind if kind == kind_of(other) else "any"
         case Call(function):
             return FUNCTIONS[function].gives
         case _:

@@ -7,6 +7,7 @@ From the loosest to the tightest:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn, cast
 
 from tidings.expressions.functions import FUNCTIONS
@@ -184,8 +185,9 @@ class _Parser:
             return self._made(Constant(_CONSTANTS[str(token.value)], token.start, token.end))
         if token.is_("("):
             inner = self._expression()
-            self._expect(")", "close the parenthesis with )")
-            return inner
+            end = self._expect(")", "close the parenthesis with )").end
+            # What stands in parentheses is shown with them; a field needs none.
+            return inner if isinstance(inner, Path) else replace(inner, start=token.start, end=end)
         if token.is_("["):
             items, end = self._until("]")
             return self._made(Items(items, token.start, end))
@@ -285,6 +287,7 @@ class _Parser:
                 f"nested deeper than {MAX_DEPTH} levels",
                 "split it: compute a part in a `set` step",
                 self._token.start,
+                max(1, self._token.end - self._token.start),
             )
 
     def _made(self, tree: Tree) -> Tree:

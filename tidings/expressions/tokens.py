@@ -127,14 +127,14 @@ def _number(match: re.Match[str]) -> int | float:
 def _unescape(text: str, start: int) -> str:
     def plain(match: re.Match[str]) -> str:
         code = match[1]
-        if len(code) == 5:
+        if len(code) == 5 and not "d800" <= code[1:].lower() <= "dfff":
             return chr(int(code[1:], 16))
         if code not in _ESCAPES:
             raise wrong(
                 f"there is no escape `\\{code}`",
                 "for the backslash itself write two",
                 start + match.start(),
-                2,
+                len(match[0]),
             )
         return _ESCAPES[code]
 
