@@ -18,9 +18,10 @@ from tidings.expressions import EvaluationError, Expression
 from tidings.ids import id_of
 from tidings.ports import Io, Unavailable
 from tidings.records import Kind, Priority
+from tidings.stores.claims_local import LocalClaims
 
 REMEMBERED = 100_000
-"""Claims that a high-priority process remembers by itself, about 25 MB."""
+"""Claims that a process of high priority remembers by itself; some 25 MB."""
 
 
 class DedupeSpec(Spec):
@@ -55,7 +56,8 @@ class Dedupe:
         )
         self._within = spec.within
         self._site = site
-        self._own = _Memory() if site.priority == Priority.HIGH else None
+        self._is_high = site.priority == Priority.HIGH
+        self._own: LocalClaims | None = None
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
         """Keep what is first. Raises Unavailable, with nothing changed, unless priority is high."""
@@ -72,7 +74,7 @@ class Dedupe:
             asked.append((item, origin))
             if key:
                 claims.append((key, origin))
-        holders = iter(self._holders(claims, io, now))
+        holders = iter(self._holders(claims, io))
 
         for item, why in bad:
             batch.dead(item, "expression", why, self._site)
@@ -96,47 +98,22 @@ class Dedupe:
         parts = map(repr, values)
         return id_of("c", item.tenant, self._site.path, item.recipient_id, *parts)
 
-    def _holders(self, claims: list[tuple[str, str]], io: Io, now: int) -> list[str]:
+    def _holders(self, claims: list[tuple[str, str]], io: Io) -> list[str]:
+        """The origin that holds each claim, as far as can be told now."""
         if not claims:
             return []
-        if self._own is None:
+        if not self._is_high:
             return io.claims.first(claims, self._within)
+        if self._own is None:
+            self._own = LocalClaims(io.clock, REMEMBERED)
         try:
             holders = io.claims.first(claims, self._within)
         except Unavailable:
-            return self._own.first(claims, now, self._within)
-        self._own.learn(claims, holders, now + self._within)
+            return self._own.first(claims, self._within)
+        # What was first while the claims could be asked must be so while they can't.
+        known = [(key, holder) for (key, _), holder in zip(claims, holders, strict=True)]
+        self._own.first(known, self._within)
         return holders
-
-
-class _Memory:
-    """The claims that this process knows of; the oldest are forgotten first."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[str, int]] = {}
-
-    def first(self, claims: Sequence[tuple[str, str]], now: int, within: int) -> list[str]:
-        """Who holds each key, as far as we know."""
-        holders = []
-        for key, origin in claims:
-            holder, until = self._held.get(key, ("", 0))
-            if until <= now:
-                holder = origin
-                self._learn(key, origin, now + within)
-            holders.append(holder)
-        return holders
-
-    def learn(self, claims: Sequence[tuple[str, str]], holders: Sequence[str], until: int) -> None:
-        """Remember what the shared memory has answered."""
-        for (key, _), holder in zip(claims, holders, strict=True):
-            if key not in self._held:
-                self._learn(key, holder, until)
-
-    def _learn(self, key: str, holder: str, until: int) -> None:
-        self._held.pop(key, None)
-        self._held[key] = (holder, until)
-        if len(self._held) > REMEMBERED:
-            del self._held[next(iter(self._held))]
 
 
 OPERATOR = Operator(

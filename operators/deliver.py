@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from tidings.consent import evaluated
 from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec
@@ -23,6 +23,7 @@ from tidings.problems import ValueProblem, listed, suggestion
 from tidings.records import Delivery, Kind, Priority
 
 UNREACHABLE = "unreachable"
+PRIORITIES = ("high", "normal", "low", "critical", "standard")
 
 
 class DeliverSpec(Spec):
@@ -96,8 +97,15 @@ class DeliverSpec(Spec):
             )
         if self.fields is not None and self.data is not None:
             raise ValueProblem("one-of", "`deliver` takes either `fields` or `data`, got both")
-        Priority.of(self.priority or "normal")
         return self
+
+    @field_validator("priority")
+    @classmethod
+    def _known_priority(cls, name: str) -> str:
+        if name and name not in PRIORITIES:
+            hint = suggestion(name, PRIORITIES)
+            raise ValueProblem("bad-value", f"there is no priority `{name}`", hint)
+        return name
 
 
 class _Wish(NamedTuple):
@@ -275,7 +283,7 @@ OPERATOR = Operator(
     build=Deliver,
     asks=True,
     example="""
-step: {deliver: {first_of: [push, email], template: order_update, expires: 6h}}
+step: {deliver: {first_of: [push, email], template: order_update, fields: [order]}}
 people:
   ana: {addresses: [{kind: device, value: t1}, {kind: email, value: ana@example.com}]}
   bob: {addresses: [{kind: email, value: bob@example.com}]}

@@ -24,10 +24,6 @@ class Branch(Spec):
     steps: tuple[Any, ...] = Field(min_length=1)
     """The steps of this way; at their end it joins the others again."""
 
-    name: str = ""
-    """What the steps' ids go by, in place of the way's number. Needed where one of them keeps
-    state: the state is found by the id."""
-
 
 class FanOutSpec(Spec):
     """Sends each event down every way whose condition holds, as a copy of its own.

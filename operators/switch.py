@@ -24,10 +24,6 @@ class Case(Spec):
     steps: tuple[Any, ...] = Field(min_length=1)
     """The steps of this way; at their end it joins the others again."""
 
-    name: str = ""
-    """What the steps' ids go by, in place of the way's number. Needed where one of them keeps
-    state: the state is found by the id."""
-
 
 class SwitchSpec(Spec):
     """Sends each event down one way: that of the first case whose condition holds.
