@@ -177,6 +177,9 @@ class Task:
         states, horizon = bucket.states, self._chain.horizon
         for key, cell in bucket.hot.items():
             act_at, forget_at = horizon(cell.slots)
+            if act_at and act_at != cell.act_at:
+                # The one it was woken for is gone (a window that filled up): the next one counts.
+                heappush(self._heap, (act_at, key))
             if act_at or forget_at or any(slot is not None for slot in cell.slots):
                 states[key] = HORIZON.pack(act_at, forget_at) + pack_slots(cell.slots)
             else:
