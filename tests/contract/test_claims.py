@@ -1,4 +1,4 @@
-"""What every Claims adapter must answer: memory, SQLite, Valkey."""
+"""What every Claims adapter must answer: memory, sheltered, SQLite, Valkey."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidings.ports import Claims, Lease, Leased, Mark, Verdict
+from tidings.ports import Claims, Lease, Leased, Mark, Unavailable, Verdict
 from tidings.services.process import wait_for
 from tidings.stores.claims_local import LocalClaims
+from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.claims_sqlite import SqliteClaims
 from tidings.stores.claims_valkey import ValkeyClaims
 from tidings.stores.clock import ManualClock
@@ -59,11 +60,25 @@ class Place(NamedTuple):
         wait_for(asked_later, timeout=10, what=what)
 
 
-@pytest.fixture(params=["local", "sqlite", "valkey"])
+class Away:
+    """Claims that can't be asked."""
+
+    def first(self, *asked: object) -> list[str]:
+        raise Unavailable("away")
+
+    def round(self, *said: object) -> list[Leased]:
+        raise Unavailable("away")
+
+
+@pytest.fixture(params=["local", "sheltered", "sheltered, away", "sqlite", "valkey"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     clock = ManualClock(NOW)
     if request.param == "local":
         yield Place(LocalClaims(clock), clock)
+    elif request.param == "sheltered":
+        yield Place(ShelteredClaims(LocalClaims(clock), LocalClaims(clock)), clock)
+    elif request.param == "sheltered, away":
+        yield Place(ShelteredClaims(Away(), LocalClaims(clock)), clock)
     elif request.param == "sqlite":
         claims = SqliteClaims(tmp_path / "claims.db", clock)
         yield Place(claims, clock)

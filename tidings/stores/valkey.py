@@ -38,6 +38,13 @@ from redis.retry import Retry
 
 from tidings.ports import Unavailable
 
+SCHEMES = {  # of a URL, and how redis-py calls them
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+}
 # What a server says that may work later; anything else that it refuses is a mistake of ours.
 _PASSING = (MasterDownError, OutOfMemoryError, ReadOnlyError)
 _PASSING_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")  # that redis-py has no class for
@@ -61,10 +68,11 @@ class Script:
 
 
 class Valkey:
-    """A server by its URL: ``redis://``, ``rediss://``, ``valkey://`` or ``unix://``.
+    """A server by its URL: ``valkey://HOST:PORT/0``, ``valkeys://`` for TLS, ``unix://PATH``.
 
     ``timeout_ms`` bounds connecting and each answer; ``pause_ms`` is how long nothing is asked
     after a failure. It connects at the first call. Threads may share it; they wait for each other.
+    Raises ValueError for a URL of another form.
     """
 
     def __init__(
@@ -144,9 +152,14 @@ class Valkey:
 
 
 def _as_redis(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    known = {"valkey": "redis", "valkeys": "rediss"}
-    return f"{known.get(scheme, scheme)}{separator}{rest}"
+    scheme, _, rest = url.partition("://")
+    try:
+        return f"{SCHEMES[scheme]}://{rest}"
+    except KeyError:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ValueError(
+            f"{_without_password(url)!r} is no server's URL: it starts with {known}"
+        ) from None
 
 
 def _without_password(url: str) -> str:

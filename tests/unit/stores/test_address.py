@@ -1,0 +1,95 @@
+"""The stores by their addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tidings.ports import Count, Io, Lease, Leased, Person, Profile, Verdict
+from tidings.services.valkey import Valkey as Server
+from tidings.stores.address import open_io
+from tidings.stores.clock import ManualClock
+
+NOW = 1_760_000_000_000
+
+
+def ask_everything(io: Io) -> None:
+    """Asks each port something; all but the profile are asked in an empty world."""
+    assert io.people.profiles([Person("default", "ana")]) == [Profile(locale="es")]
+    assert io.suppressions.check([], NOW) == []
+    template = io.templates.find("otp", "sms", "fr")
+    assert template is not None
+    assert template.locale == "es"
+    assert io.claims.first([("event-1", "o1")], 1_000) == ["o1"]
+    assert io.claims.round([Lease("s1", "o1", "lane-a")], [], [], [], NOW, 1_000, 1_000) == [
+        Leased(Verdict.LEASED)
+    ]
+    assert io.caps.count([Count("ana", "n1", 1, 60_000)] * 2, NOW) == [True, True]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "people.jsonl").write_text('{"recipient_id":"ana","locale":"es"}\n')
+    (tmp_path / "otp").mkdir()
+    (tmp_path / "otp" / "sms.es.j2").write_text("--- body\n{{ code }}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("sheltered", [False, True])
+def test_files_and_sqlite(folder: Path, sheltered: bool) -> None:
+    with open_io(
+        people=f"file:{folder}",
+        suppressions=f"file:{folder / 'list'}",
+        templates=str(folder),
+        claims=f"sqlite:{folder / 'data' / 'claims.db'}",
+        default_locale="es",
+        sheltered=sheltered,
+        clock=ManualClock(NOW),
+    ) as io:
+        ask_everything(io)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_files_and_valkey(folder: Path, valkey: Server, scheme: str) -> None:
+    with open_io(
+        people=f"file:{folder}",
+        suppressions=f"file:{folder}",
+        templates=str(folder),
+        claims=valkey.url.replace("redis", scheme),
+        default_locale="es",
+    ) as io:
+        ask_everything(io)
+
+
+def test_a_sheltered_process_goes_on_without_valkey(folder: Path) -> None:
+    with open_io(
+        people=f"file:{folder}",
+        suppressions=f"file:{folder}",
+        templates=str(folder),
+        claims="valkey://127.0.0.1:1/0",
+        sheltered=True,
+    ) as io:
+        assert io.claims.first([("event-1", "o1"), ("event-1", "o2")], 1_000) == ["o1", "o1"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"people": "config/people"}, "people: 'config/people' is no address: write file:FOLDER"),
+        ({"suppressions": "file:"}, "suppressions: 'file:' is no address"),
+        ({"claims": "postgres://db"}, "claims: 'postgres://db' is no address: write sqlite:FILE"),
+        ({"claims": "sqlite:"}, "claims: 'sqlite:' is no address"),
+        ({"claims": "redis:6379"}, "'redis:6379' is no server's URL"),
+    ],
+)
+def test_another_form_is_refused(folder: Path, changed: dict[str, str], problem: str) -> None:
+    addresses = {
+        "people": f"file:{folder}",
+        "suppressions": f"file:{folder}",
+        "templates": str(folder),
+        "claims": f"sqlite:{folder / 'claims.db'}",
+    }
+    with pytest.raises(ValueError, match="is no") as caught, open_io(**{**addresses, **changed}):  # type: ignore[arg-type]
+        pass
+    assert problem in str(caught.value)

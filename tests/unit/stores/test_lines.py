@@ -1,0 +1,101 @@
+"""Files that are followed, and journals that processes share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tidings.stores.lines import Journal, Lines, News
+
+APPEND = """
+import sys
+from pathlib import Path
+from tidings.stores.lines import Journal
+
+journal = Journal(Path(sys.argv[1]))
+for number in range(200):
+    journal.append([f"{sys.argv[2]}-{number}-{'x' * number * 20}".encode(), b"and more"])
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "journal.jsonl"
+
+
+def test_a_file_that_is_not_there_is_empty(path: Path) -> None:
+    assert Lines(path).follow() is None
+
+
+def test_only_what_is_new_is_read(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([b"one", b"two"])
+    assert journal.follow() == News(restarted=True, first=1, lines=[b"one", b"two"])
+    assert journal.follow() is None
+    journal.append([b"three"])
+    assert journal.follow() == News(restarted=False, first=3, lines=[b"three"])
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        pytest.param("ONE\ntwo\nthree\n", [b"ONE", b"two", b"three"], id="edited, longer"),
+        pytest.param("ONE\ntwo\n", [b"ONE", b"two"], id="edited, of the same length"),
+        pytest.param("one\n", [b"one"], id="cut short"),
+        pytest.param("", [], id="emptied"),
+    ],
+)
+def test_a_file_that_was_written_anew_is_read_from_its_start(
+    path: Path, text: str, lines: list[bytes]
+) -> None:
+    journal = Journal(path)
+    journal.append([b"one", b"two"])
+    journal.follow()
+    path.unlink()
+    path.write_text(text)
+    assert journal.follow() == News(restarted=True, first=1, lines=lines)
+
+
+def test_a_file_that_is_gone_is_news_once(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([b"one"])
+    journal.follow()
+    path.unlink()
+    assert journal.follow() == News(restarted=True, first=1, lines=[])
+    assert journal.follow() is None
+
+
+def test_a_journals_last_line_waits_for_its_newline(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([b"one"])
+    with path.open("a") as file:
+        file.write("tw")
+        file.flush()
+        assert journal.follow() == News(restarted=True, first=1, lines=[b"one"])
+        assert journal.follow() is None
+        file.write("o\n")
+    assert journal.follow() == News(restarted=False, first=2, lines=[b"two"])
+
+
+def test_a_line_that_its_writer_died_in_is_ended_by_the_next(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([b"one"])
+    with path.open("a") as file:
+        file.write("tor")
+    journal.append([b"two"])
+    assert path.read_bytes() == b"one\ntor\ntwo\n"
+
+
+def test_lines_of_many_writers_stay_whole(path: Path) -> None:
+    command = [sys.executable, "-c", APPEND, str(path)]
+    writers = [subprocess.Popen([*command, name]) for name in "abcd"]
+    assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
+    news = Journal(path).follow()
+    assert news is not None
+    firsts, seconds = news.lines[::2], news.lines[1::2]
+    wanted = [f"{name}-{n}-{'x' * n * 20}".encode() for name in "abcd" for n in range(200)]
+    assert sorted(firsts) == sorted(wanted)
+    assert set(seconds) == {b"and more"}

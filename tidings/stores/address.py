@@ -1,0 +1,78 @@
+"""The stores by their addresses: what the configuration says of each.
+
+people, suppressions    file:FOLDER
+templates               a folder
+claims (and caps)       sqlite:FILE, or valkey://HOST:PORT/0 (redis://, rediss://, unix://PATH)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from tidings.ports import Caps, Claims, Clock, Io
+from tidings.stores.caps_sqlite import SqliteCaps
+from tidings.stores.caps_valkey import ValkeyCaps
+from tidings.stores.claims_local import LocalClaims
+from tidings.stores.claims_sheltered import ShelteredClaims
+from tidings.stores.claims_sqlite import SqliteClaims
+from tidings.stores.claims_valkey import ValkeyClaims
+from tidings.stores.clock import SystemClock
+from tidings.stores.people import FilePeople
+from tidings.stores.suppressions import FileSuppressions
+from tidings.stores.templates import FileTemplates
+from tidings.stores.valkey import SCHEMES, Valkey
+
+
+@contextmanager
+def open_io(
+    *,
+    people: str,
+    suppressions: str,
+    templates: str,
+    claims: str,
+    default_locale: str = "en",
+    sheltered: bool = False,
+    clock: Clock | None = None,
+) -> Iterator[Io]:
+    """The ports, until the block ends; Valkey is connected at the first question.
+
+    ``sheltered`` is for the high class: its claims go on in this process while the shared ones are
+    away. Raises ValueError for an address of another form and for a file that is wrong, Unavailable
+    for one that can't be opened.
+    """
+    clock = clock or SystemClock()
+    with ExitStack() as stack:
+        shared, caps = _claims_and_caps(claims, clock, stack)
+        yield Io(
+            people=FilePeople(_folder("people", people), clock),
+            suppressions=FileSuppressions(_folder("suppressions", suppressions), clock),
+            templates=FileTemplates(Path(templates).expanduser(), clock, default_locale),
+            claims=ShelteredClaims(shared, LocalClaims(clock)) if sheltered else shared,
+            caps=caps,
+            clock=clock,
+        )
+
+
+def _folder(port: str, address: str) -> Path:
+    kind, _, rest = address.partition(":")
+    if kind != "file" or not rest:
+        raise ValueError(f"{port}: {address!r} is no address: write file:FOLDER")
+    return Path(rest).expanduser()
+
+
+def _claims_and_caps(address: str, clock: Clock, stack: ExitStack) -> tuple[Claims, Caps]:
+    kind, separator, rest = address.partition(":")
+    if kind == "sqlite" and rest:
+        path = Path(rest).expanduser()
+        return (
+            stack.enter_context(closing(SqliteClaims(path, clock))),
+            stack.enter_context(closing(SqliteCaps(path))),
+        )
+    if kind in SCHEMES and separator:
+        valkey = stack.enter_context(closing(Valkey(address)))
+        return ValkeyClaims(valkey), ValkeyCaps(valkey)
+    raise ValueError(
+        f"claims: {address!r} is no address: write sqlite:FILE, or valkey://HOST:PORT/0"
+    )

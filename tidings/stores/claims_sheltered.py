@@ -1,0 +1,76 @@
+"""Claims that go on when the shared ones are away: what the high class asks.
+
+A code that comes late is worth nothing, so the high class does not wait for Valkey. While it
+answers, its answers are remembered in this process; while it is away, this process answers from
+that memory; when it is back, it is first told what was sent meanwhile. What two processes do to the
+same send in that time, and what a process forgets by dying in it, may be sent twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from tidings.ports import Claims, Lease, Leased, Mark, Unavailable, Verdict
+from tidings.stores.claims_local import LocalClaims
+
+_OWED = 100_000  # marks, and as many done: minutes of what the high class sends
+
+
+class ShelteredClaims:
+    """The shared claims, or this process's own while they are away: never Unavailable."""
+
+    def __init__(self, shared: Claims, own: LocalClaims) -> None:
+        self._shared = shared
+        self._own = own
+        self._owed_marks: deque[Mark] = deque(maxlen=_OWED)
+        self._owed_done: deque[str] = deque(maxlen=_OWED)
+
+    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+        """The origin that holds each key, as far as can be told now."""
+        try:
+            origins = self._shared.first(claims, ttl_ms)
+        except Unavailable:
+            return self._own.first(claims, ttl_ms)
+        known = [(key, origin) for (key, _), origin in zip(claims, origins, strict=True)]
+        self._own.first(known, ttl_ms)
+        return origins
+
+    def round(
+        self,
+        leases: Sequence[Lease],
+        marks: Sequence[Mark],
+        done: Sequence[str],
+        released: Sequence[tuple[str, str]],
+        now: int,
+        lease_ms: int,
+        keep_ms: int,
+    ) -> list[Leased]:
+        """Marks, what is done, releases and leases of a batch, as far as can be told now."""
+        try:
+            answers = self._shared.round(
+                leases,
+                [*self._owed_marks, *marks],
+                [*self._owed_done, *done],
+                released,
+                now,
+                lease_ms,
+                keep_ms,
+            )
+        except Unavailable:
+            self._owed_marks.extend(marks)
+            self._owed_done.extend(done)
+            return self._own.round(leases, marks, done, released, now, lease_ms, keep_ms)
+        self._owed_marks.clear()
+        self._owed_done.clear()
+        given: list[Lease] = []
+        known_marks, known_done = [*marks], [*done]
+        for lease, (verdict, answer) in zip(leases, answers, strict=True):
+            if verdict is Verdict.LEASED:
+                given.append(lease)
+            elif verdict is not Verdict.BUSY:
+                known_marks.append(Mark(lease.send_id, lease.holder, answer))
+                if verdict is Verdict.DONE:
+                    known_done.append(lease.send_id)
+        self._own.round(given, known_marks, known_done, released, now, lease_ms, keep_ms)
+        return answers
