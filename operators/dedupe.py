@@ -34,8 +34,8 @@ class DedupeSpec(Spec):
 
     by: tuple[Expression, ...] = Field(default=())
     """What makes two events the same, e.g. `order_id` or `[order_id, status]`; by default the
-    event's id. An event for which all of it is missing or null passes: nothing is
-    known about it."""
+    event's id. An event for which all of it is missing, null or empty passes: nothing
+    is known about it."""
 
     within: PositiveDuration = 86_400_000
     """For how long the first one is remembered, counted from when it came."""
@@ -92,7 +92,7 @@ class Dedupe:
         if not self._by:
             return id_of("c", item.tenant, self._site.path, item.recipient_id, item.event_id)
         values = [value_of(item.data) for value_of in self._by]
-        if all(value is None for value in values):
+        if all(value is None or value == "" for value in values):
             return ""
         # repr tells the text "1" from the number 1.
         parts = map(repr, values)

@@ -127,7 +127,7 @@ class _Wishes:
         self._known = site.channels
         self._template = spec.template
         self._fields = spec.fields
-        self._data_of = spec.data.of if spec.data is not None else None
+        self._data_of = spec.data.or_null() if spec.data is not None else None
         self._channels_of = spec.channels.or_null() if spec.channels is not None else None
         texts = {
             "template": spec.template_id,
@@ -164,6 +164,8 @@ class _Wishes:
                     data[str((field.path or (field.text,))[-1])] = field.of(event)
         elif self._data_of is not None:
             data = self._data_of(event)
+            if data is None:
+                data = {}
             if not isinstance(data, dict):
                 raise ValueError(f"`data` must give a map, got {kind_of(data)}")
         else:

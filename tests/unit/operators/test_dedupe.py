@@ -82,6 +82,7 @@ def test_the_same_event_for_two_recipients_is_two() -> None:
         ({"order": 1, "status": "x"}, {"order": "1", "status": "x"}, False),
         ({"order": "o1"}, {"order": "o1"}, True),
         ({}, {}, False),  # nothing is known about either
+        ({"order": "", "status": None}, {"order": "", "status": None}, False),
     ],
 )
 def test_what_by_names_makes_two_events_the_same(

@@ -200,6 +200,8 @@ def test_what_a_ready_notification_leaves_out_is_the_steps() -> None:
     assert (delivery.channel, delivery.chain) == ("push", ("email", "sms"))
     assert (delivery.template, delivery.campaign_id, delivery.collapse_key) == ("notify", "", "")
     assert len(delivery.notif_id) == 32
+    (bare,) = delivered(NOTIFY, ana()).delivered
+    assert (bare.channel, bare.template, bare.data) == ("push", "notify", {})
 
 
 @pytest.mark.parametrize(
