@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -429,6 +429,7 @@ _trees = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_trees)
 def test_any_tree_is_bound_or_explained_in_its_own_lines(text: str) -> None:
     problems = Problems()

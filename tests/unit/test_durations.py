@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -81,6 +81,7 @@ def test_what_is_no_duration_is_told_what_it_likely_meant(
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, LONGEST_MS))
 def test_a_formatted_duration_is_read_back_as_itself(ms: int) -> None:
     assert parse_duration(format_duration(ms)) == ms
@@ -96,6 +97,7 @@ def test_a_negative_duration_has_no_text() -> None:
         format_duration(-1)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_duration_or_a_value_problem(text: str) -> None:
     with contextlib.suppress(ValueProblem):

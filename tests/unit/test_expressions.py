@@ -531,7 +531,7 @@ def _larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 EXPRESSIONS = st.recursive(st.sampled_from(ATOMS), _larger, max_leaves=8)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=14).map(" ".join), EVENTS)
 def test_any_text_parses_or_is_explained_and_then_gives_a_value_or_an_error(
     text: str, event: dict[str, Any]
@@ -545,7 +545,7 @@ def test_any_text_parses_or_is_explained_and_then_gives_a_value_or_an_error(
     _check_total(expression, event)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(EXPRESSIONS, EVENTS)
 def test_any_expression_gives_a_value_or_an_error_and_the_same_again(
     text: str, event: dict[str, Any]
@@ -685,7 +685,7 @@ def reference(tree: Any, event: dict[str, Any]) -> Any:
     raise Fails
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     SMALL,
     st.dictionaries(

@@ -161,6 +161,7 @@ def test_a_whole_value_is_marked_with_its_quotes() -> None:
     assert (mark.column, mark.length) == (4, 5)
 
 
+@settings(deadline=None)
 @given(
     value=st.text(st.sampled_from(list("abc 'x\"\\é:#-")), min_size=2, max_size=60),
     style=st.sampled_from([None, "'", '"', "|", ">"]),
@@ -369,7 +370,7 @@ def test_an_enormous_file_is_not_parsed() -> None:
     assert "at most 1000000 are read" in complaints("a: b\n" * 300_000)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.text(st.sampled_from(list("ab:- \n\t[]{},'\"#&*!|>%@`?\\$~<.é\u2028\x85\r0")), max_size=60)
 )
@@ -408,7 +409,7 @@ def test_a_file_that_is_not_utf_8_is_a_problem_at_its_place(tmp_path: Path) -> N
     assert (problem.code, problem.where.line, problem.where.column) == ("unreadable-file", 2, 4)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_explained(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
