@@ -75,7 +75,8 @@ class Connection(asyncio.BufferedProtocol):
         self.over = False
         self._owner = owner
         self._limits = limits
-        self._born = now
+        self._born = self._now = now  # as of the last tick
+        self._rests_until = now
         self._settled = False  # the server's settings are here
         self._allowed = 0  # streams, by the server's settings
         self._leaving = ""  # why it takes no new requests
@@ -104,7 +105,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def free(self) -> int:
         """How many requests it would take now."""
-        if self.over or self._leaving or self._paused or self._outbound.window <= 0:
+        if self.over or self._leaving or self._paused or self._now < self._rests_until:
+            return 0
+        if self._outbound.window <= 0:
             return 0
         quota = min(self._allowed, self._limits.streams)
         if self._limits.probe and not self.proven:
@@ -167,6 +170,10 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.leaving(self)
             self._end_if_done()
 
+    def rest(self, seconds: float) -> None:
+        """Takes no new requests for a while."""
+        self._rests_until = self._now + seconds
+
     def end(self, why: str, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         """Says goodbye, answers what is under way, and closes."""
         if self._transport is not None and not self.over:
@@ -182,6 +189,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def tick(self, now: float) -> None:
         """Looks for late answers and signs of life; to be called some times a second."""
+        self._now = now
         if self.over:
             return
         if not self._settled and now - self._born > self._limits.connect_timeout:
@@ -363,6 +371,8 @@ class Connection(asyncio.BufferedProtocol):
                 raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "an ACK with settings")
             return
         values = frames.read_settings(payload)
+        # First of all, for a strict server goes by its new values only from our ACK on.
+        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
         outbound = self._outbound
         if frames.HEADER_TABLE_SIZE in values:
             self._encoder.resize(values[frames.HEADER_TABLE_SIZE])
@@ -370,7 +380,6 @@ class Connection(asyncio.BufferedProtocol):
         outbound.resize(values.get(frames.INITIAL_WINDOW_SIZE, outbound.stream_window))
         unlimited = frames.LARGEST_STREAM_ID if not self._settled else self._allowed
         self._allowed = values.get(frames.MAX_CONCURRENT_STREAMS, unlimited)
-        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if not self._settled:
             self._settled = True
             self._owner.ready()
