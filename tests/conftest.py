@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import hypothesis
 import pytest
 import redis
 from confluent_kafka.admin import NewTopic
@@ -25,6 +26,9 @@ from tidings.services.process import Server, ServiceError, wait_for
 from tidings.services.valkey import Valkey
 
 AnyServer = TypeVar("AnyServer", bound=Server)
+
+hypothesis.settings.register_profile("tidings", deadline=None)  # tests never time things
+hypothesis.settings.load_profile("tidings")
 
 _ROOT = Path(__file__).parent
 _FASTEST_FIRST = ("unit", "contract", "services", "integration", "chaos")

@@ -36,7 +36,8 @@ def main() -> int:
 
 
 def _run(broker: Kafka) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a background job ignores it
+        signal.signal(number, signal.default_int_handler)
     with broker:
         print(f"Kafka is up: {broker.bootstrap}   (Ctrl-C stops it)", file=sys.stderr, flush=True)
         broker.wait()
