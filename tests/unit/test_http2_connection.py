@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peers.wire import HEAD, Wire
-from tidings.http2 import Failure, Fate, Head, Limits, Response, literal
+from tidings.http2 import Failure, Fate, Head, Limits, Response, Result, literal
 
 NO_STREAM = 2**31 - 1
 
@@ -27,6 +27,15 @@ def response(wire: Wire, token: Any) -> Response:
 def answered(wire: Wire, token: Any) -> tuple[int, bytes]:
     found = response(wire, token)
     return found.status, found.body
+
+
+def frame_sizes(wire: Wire) -> list[int]:
+    data = [event.data for event in wire.events if isinstance(event, h2.events.DataReceived)]
+    return [len(piece or b"") for piece in data]
+
+
+def broken(token: Any, result: Result) -> None:
+    raise ZeroDivisionError
 
 
 # ── requests ──────────────────────────────────────────────────────────────────────────────────
@@ -248,9 +257,9 @@ def test_a_malformed_answer_costs_its_stream_alone(frames: list[hf.Frame]) -> No
 
 def test_a_callback_that_raises_costs_no_neighbour(caplog: pytest.LogCaptureFixture) -> None:
     wire = Wire()
-    broken = wire.request("a")
-    broken.done = lambda token, result: 1 / 0
-    wire.send(broken, wire.request("b"))
+    request = wire.request("a")
+    request.done = broken
+    wire.send(request, wire.request("b"))
     wire.respond(1)
     wire.respond(3)
     assert answered(wire, "b") == (200, b"")
@@ -311,12 +320,7 @@ def test_a_body_larger_than_a_frame_is_cut() -> None:
     wire = Wire(settings={SettingCodes.INITIAL_WINDOW_SIZE: 100_000})
     wire.send(wire.request("a", bytes(40_000)))
     assert wire.bodies() == {1: bytes(40_000)}
-    sizes = [len(event.data or b"") for event in wire.events if _is_data(event)]
-    assert sizes == [16_384, 16_384, 7_232]
-
-
-def _is_data(event: h2.events.Event) -> bool:
-    return isinstance(event, h2.events.DataReceived)
+    assert frame_sizes(wire) == [16_384, 16_384, 7_232]
 
 
 def test_a_larger_frame_is_used_where_the_server_takes_it() -> None:
@@ -324,7 +328,7 @@ def test_a_larger_frame_is_used_where_the_server_takes_it() -> None:
     wire.server.update_settings({SettingCodes.MAX_FRAME_SIZE: 50_000})
     wire.exchange()
     wire.send(wire.request("a", bytes(40_000)))
-    assert [len(event.data or b"") for event in wire.events if _is_data(event)] == [40_000]
+    assert frame_sizes(wire) == [40_000]
 
 
 def test_credit_for_bodies_is_given_back_so_that_many_do_not_freeze_the_connection() -> None:

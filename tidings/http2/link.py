@@ -57,7 +57,11 @@ class Holder(Protocol):
 
 
 class Link:
-    """One place of a pool. ``trouble``: why its last connection failed, "" when all is well."""
+    """One place of a pool.
+
+    ``trouble``: why it has no connection that takes requests, "" when it has one. ``tried``: its
+    first attempt is over.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,8 @@ class Link:
         random: Callable[[], float],
     ) -> None:
         self._connection: Connection | None = None
-        self.trouble = ""
+        self.trouble = "not connected yet"
+        self.tried = False
         self._holder = holder
         self._origin = origin
         self._loop = loop
@@ -78,11 +83,6 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
-
-    @property
-    def up(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
 
     @property
     def free(self) -> int:
@@ -129,6 +129,7 @@ class Link:
     def _failed(self, why: str) -> None:
         self.trouble = f"{self._origin.host}:{self._origin.port}: {why}"
         self._failures += 1
+        self.tried = True
         self._again()
         self._holder.tried()
 
@@ -151,6 +152,7 @@ class Link:
     def ready(self) -> None:
         """It takes requests."""
         self.trouble = ""
+        self.tried = True
         self._holder.tried()
 
     def freed(self) -> None:
@@ -173,6 +175,7 @@ class Link:
         """It is over."""
         if connection is self._connection:
             self.trouble = f"{self._origin.host}:{self._origin.port}: {why}"
+            self.tried = True
             self._replace(connection)
             self._holder.tried()
 

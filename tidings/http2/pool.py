@@ -68,10 +68,9 @@ class Pool:
 
     @property
     def trouble(self) -> str:
-        """Why there is no connection, or "" when there is one."""
-        if any(link.up for link in self._links):
-            return ""
-        return next((link.trouble for link in self._links if link.trouble), "not connected yet")
+        """Why no connection takes requests, or "" when one does."""
+        troubles = [link.trouble for link in self._links]
+        return "" if "" in troubles else troubles[0]
 
     async def open(self) -> None:
         """Begins to connect; returns when a connection is ready, or each link has tried once."""
@@ -79,7 +78,7 @@ class Pool:
             link.start()
         self._timer = self._loop.call_later(TICK, self._tick)
         await self._until(
-            lambda: self._closing or self.free > 0 or all(link.trouble for link in self._links)
+            lambda: self._closing or self.free > 0 or all(link.tried for link in self._links)
         )
 
     def submit(self, requests: Sequence[Request]) -> None:
@@ -100,9 +99,9 @@ class Pool:
         """Waits ``grace`` seconds for what is under way, answers the rest, and lets go."""
         self._closing = True
         self._changed.set()
+        self._expire(float("inf"), "the pool is closing")
         for link in self._links:
             await link.stop()
-        self._expire(float("inf"), "the pool is closing")
         for connection in list(self._connections):
             connection.retire("the pool is closing")
         with contextlib.suppress(TimeoutError):
