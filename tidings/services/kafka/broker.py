@@ -126,7 +126,17 @@ class Kafka(Server):
         return self.folder / "server.properties"
 
     def _java(self, options: Sequence[str], main: str, *arguments: str) -> list[str]:
-        return [jars.java(), *options, "-cp", f"{jars.fetch()}/*", main, *arguments]
+        temporary = f"-Djava.io.tmpdir={self.folder}"  # unpacked libraries outlive a kill
+        return [
+            jars.java(),
+            *options,
+            temporary,
+            "-XX:-UsePerfData",
+            "-cp",
+            f"{jars.fetch()}/*",
+            main,
+            *arguments,
+        ]
 
     def _run_tool(self, main: str, *arguments: str) -> str:
         command = self._java((*_TOOL_MEMORY, "-Dlog4j2.level=ERROR"), main, *arguments)
