@@ -67,8 +67,15 @@ def test_a_count_leaves_the_window_when_it_is_as_old_as_the_window(caps: Caps) -
     assert caps.count([push("n4")], NOW + HOUR) == [False]
 
 
+def test_a_clock_that_is_a_window_behind_lets_no_more_pass(caps: Caps) -> None:
+    caps.count([push("n1"), push("n2")], NOW)
+    assert caps.count([push("n3")], NOW + HOUR) == [True]
+    assert caps.count([push("n4")], NOW + HOUR // 2) == [False]
+
+
 def test_two_windows_later_it_counts_anew(caps: Caps) -> None:
     caps.count([push("n1")], NOW)
+    caps.count([push("m1", key="bob/push")], NOW + 2 * HOUR - 1)
     caps.count([push("n1"), push("n2")], NOW + 2 * HOUR)
     assert caps.count([push("n3")], NOW + 2 * HOUR) == [False]
 

@@ -386,6 +386,19 @@ def test_what_one_process_claims_another_sees(two: tuple[Claims, Claims]) -> Non
     ]
 
 
+@pytest.mark.parametrize("kind", ["local", "sqlite"])
+def test_a_claim_ends_at_its_time(tmp_path: Path, kind: str) -> None:
+    clock = ManualClock(NOW)
+    claims: Claims = LocalClaims(clock)
+    if kind == "sqlite":
+        claims = SqliteClaims(tmp_path / "claims.db", clock)
+    claims.first([("event-1", "likes:0:1")], 1_000)
+    clock.advance(999)
+    assert claims.first([("event-1", "likes:0:2")], 1_000) == ["likes:0:1"]
+    clock.advance(1)
+    assert claims.first([("event-1", "likes:0:2")], 1_000) == ["likes:0:2"]
+
+
 def test_local_claims_forget_the_oldest_beyond_their_capacity() -> None:
     claims = LocalClaims(ManualClock(NOW), capacity=2)
     claims.first([("a", "o1"), ("b", "o1"), ("c", "o1")], DAY)

@@ -139,6 +139,28 @@ class TestFile:
         assert ana is not None
         assert ana.addresses == (PHONE, TABLET)
 
+    def test_the_journal_may_be_elsewhere(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        journal = tmp_path / "data" / "people.journal.jsonl"
+        people = FilePeople(tmp_path, ManualClock(NOW), journal)
+        people.remove_address(ANA, "email", MAIL.value, "bounced")
+        assert [path.name for path in tmp_path.iterdir()].count("people.journal.jsonl") == 0
+        (ana,) = FilePeople(tmp_path, ManualClock(NOW), journal).profiles([ANA])
+        assert ana is not None
+        assert ana.addresses == (PHONE, TABLET)
+
+    def test_a_removal_outlives_a_change_of_the_file(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        people.remove_address(ANA, "email", MAIL.value, "bounced")
+        write(tmp_path, *LINES, {"recipient_id": "zoe"})
+        clock.advance(1_000)
+        ana, zoe = people.profiles([ANA, Person("default", "zoe")])
+        assert zoe == Profile()
+        assert ana is not None
+        assert ana.addresses == (PHONE, TABLET)
+
     def test_an_address_that_registered_anew_is_back(self, tmp_path: Path) -> None:
         device = {"kind": "device", "value": "tok-1", "registered_at": 1_000}
         write(tmp_path, {"recipient_id": "ana", "addresses": [device]})

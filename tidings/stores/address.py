@@ -1,6 +1,7 @@
 """The stores by their addresses: what the configuration says of each.
 
-people, suppressions    file:FOLDER
+people                  file:FOLDER, or file:FOLDER?journal=FILE where the folder is read-only
+suppressions            file:FOLDER
 templates               a folder
 claims (and caps)       sqlite:FILE, or valkey://HOST:PORT/0 (redis://, rediss://, unix://PATH)
 """
@@ -46,13 +47,20 @@ def open_io(
     with ExitStack() as stack:
         shared, caps = _claims_and_caps(claims, clock, stack)
         yield Io(
-            people=FilePeople(_folder("people", people), clock),
+            people=_people(people, clock),
             suppressions=FileSuppressions(_folder("suppressions", suppressions), clock),
             templates=FileTemplates(Path(templates).expanduser(), clock, default_locale),
             claims=ShelteredClaims(shared, LocalClaims(clock)) if sheltered else shared,
             caps=caps,
             clock=clock,
         )
+
+
+def _people(address: str, clock: Clock) -> FilePeople:
+    address, _, journal = address.partition("?journal=")
+    return FilePeople(
+        _folder("people", address), clock, Path(journal).expanduser() if journal else None
+    )
 
 
 def _folder(port: str, address: str) -> Path:

@@ -63,14 +63,11 @@ class ShelteredClaims:
             return self._own.round(leases, marks, done, released, now, lease_ms, keep_ms)
         self._owed_marks.clear()
         self._owed_done.clear()
-        given: list[Lease] = []
         known_marks, known_done = [*marks], [*done]
         for lease, (verdict, answer) in zip(leases, answers, strict=True):
-            if verdict is Verdict.LEASED:
-                given.append(lease)
-            elif verdict is not Verdict.BUSY:
+            if verdict in (Verdict.SENT, Verdict.DONE):
                 known_marks.append(Mark(lease.send_id, lease.holder, answer))
-                if verdict is Verdict.DONE:
-                    known_done.append(lease.send_id)
-        self._own.round(given, known_marks, known_done, released, now, lease_ms, keep_ms)
+            if verdict is Verdict.DONE:
+                known_done.append(lease.send_id)
+        self._own.round(leases, known_marks, known_done, released, now, lease_ms, keep_ms)
         return answers

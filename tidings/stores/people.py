@@ -3,7 +3,8 @@
     people.jsonl            written by people or a script, e.g.
         {"recipient_id":"ana","locale":"es-AR","zone":"America/Argentina/Buenos_Aires",
          "addresses":[{"kind":"email","value":"ana@example.com"}],"categories":{"promo":false}}
-    people.journal.jsonl    written by Tidings: addresses that providers called dead
+    people.journal.jsonl    written by Tidings: addresses that providers called dead; beside it, or
+                            where ``journal`` says
 
 (each object on one line; ``tenant`` is "default" where it is not said; the other fields are those
 of ``ports.Profile``, and a name that isn't one is refused). Lines that start with ``#`` are
@@ -24,7 +25,7 @@ import msgspec
 import structlog
 
 from tidings.ports import Address, Clock, Person, Profile, Unavailable
-from tidings.stores.lines import Journal, Lines, decode_all, decode_good
+from tidings.stores.lines import Journal, Lines
 
 _LOG = structlog.get_logger(__name__)
 _LOOK_EVERY_MS = 1_000
@@ -57,10 +58,10 @@ class FilePeople:
     A file that turns wrong later is logged, and what stood before goes on.
     """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, journal: Path | None = None) -> None:
         self._clock = clock
         self._file = Lines(folder / "people.jsonl")
-        self._journal = Journal(folder / "people.journal.jsonl")
+        self._journal = Journal(journal or folder / "people.journal.jsonl")
         self._profiles: dict[_Key, Profile] = {}
         self._removals: list[_Removal] = []
         self._read_people()
@@ -103,12 +104,10 @@ class FilePeople:
             _LOG.error("people not reloaded, the former ones stand", error=str(error))
 
     def _read_people(self) -> None:
-        news = self._file.follow()
-        if news is None:
+        found = self._file.read(_Reader().person)
+        if found is None:
             return
-        read = _Reader()
-        fresh = dict(decode_all(self._file, news, read.person))
-        self._profiles = fresh if news.restarted else self._profiles | fresh
+        self._profiles = dict(found)
         for removal in self._removals:
             self._forget(removal)
 
@@ -116,7 +115,7 @@ class FilePeople:
         news = self._journal.follow()
         if news is None:
             return
-        fresh = list(decode_good(self._journal, news, _decode_removal))
+        fresh = list(self._journal.decoded(news, _decode_removal))
         self._removals = fresh if news.restarted else self._removals + fresh
         for removal in fresh:
             self._forget(removal)

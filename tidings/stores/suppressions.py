@@ -28,7 +28,7 @@ import msgspec
 import structlog
 
 from tidings.ports import Clock, Question, Suppression
-from tidings.stores.lines import Journal, Lines, decode_all, decode_good
+from tidings.stores.lines import Journal, Lines
 
 _LOG = structlog.get_logger(__name__)
 _LOOK_EVERY_MS = 200
@@ -102,7 +102,7 @@ class FileSuppressions:
         news = self._journal.follow()
         if news is None:
             return
-        fresh = list(decode_good(self._journal, news, _decode))
+        fresh = list(self._journal.decoded(news, _decode))
         if news.restarted:
             self._added = fresh
             self._rebuild()
@@ -112,12 +112,10 @@ class FileSuppressions:
                 self._put(line)
 
     def _read_file(self) -> None:
-        news = self._file.follow()
-        if news is None:
-            return
-        fresh = decode_all(self._file, news, _decode)
-        self._given = fresh if news.restarted else self._given + fresh
-        self._rebuild()
+        found = self._file.read(_decode)
+        if found is not None:
+            self._given = found
+            self._rebuild()
 
     def _rebuild(self) -> None:
         self._index = {}

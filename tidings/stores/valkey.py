@@ -112,7 +112,6 @@ class Valkey:
             except (ConnectionError, TimeoutError, OSError) as error:
                 raise self._failed(error) from error
             except ResponseError as error:
-                self._connection.disconnect()
                 if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
                     raise self._failed(error) from error
                 raise

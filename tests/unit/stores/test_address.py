@@ -50,6 +50,20 @@ def test_files_and_sqlite(folder: Path, sheltered: bool) -> None:
         ask_everything(io)
 
 
+def test_removed_addresses_may_be_kept_elsewhere(folder: Path) -> None:
+    (folder / "people.jsonl").write_text(
+        '{"recipient_id":"ana","addresses":[{"kind":"phone","value":"+34600000000"}]}'
+    )
+    with open_io(
+        people=f"file:{folder}?journal={folder / 'data' / 'removed.jsonl'}",
+        suppressions=f"file:{folder}",
+        templates=str(folder),
+        claims=f"sqlite:{folder / 'claims.db'}",
+    ) as io:
+        assert io.people.remove_address(Person("default", "ana"), "phone", "+34600000000", "21211")
+    assert '"21211"' in (folder / "data" / "removed.jsonl").read_text()
+
+
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
 def test_files_and_valkey(folder: Path, valkey: Server, scheme: str) -> None:
     with open_io(

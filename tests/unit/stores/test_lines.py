@@ -27,16 +27,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_not_there_is_empty(path: Path) -> None:
-    assert Lines(path).follow() is None
+    assert Lines(path).read(bytes.decode) is None
+    assert Journal(path).follow() is None
 
 
 def test_only_what_is_new_is_read(path: Path) -> None:
     journal = Journal(path)
     journal.append([b"one", b"two"])
-    assert journal.follow() == News(restarted=True, first=1, lines=[b"one", b"two"])
+    assert journal.follow() == News(restarted=True, lines=[b"one", b"two"])
     assert journal.follow() is None
     journal.append([b"three"])
-    assert journal.follow() == News(restarted=False, first=3, lines=[b"three"])
+    assert journal.follow() == News(restarted=False, lines=[b"three"])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_only_what_is_new_is_read(path: Path) -> None:
         pytest.param("", [], id="emptied"),
     ],
 )
-def test_a_file_that_was_written_anew_is_read_from_its_start(
+def test_a_journal_that_was_written_anew_is_read_from_its_start(
     path: Path, text: str, lines: list[bytes]
 ) -> None:
     journal = Journal(path)
@@ -56,15 +57,49 @@ def test_a_file_that_was_written_anew_is_read_from_its_start(
     journal.follow()
     path.unlink()
     path.write_text(text)
-    assert journal.follow() == News(restarted=True, first=1, lines=lines)
+    assert journal.follow() == News(restarted=True, lines=lines)
 
 
-def test_a_file_that_is_gone_is_news_once(path: Path) -> None:
+def test_a_journal_that_was_replaced_by_a_longer_one_is_read_from_its_start(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([b"one", b"x" * 1_000])
+    journal.follow()
+    other = Journal(path.with_suffix(".new"))
+    other.append([b"ONE", b"x" * 1_000, b"three"])
+    other.path.replace(path)
+    assert journal.follow() == News(restarted=True, lines=[b"ONE", b"x" * 1_000, b"three"])
+
+
+def test_a_file_of_peoples_is_read_as_a_whole_when_it_has_changed(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("# head\none\n\ntwo")
+    lines = Lines(path)
+    assert lines.read(bytes.decode) == ["one", "two"]
+    assert lines.read(bytes.decode) is None
+    path.write_text("# HEAD\nONE\n\ntwo\nthree\n")
+    assert lines.read(bytes.decode) == ["ONE", "two", "three"]
+    path.unlink()
+    assert lines.read(bytes.decode) == []
+    assert lines.read(bytes.decode) is None
+
+
+def test_a_long_list_of_problems_is_cut(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("\n".join("abcdefghijklm"))
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        Lines(path).read(int)
+    shown = str(caught.value).splitlines()
+    assert len(shown) == 11
+    assert shown[0].startswith(f"{path}:1: ")
+    assert shown[-1] == "and 3 more"
+
+
+def test_a_journal_that_is_gone_is_news_once(path: Path) -> None:
     journal = Journal(path)
     journal.append([b"one"])
     journal.follow()
     path.unlink()
-    assert journal.follow() == News(restarted=True, first=1, lines=[])
+    assert journal.follow() == News(restarted=True, lines=[])
     assert journal.follow() is None
 
 
@@ -74,10 +109,10 @@ def test_a_journals_last_line_waits_for_its_newline(path: Path) -> None:
     with path.open("a") as file:
         file.write("tw")
         file.flush()
-        assert journal.follow() == News(restarted=True, first=1, lines=[b"one"])
+        assert journal.follow() == News(restarted=True, lines=[b"one"])
         assert journal.follow() is None
         file.write("o\n")
-    assert journal.follow() == News(restarted=False, first=2, lines=[b"two"])
+    assert journal.follow() == News(restarted=False, lines=[b"two"])
 
 
 def test_a_line_that_its_writer_died_in_is_ended_by_the_next(path: Path) -> None:
