@@ -138,11 +138,13 @@ class ConsentWork:
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
         """Set each work's ``profile`` and drop what is not allowed any more."""
         site = self._site
-        profiles = profiles_of(io.people, [work.person() for work in batch.items])
+        strangers = [work.person() for work in batch.items if work.profile is None]
+        profiles = profiles_of(io.people, strangers)
         kept: list[Work] = []
         for work in batch.items:
             delivery = work.delivery
-            work.profile = profiles[work.person()]
+            if work.profile is None:  # else `addresses` has just asked
+                work.profile = profiles[work.person()]
             category = site.categories.get(delivery.category) or Category(delivery.category)
             decision = decide(
                 work.profile,
