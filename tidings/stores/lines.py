@@ -158,7 +158,7 @@ class Journal:
 
     def _continues(self, descriptor: int, found: _Seen) -> bool:
         """Whether what lies before our place is still what we read."""
-        if found.inode != self._seen.inode or found.size <= self._seen.size:
+        if found.inode != self._seen.inode:
             return False
         return os.pread(descriptor, len(self._tail), self._offset - len(self._tail)) == self._tail
 

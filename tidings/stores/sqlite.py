@@ -17,7 +17,8 @@ class Database:
     """One file in WAL mode, survives a kill at any instant (a power cut may take the last moment).
 
     Threads may share it; they wait for each other. Raises Unavailable, here and in transactions,
-    when the file can't be opened, stays locked for 250 ms, or the disk refuses.
+    when the file can't be opened, stays locked for 250 ms, or the disk refuses; ValueError here
+    when it is no SQLite file.
     """
 
     def __init__(self, path: Path, schema: str) -> None:
@@ -28,7 +29,13 @@ class Database:
             self._connection = sqlite3.connect(
                 path, timeout=_PATIENCE_MS / 1_000, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.DatabaseError as error:
+                self._connection.close()
+                if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                    raise ValueError(f"{path} is no SQLite file; name another") from None
+                raise
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(schema)
 
