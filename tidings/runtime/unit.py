@@ -21,8 +21,15 @@ class Stage(NamedTuple):
 class Unit(Protocol):
     """One intake, flow or lane. Every method is called from the engine's thread."""
 
-    name: str
-    stages: Sequence[Stage]
+    @property
+    def name(self) -> str:
+        """What it is called, among all units of all processes."""
+        ...
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """Its steps, in order."""
+        ...
 
     def start(self) -> None:
         """Open clients, join the group. May take a second; raises LogError if it can't."""

@@ -1,0 +1,44 @@
+"""The command ``tidings``: one file per verb, which imports what it needs when it is called.
+
+Exit codes: 0 done, or stopped by a signal and drained; 1 something is wrong with what was given or
+found, and the message says what; 2 the command was used wrongly; 3 a bug, with its trace; 128 + n
+after a second signal n.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tidings.cli import check, emit, listing, run, tail, topics
+from tidings.cli.failures import explained
+
+app = typer.Typer(
+    help="Notifications as a stream: a flow decides, a lane delivers, the ledger proves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (check, run, topics, emit, tail, listing):
+    verb.register(app)
+
+
+def main() -> None:
+    """The console command."""
+    try:
+        app(prog_name="tidings")
+    except Exception as error:  # noqa: BLE001  the last resort
+        message = explained(error)
+        if message is None:
+            _crash(error)
+        typer.echo(message, err=True)
+        sys.exit(1)
+
+
+def _crash(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error)
+    sys.exit(3)

@@ -1,0 +1,39 @@
+"""Options that several verbs take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[FILE]...",
+        help="Flows and lanes; all in flows/, or all that are shipped, if none is named.",
+        show_default=False,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The settings; by default $TIDINGS_CONFIG, config/tidings.yaml, or those shipped.",
+        show_default=False,
+    ),
+]
+LogAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="ADDRESS",
+        help="sqlite:FOLDER or kafka:HOST:PORT,…; by default $TIDINGS_LOG or the settings.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Option("--data", metavar="FOLDER", help="Where everything is kept.", show_default=True),
+]

@@ -1,0 +1,153 @@
+"""``tidings run``: flows and lanes in this process, until a signal stops them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidings.cli.failures import Refusal
+from tidings.cli.options import Config, LogAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidings.compile import Ground
+    from tidings.problems import Problems
+    from tidings.records import Priority
+    from tidings.roster import Role
+    from tidings.runtime.unit import Unit
+    from tidings.settings import Settings
+
+
+class PartChoice(StrEnum):
+    """Which part of a flow: both, or one of the two that scale apart."""
+
+    ALL = "all"
+    INTAKE = "intake"
+    FLOW = "flow"
+
+
+class PriorityChoice(StrEnum):
+    """A priority as the command takes it."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class FormatChoice(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("run")(run)
+
+
+def run(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Flows and lanes.")],
+    part: Annotated[
+        PartChoice, typer.Option(help="Of flows: the intake, the keyed flow behind it, or both.")
+    ] = PartChoice.ALL,
+    priority: Annotated[
+        list[PriorityChoice] | None,
+        typer.Option(
+            help="Of lanes, and of flows that run once for each; may be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    log: LogAddress = None,
+    name: Annotated[
+        str, typer.Option(help="What the process is called in its log lines.")
+    ] = "tidings",
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Make missing topics, the upstreams' too.")
+    ] = False,
+    log_format: Annotated[FormatChoice, typer.Option(help="How log lines look.")] = (
+        FormatChoice.AUTO
+    ),
+    log_level: Annotated[str, typer.Option(help="The least that is logged.")] = "info",
+) -> None:
+    """Run flows and lanes in this process.
+
+    SIGTERM or Ctrl-C drains and ends it, a second one ends it at once. Any process can be killed
+    or added at any time: what it had open is done by the others of its group.
+    """
+    from tidings import logs
+    from tidings.ground import open_ground, read_settings
+    from tidings.problems import Problems
+    from tidings.process import end, run_units
+    from tidings.records import Priority
+
+    logs.set_up(logs.LogFormat(log_format), log_level)
+    settings = read_settings(config, log)
+    problems = Problems()
+    chosen = _roles(files, [Priority(each) for each in priority or ()], problems)
+    problems.raise_if_any()
+    _provide_topics(chosen, settings, create_topics)
+    sheltered = all(role.high() for role in chosen)
+    with open_ground(settings, sheltered=sheltered) as ground:
+        units = [unit for role in chosen for unit in _units(role, part, ground)]
+        end(run_units(name, units))
+
+
+def _roles(files: Sequence[Path], priorities: Sequence[Priority], problems: Problems) -> list[Role]:
+    import os
+
+    from tidings.plan import LanePlan
+    from tidings.records import Priority
+    from tidings.roster import PRIORITY_VARIABLE, roles
+
+    named = os.environ.get(PRIORITY_VARIABLE)
+    given = priorities or ([Priority.of(named)] if named else [])
+    chosen = roles(files, given or [Priority.NORMAL], os.environ, problems)
+    for role in chosen:
+        if not given and isinstance(role.plan, LanePlan):
+            raise Refusal(
+                f"{role.plan.file}: a lane serves one priority, and none was given: "
+                f"tidings run {role.plan.file} --priority high|normal|low"
+            )
+    return chosen
+
+
+def _provide_topics(chosen: Sequence[Role], settings: Settings, create: bool) -> None:
+    from contextlib import closing
+
+    from tidings.log.address import open_log
+    from tidings.provision import missing, provide
+
+    with closing(open_log(settings.log).admin()) as admin:
+        if create:
+            provide(admin, chosen, settings)
+        elif absent := missing(admin, chosen, settings):
+            files = " ".join(dict.fromkeys(str(role.plan.file) for role in chosen))
+            raise Refusal(
+                f"these topics are missing in {settings.log}: {', '.join(absent)}\n"
+                f"make them by: tidings topics apply --sources {files}\n"
+                "or start with --create-topics"
+            )
+
+
+def _units(role: Role, part: PartChoice, ground: Ground) -> list[Unit]:
+    from tidings.compile import intake, keyed, lane
+    from tidings.plan import FlowPlan
+
+    plan = role.plan
+    if not isinstance(plan, FlowPlan):
+        return [lane(plan, role.priority, ground)]
+    if part is PartChoice.FLOW and not plan.keyed:
+        raise Refusal(f"{plan.file}: {plan.name} keeps no state, its intake is all of it")
+    units: list[Unit] = []
+    if part is not PartChoice.FLOW:
+        units.append(intake(plan, ground))
+    if part is not PartChoice.INTAKE and plan.keyed:
+        units.append(keyed(plan, ground))
+    return units

@@ -1,0 +1,168 @@
+"""``tidings tail``: what a topic holds, and what comes to it, for the eye or for a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidings.cli.failures import Refusal
+from tidings.cli.options import Config, LogAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tidings.log.port import Admin, Reader, Record, Slot
+
+_LOOK = 0.1  # seconds between two looks for what is new
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("tail")(tail)
+
+
+def tail(
+    topic: Annotated[str, typer.Argument(help="The topic to read.")],
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="earliest|latest|OFFSET",
+            help="Where to begin, in each partition. By default earliest, with --follow latest.",
+            show_default=False,
+        ),
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--show-all", help="Addresses and codes too, which are hidden else.")
+    ] = False,
+    config: Config = None,
+    log: LogAddress = None,
+) -> None:
+    """Print a topic's records; addresses, codes and secrets are hidden.
+
+    It reads outside any group: nobody's position moves.
+    """
+    from contextlib import closing, suppress
+
+    from tidings.ground import read_settings
+    from tidings.log.address import open_log
+
+    opened = open_log(read_settings(config, log).log)
+    with closing(opened.admin()) as admin:
+        slots = _slots(admin, topic)
+    write = _as_json if as_json else _for_the_eye()
+    with closing(opened.reader()) as reader, suppress(KeyboardInterrupt, BrokenPipeError):
+        starts = _starts(reader, slots, start or ("latest" if follow else "earliest"))
+        for record in records(reader, starts, follow=follow):
+            write(shown(record, show_all=show_all))
+
+
+def _slots(admin: Admin, topic: str) -> list[Slot]:
+    from tidings.log.port import Slot
+    from tidings.problems import suggestion
+
+    topics = admin.topics()
+    if topic not in topics:
+        hint = suggestion(topic, topics) or "`tidings topics apply` makes those of the flows"
+        raise Refusal(f"there is no topic {topic}: {hint}")
+    return [Slot(topic, partition) for partition in range(topics[topic].partitions)]
+
+
+def _starts(reader: Reader, slots: list[Slot], start: str) -> dict[Slot, int]:
+    if start == "earliest":
+        return {slot: reader.span(slot).first for slot in slots}
+    if start == "latest":
+        return {slot: reader.span(slot).end for slot in slots}
+    if not start.isdigit():
+        raise Refusal(f"--from takes earliest, latest or an offset, not {start!r}")
+    return {slot: max(int(start), reader.span(slot).first) for slot in slots}
+
+
+def records(reader: Reader, starts: dict[Slot, int], *, follow: bool) -> Iterator[Record]:
+    """The records from ``starts`` on, by time as far as they are there; ``starts`` moves along."""
+    import time
+
+    while True:
+        found: list[Record] = []
+        for slot, start in starts.items():
+            end = reader.span(slot).end
+            for batch in reader.read(slot, start, end):
+                found += batch
+            starts[slot] = max(start, end)
+        yield from sorted(found, key=lambda record: (record.time, record.partition, record.offset))
+        if not follow:
+            return
+        if not found:
+            time.sleep(_LOOK)
+
+
+def shown(record: Record, *, show_all: bool) -> dict[str, Any]:
+    """A record as JSON values; its value decoded where it is JSON, else as text."""
+    import msgspec
+
+    from tidings.redaction import redacted, text_redacted
+    from tidings.topics import EVENTS
+
+    value: Any = None
+    if record.value is not None:
+        try:
+            value = msgspec.json.decode(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = record.value.decode(errors="backslashreplace")
+    key = None if record.key is None else record.key.decode(errors="backslashreplace")
+    headers = {name: content.decode(errors="backslashreplace") for name, content in record.headers}
+    if not show_all:
+        if record.topic == EVENTS and isinstance(value, dict):
+            # Outcomes name addresses by their hash, and their `code` is the provider's word.
+            open_fields = {name: value[name] for name in ("address", "code") if name in value}
+            value = {**redacted(value), **open_fields}
+        else:
+            value = redacted(value)
+        key = key and text_redacted(key)
+        headers = redacted(headers)
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": record.time,
+        "key": key,
+        "headers": headers,
+        "value": value,
+    }
+
+
+def _as_json(line: dict[str, Any]) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(line))
+
+
+def _for_the_eye() -> Callable[[dict[str, Any]], None]:
+    from datetime import UTC, datetime
+
+    import msgspec
+    from rich.console import Console
+    from rich.highlighter import JSONHighlighter
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    colour = JSONHighlighter()
+
+    def write(line: dict[str, Any]) -> None:
+        at = datetime.fromtimestamp(line["time"] / 1000, UTC)
+        head = Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03}", style="dim")
+        head.append(f"  {line['topic']}:{line['partition']}:{line['offset']}", style="cyan")
+        if line["key"] is not None:
+            head.append(f"  {line['key']}", style="bold")
+        console.print(head)
+        for name, content in line["headers"].items():
+            console.print(Text(f"  {name}: {content}", style="dim"))
+        value = line["value"]
+        text = Text("  ∅" if value is None else f"  {msgspec.json.encode(value).decode()}")
+        colour.highlight(text)
+        console.print(text)
+
+    return write

@@ -1,0 +1,91 @@
+"""The topics that a flow or a lane reads and writes: what must exist before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tidings.durations import format_duration
+from tidings.plan import FlowPlan, LanePlan, StepPlan
+from tidings.records import Priority
+from tidings.settings import Settings
+from tidings.topics import (
+    EVENTS,
+    RETRY_DELAYS,
+    TopicRule,
+    deliveries,
+    flow_topics,
+    lane_topics,
+)
+
+DELIVER, SEND = "deliver", "send"
+
+
+class Footprint(NamedTuple):
+    """Topic names: ``sources`` are what upstream services write, ``ours`` what Tidings does."""
+
+    sources: frozenset[str]
+    ours: frozenset[str]
+
+
+def footprint(plan: FlowPlan | LanePlan, priority: Priority, channels: Iterable[str]) -> Footprint:
+    """All topics of a flow, or of a lane at ``priority``; ``channels`` are those that there are."""
+    if isinstance(plan, LanePlan):
+        rungs = ladder(plan)
+        return Footprint(
+            frozenset(), frozenset({*lane_topics(plan.channel, priority, rungs), EVENTS})
+        )
+    written = {*flow_topics(plan.name, keyed=bool(plan.keyed))}
+    for step in plan.steps():
+        if step.operator.name == DELIVER:
+            written |= set(delivered(step, channels))
+    return Footprint(frozenset(plan.source.names()), frozenset(written))
+
+
+def ladder(plan: LanePlan) -> list[str]:
+    """The rungs of a lane's retry ladder, as their topics are called."""
+    for step in plan.steps:
+        if step.operator.name == SEND:
+            return [format_duration(delay) for delay in step.spec.retry.ladder]
+    return list(RETRY_DELAYS)
+
+
+def delivered(step: StepPlan, channels: Iterable[str]) -> Iterator[str]:
+    """The topics that a ``deliver`` step may write to."""
+    spec = step.spec
+    named = tuple(channels) if spec.channels is not None else channels_of(step)
+    for channel in named:
+        yield deliveries(channel, priority_of(step))
+
+
+def channels_of(step: StepPlan) -> tuple[str, ...]:
+    """The channels that a ``deliver`` step names."""
+    spec = step.spec
+    return tuple(spec.first_of or spec.each_of or (spec.to,))
+
+
+def priority_of(step: StepPlan) -> Priority:
+    """The priority at which a ``deliver`` step delivers."""
+    return Priority.of(step.spec.priority or "normal")
+
+
+def priorities_of(plan: FlowPlan) -> frozenset[Priority]:
+    """All priorities at which a flow delivers."""
+    return frozenset(priority_of(step) for step in plan.steps() if step.operator.name == DELIVER)
+
+
+def rules(settings: Settings, sources: Iterable[str]) -> list[TopicRule]:
+    """What the settings say about topics, as rules over the table of topics.
+
+    Rungs of the ladder and dead letters keep the table's own partitions: they are quiet.
+    """
+    said = settings.topics
+    return [
+        TopicRule(pattern="*", replication=said.replication),
+        TopicRule(pattern="tidings.*", partitions=said.entries_partitions),
+        *(
+            TopicRule(pattern=f"deliveries.*.{priority}", partitions=said.deliveries_partitions)
+            for priority in Priority
+        ),
+        *(TopicRule(pattern=name, partitions=said.source_partitions) for name in sources),
+    ]

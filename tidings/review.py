@@ -1,0 +1,199 @@
+"""What is wrong with flows and lanes beyond the single file: found before anything runs.
+
+steps       what can't be built (an unknown category, a bad setting)
+templates   a text for every channel of a `deliver`
+providers   every provider of a `send` is in the settings, and its settings are good
+settings    types that lead to no category
+circles     flows that would read what they themselves cause
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tidings.compile import build
+from tidings.footprint import DELIVER, SEND, channels_of, footprint
+from tidings.load import read_file
+from tidings.load.nodes import Map, Node
+from tidings.plan import FlowPlan, LanePlan, StepPlan
+from tidings.ports import Templates
+from tidings.problems import Mark, Problems, listed, suggestion
+from tidings.registry import senders
+from tidings.roster import Role
+from tidings.settings import Settings
+from tidings.texts import TextError, Typesetter
+from tidings.topics import dead_letters
+
+
+def review(
+    roles: Sequence[Role],
+    settings: Settings,
+    templates: Templates,
+    env: Mapping[str, str],
+    problems: Problems,
+) -> None:
+    """Add what is wrong with ``roles`` under ``settings`` to ``problems``."""
+    for role in roles:
+        build(role.plan, settings, problems, role.priority)
+        if isinstance(role.plan, FlowPlan):
+            _texts(role.plan, settings, templates, problems)
+        else:
+            _providers(role.plan, settings, problems)
+    _circles(roles, settings, env, problems)
+
+
+def review_settings(
+    settings: Settings, file: Path, env: Mapping[str, str], problems: Problems
+) -> None:
+    """Add what is wrong inside the settings themselves."""
+    node = read_file(file, env, Problems())
+    for type_, category in settings.types.items():
+        if category not in settings.categories:
+            problems.error(
+                "unknown-category",
+                f"the type `{type_}` leads to the category `{category}`, which there is not",
+                _place(node, file, "types", type_),
+                f"types.{type_}",
+                suggestion(category, settings.categories),
+            )
+    kinds = senders()
+    for name, given in settings.providers.items():
+        path = f"providers.{name}"
+        kind = kinds.get(str(given.get("kind", "")))
+        if kind is None:
+            problems.error(
+                "unknown-kind",
+                f"`kind` of the provider `{name}` must be one of {listed(kinds, 'or')}",
+                _place(node, file, "providers", name, "kind"),
+                path,
+                suggestion(str(given.get("kind", "")), kinds),
+            )
+            continue
+        own = {key: value for key, value in given.items() if key != "kind"}
+        try:
+            kind.settings.model_validate(own)
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                problems.error(
+                    "bad-value",
+                    each["msg"].removeprefix("Value error, "),
+                    _place(node, file, "providers", name, *map(str, each["loc"])),
+                    ".".join([path, *map(str, each["loc"])]),
+                )
+
+
+# ── Texts and providers ───────────────────────────────────────────────────────────────────────
+
+
+def _texts(plan: FlowPlan, settings: Settings, templates: Templates, problems: Problems) -> None:
+    for step in plan.steps():
+        if step.operator.name != DELIVER:
+            continue
+        if step.spec.template not in templates.ids():
+            problems.error(
+                "unknown-template",
+                f"there is no template `{step.spec.template}` in {settings.templates}",
+                step.where,
+                step.path,
+                suggestion(step.spec.template, templates.ids()),
+            )
+            continue
+        for channel in channels_of(step):
+            if channel in settings.channels:
+                _text(step, channel, settings, templates, problems)
+
+
+def _text(
+    step: StepPlan, channel: str, settings: Settings, templates: Templates, problems: Problems
+) -> None:
+    name, locale = step.spec.template, settings.default_locale
+    text = templates.find(name, channel, locale)
+    if text is None:
+        problems.error(
+            "missing-text",
+            f"the template `{name}` has no text for {channel}",
+            step.where,
+            step.path,
+            f"write {settings.templates}/{name}/{channel}.{locale}.j2",
+        )
+        return
+    try:
+        Typesetter().compile(text)
+    except TextError as error:
+        problems.error("bad-text", str(error), step.where, step.path)
+
+
+def _providers(plan: LanePlan, settings: Settings, problems: Problems) -> None:
+    for step in plan.steps:
+        if step.operator.name == SEND:
+            for name in step.spec.providers():
+                if name not in settings.providers:
+                    _unknown_provider(name, step, settings, problems)
+
+
+def _unknown_provider(name: str, step: StepPlan, settings: Settings, problems: Problems) -> None:
+    problems.error(
+        "unknown-provider",
+        f"there is no provider `{name}` in the settings",
+        step.where,
+        step.path,
+        suggestion(name, settings.providers) or "add it to `providers` in config/tidings.yaml",
+    )
+
+
+# ── Circles ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _circles(
+    roles: Sequence[Role], settings: Settings, env: Mapping[str, str], problems: Problems
+) -> None:
+    flows = [role for role in roles if isinstance(role.plan, FlowPlan)]
+    reads: dict[str, frozenset[str]] = {}
+    writes: dict[str, frozenset[str]] = {}
+    for role in roles:
+        found = footprint(role.plan, role.priority, settings.channels)
+        reads[role.name], writes[role.name] = found.sources, found.ours
+    # A lane's outcomes come of every flow's deliveries, so a flow that reads what any lane writes
+    # reads what itself has caused.
+    lanes = [role.name for role in roles if isinstance(role.plan, LanePlan)]
+    caused = frozenset([dead_letters("flow")]).union(*(writes[name] for name in lanes))
+    for role in flows:
+        reached = _reached(role.name, [each.name for each in flows], reads, writes) | caused
+        for topic in sorted(reads[role.name] & reached):
+            file = role.plan.file
+            problems.error(
+                "own-topic",
+                f"the flow reads `{topic}`, which is written because of what it writes itself",
+                _place(read_file(file, env, Problems()), file, "source", "topic"),
+                f"{role.name}.source",
+                "every event would come back for ever",
+            )
+
+
+def _reached(
+    start: str,
+    flows: Iterable[str],
+    reads: Mapping[str, frozenset[str]],
+    writes: Mapping[str, frozenset[str]],
+) -> frozenset[str]:
+    """All topics that are written because of what ``start`` writes."""
+    reached = writes[start]
+    while True:
+        further = reached.union(*(writes[name] for name in flows if reads[name] & reached))
+        if further == reached:
+            return reached
+        reached = further
+
+
+def _place(node: Node | None, file: Path, *keys: str) -> Mark:
+    """The place of the deepest of ``keys`` that is there."""
+    where = node.where if node is not None else Mark(str(file), 1, 1)
+    for key in keys:
+        if not isinstance(node, Map) or key not in node:
+            break
+        node = node[key]
+        where = node.where
+    return where

@@ -1,0 +1,93 @@
+"""Which flows and lanes there are: from files and priorities to roles, with all problems at once.
+
+A *role* is what one unit (or an intake with its flow) plays: a flow, or a lane at one priority. A
+flow file may name itself and its topics by ``${TIDINGS_PRIORITY}``; then it is a role for each
+priority, as a lane is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidings.content import content_root
+from tidings.footprint import priorities_of
+from tidings.plan import FlowPlan, LanePlan, load
+from tidings.problems import Mark, Problems
+from tidings.records import Priority
+
+PRIORITY_VARIABLE = "TIDINGS_PRIORITY"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A flow, or a lane at one priority."""
+
+    plan: FlowPlan | LanePlan
+    priority: Priority
+
+    @property
+    def name(self) -> str:
+        """``social``, ``push.high``."""
+        if isinstance(self.plan, LanePlan):
+            return f"{self.plan.channel}.{self.priority}"
+        return self.plan.name
+
+    def high(self) -> bool:
+        """Whether it serves the high class alone, and so runs apart from the rest."""
+        if isinstance(self.plan, LanePlan):
+            return self.priority is Priority.HIGH
+        return priorities_of(self.plan) == {Priority.HIGH}
+
+
+def shipped_files(folder: Path | None = None) -> list[Path]:
+    """The flows and lanes of ``folder``; of ``flows/`` here, or the shipped ones, if None."""
+    here = Path("flows")
+    root = folder or (here if here.is_dir() else content_root() / "flows")
+    return [
+        path
+        for home in (root, root / "lanes")
+        for path in sorted(home.glob("*.yaml"))
+        if not path.name.endswith(".test.yaml")
+    ]
+
+
+def roles(
+    files: Iterable[Path],
+    priorities: Sequence[Priority],
+    env: Mapping[str, str],
+    problems: Problems,
+) -> list[Role]:
+    """The roles of these files, each file read once for each priority.
+
+    A flow that is the same at every priority is one role. Two files with the same name are a
+    problem: they would share their topics, their group and their state.
+    """
+    found: dict[str, Role] = {}
+    for file in files:
+        for priority in priorities:
+            plan = load(file, {**env, PRIORITY_VARIABLE: priority}, problems)
+            if plan is None:
+                continue
+            role = Role(plan, priority)
+            other = found.setdefault(role.name, role)
+            if other.plan.file != plan.file:
+                kind = "lane" if isinstance(plan, LanePlan) else "flow"
+                problems.error(
+                    f"duplicate-{kind}",
+                    f"there are two {kind}s `{role.name.partition('.')[0]}`",
+                    _head(plan.file, kind),
+                    role.name,
+                    "rename one: they would share their topics, their group and their state",
+                    see=_head(other.plan.file, kind),
+                )
+    return list(found.values())
+
+
+def _head(file: Path, kind: str) -> Mark:
+    """Where a file says its name."""
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if line.startswith(f"{kind}:"):
+            return Mark(str(file), number, 1, len(line.rstrip()), line)
+    return Mark(str(file), 1, 1)
