@@ -280,7 +280,6 @@ class Apns:
                 streams=settings.streams,
                 timeout=settings.timeout / 1000,
                 wait=settings.wait / 1000,
-                queue=settings.connections * settings.streams,
                 probe=True,
             ),
             loop=loop,

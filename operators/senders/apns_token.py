@@ -76,16 +76,15 @@ class ProviderToken:
         header = _part({"alg": "ES256", "kid": self._key_id})
         claims = _part({"iss": self._team_id, "iat": issued_at // 1000})
         signed = f"{header}.{claims}"
-        first, second = decode_dss_signature(self._signature(signed.encode()))
-        raw = first.to_bytes(32, "big") + second.to_bytes(32, "big")  # JOSE's form, not DER's
-        self._token = f"{signed}.{_base64(raw)}"
+        self._token = f"{signed}.{_base64(self._signature(signed.encode()))}"
         self._issued_at = issued_at
 
     def _signature(self, data: bytes) -> bytes:
         try:
-            return self._key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+            der = self._key.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
         except UnsupportedAlgorithm:  # an OpenSSL older than 3.2: each process has its own token
-            return self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+            der = self._key.sign(data, ec.ECDSA(hashes.SHA256()))
+        return b"".join(part.to_bytes(32, "big") for part in decode_dss_signature(der))
 
 
 def _private_key(pem: str) -> ec.EllipticCurvePrivateKey:

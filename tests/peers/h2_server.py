@@ -160,7 +160,7 @@ class H2Server:
         alpn: str = "h2",
     ) -> None:
         self.answer = answer
-        self.settings = {int(code): value for code, value in (settings or {}).items()}
+        self.settings = settings or {}
         self.split = split
         self.stingy = stingy
         self.silent = silent

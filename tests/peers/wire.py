@@ -9,7 +9,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
-import h2.settings
+from h2.settings import SettingCodes, Settings
 
 from tidings.http2 import Head, Limits, Request, Result
 from tidings.http2.connection import Connection
@@ -86,7 +86,7 @@ class Wire:
     def __init__(
         self,
         limits: Limits | None = None,
-        settings: dict[int, int] | None = None,
+        settings: dict[SettingCodes, int] | None = None,
         *,
         settled: bool = True,
     ) -> None:
@@ -99,9 +99,7 @@ class Wire:
         self.server = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, header_encoding=None)
         )
-        self.server.local_settings = h2.settings.Settings(
-            client=False, initial_values=settings or {}
-        )
+        self.server.local_settings = Settings(client=False, initial_values=settings or {})
         self.server.initiate_connection()
         self.events: list[h2.events.Event] = []
         if settled:
