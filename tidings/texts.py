@@ -114,7 +114,10 @@ class Text:
         self._parts = parts
 
     def render(self, data: Mapping[str, Any]) -> dict[str, str]:
-        """The parts by name. Raises TextError, which names part, line and what was wrong."""
+        """The parts by name, without white space around them.
+
+        Raises TextError, which names part, line and what was wrong.
+        """
         made = {}
         for part in self._parts:
             try:
@@ -144,7 +147,7 @@ class _Part:
         context = self._context
         context.vars = dict(data)  # a copy: a `set` writes into it
         chunks = self._root(context)
-        text = "".join(_counted(chunks) if self._loops else chunks)
+        text = "".join(_counted(chunks) if self._loops else chunks).strip()
         if len(text) > LONGEST:
             raise ValueError(_TOO_LONG)
         if self._is_one_line and not text.isprintable():

@@ -38,7 +38,7 @@ def refused(body: str, **data: Any) -> tuple[str, str]:
         ("{{ items|length }}", "2"),
         (
             "{% for each in items %}{{ loop.index }} {{ each.text }}; {% endfor %}",
-            "1 wow; 2 nice; ",
+            "1 wow; 2 nice;",
         ),
         ("{% for each in nobody %}{{ each }}{% else %}nothing{% endfor %}", "nothing"),
         ("{% if count > 1 %}many{% else %}one{% endif %}", "many"),
