@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec
+from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, reads_expressions
 from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression
 from tidings.ids import id_of
@@ -124,6 +124,7 @@ OPERATOR = Operator(
     build=Dedupe,
     shorthand="by",
     asks=True,
+    reads=reads_expressions,
     example="""
 step: {dedupe: {by: event_id, within: 24h}}
 in:

@@ -8,12 +8,26 @@ kept of the events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import BeforeValidator, Field, model_validator
 
-from tidings.contract import Horizon, Item, Operator, Out, Part, Shape, Site, Spec, Who
+from tidings.contract import (
+    Horizon,
+    Item,
+    Operator,
+    Out,
+    Part,
+    Shape,
+    Site,
+    Spec,
+    Who,
+    reads_expressions,
+)
 from tidings.durations import Duration
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.ids import digest_id
@@ -96,25 +110,33 @@ class DigestSpec(Spec):
         return self
 
 
-# A window's state, plain built-ins: by position, for it is read and written at every event.
-OPENED, DEADLINE, FIRST, COUNT, MEMBERS, ACTORS, KEPT, BY = range(8)
+class Window(msgspec.Struct, array_like=True, gc=False):
+    """An open window. ``by`` and ``kept`` hold values of fields in the order of the spec."""
 
-Window = list[Any]
+    opened: int
+    deadline: int
+    first: int  # the offset of its first event
+    by: list[Any]
+    count: int = 0
+    members: list[str] = []
+    actors: dict[str, Any] = {}
+    kept: list[Any] = []
+
+
 State = dict[str, Window]
 
 
 class Digest:
     """The keyed step. Its state: group → window."""
 
+    state = State
+
     def __init__(self, spec: DigestSpec, site: Site) -> None:
-        self._spec = spec
         self._path = site.path
         self._flow = site.scope
-        self._by = tuple(field.of for field in spec.by)
         self._by_names = tuple(name_of(field) for field in spec.by)
-        self._actor = spec.actors.of if spec.actors else None
-        self._name = spec.names.of if spec.names else None
-        self._fields = tuple((name_of(field), field.of) for field in spec.fields)
+        self._field_names = tuple(name_of(field) for field in spec.fields)
+        self._read, self._width = _reader(spec), len(spec.by)
         self._first = spec.keep.which == "first"
         self._most = spec.keep.most
         self._length = spec.window or spec.gap or 0
@@ -125,37 +147,36 @@ class Digest:
         """Put the event into its window, which it may open or fill."""
         data = item.data
         try:
-            by = [get(data) for get in self._by]
-            actor = None if self._actor is None else self._actor(data)
-            name = actor if self._name is None else self._name(data)
-            kept = {key: get(data) for key, get in self._fields} if self._fields else data
+            values = self._read(data)
         except EvaluationError as error:
             out.dead(item, "expression", error)
             return state
-        group = str(by[0]) if len(by) == 1 else "\x1f".join(map(str, by))
+        by, actor, name = values[: self._width], values[self._width], values[self._width + 1]
+        kept = values[self._width + 2 :] if self._field_names else data
+        group = _group(by)
         if state is None:
             state = {}
         window = state.get(group)
         if window is None:
             deadline = now + self._length
-            window = state[group] = [now, deadline, item.origin.offset, 0, [], {}, [], by]
+            window = state[group] = Window(now, deadline, item.origin.offset, list(by))
             out.wake(deadline)
         elif self._max_wait is not None:
-            window[DEADLINE] = min(now + self._length, window[OPENED] + self._max_wait)
-        window[COUNT] += 1
-        window[MEMBERS].append(item.event_id)
+            window.deadline = min(now + self._length, window.opened + self._max_wait)
+        window.count += 1
+        window.members.append(item.event_id)
         if actor is not None and actor != item.recipient_id:
-            actors = window[ACTORS]
-            key = str(actor)
-            actors.pop(key, None)  # newest last
+            actors = window.actors
+            key = actor if type(actor) is str else str(actor)
+            if key in actors:
+                del actors[key]  # newest last
             actors[key] = name
-        events = window[KEPT]
-        if len(events) < self._most:
-            events.append(kept)
+        if len(window.kept) < self._most:
+            window.kept.append(kept)
         elif not self._first and self._most:
-            del events[0]
-            events.append(kept)
-        if window[COUNT] >= self._max_items:
+            del window.kept[0]
+            window.kept.append(kept)
+        if window.count >= self._max_items:
             del state[group]
             origin = item.origin
             who = Who(item.tenant, item.recipient_id, origin.topic, origin.partition)
@@ -164,39 +185,80 @@ class Digest:
 
     def on_time(self, state: State, who: Who, now: int, out: Out) -> State | None:
         """Close what is due, in the order of deadlines."""
-        due = [(window[DEADLINE], group) for group, window in state.items()]
-        for deadline, group in sorted(due):
-            if deadline <= now:
-                out.down(self._close(state.pop(group), group, who, deadline))
+        due = sorted((w.deadline, group) for group, w in state.items() if w.deadline <= now)
+        for deadline, group in due:
+            out.down(self._close(state.pop(group), group, who, deadline))
         return state or None
 
     def horizon(self, state: State) -> Horizon:
         """The next deadline; an open window is never forgotten."""
-        return Horizon(min([window[DEADLINE] for window in state.values()]), 0)
+        if len(state) == 1:
+            for window in state.values():
+                return Horizon(window.deadline, 0)
+        return Horizon(min([window.deadline for window in state.values()]), 0)
 
     def _close(self, window: Window, group: str, who: Who, at: int) -> Item:
-        actors, members = window[ACTORS], window[MEMBERS]
-        newest = list(reversed(actors.values()))[:NAMED]
-        kept = window[KEPT] if self._first else window[KEPT][::-1]
-        data = dict(zip(self._by_names, window[BY], strict=True))
+        kept = window.kept if self._first else window.kept[::-1]
+        if self._field_names:
+            kept = [dict(zip(self._field_names, values, strict=True)) for values in kept]
+        data = dict(zip(self._by_names, window.by, strict=True))
         data.update(
-            count=window[COUNT],
-            actors=newest,
-            actor_count=len(actors),
+            count=window.count,
+            actors=list(islice(reversed(window.actors.values()), NAMED)),
+            actor_count=len(window.actors),
             items=kept,
-            opened_at=window[OPENED],
+            opened_at=window.opened,
             closed_at=at,
         )
         tenant, recipient, topic, partition = who
+        members = window.members
         return Item(
             data=data,
-            origin=Origin(topic, partition, window[FIRST]),
+            origin=Origin(topic, partition, window.first),
             time=at,
             recipient_id=recipient,
             event_id=digest_id(tenant, self._flow, self._path, recipient, group, members),
             tenant=tenant,
             members=tuple(members),
         )
+
+
+Reader = Callable[[dict[str, Any]], tuple[Any, ...]]
+
+
+def _reader(spec: DigestSpec) -> Reader:
+    """One function for the values of ``by``, the actor, his name, and ``fields``, in this order.
+
+    It raises EvaluationError where one is missing. Plain names, the usual case, are read by one
+    ``itemgetter``: a fifth of the time.
+    """
+    actor = (spec.actors, spec.names or spec.actors)
+    getters = [None if field is None else field.of for field in (*spec.by, *actor, *spec.fields)]
+
+    def slowly(data: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple([None if get is None else get(data) for get in getters])
+
+    paths = [field.path for field in (*spec.by, *actor, *spec.fields) if field is not None]
+    if len(paths) != len(getters) or any(path is None or len(path) != 1 for path in paths):
+        return slowly
+    at_once = itemgetter(*(path[0] for path in paths if path))
+
+    def quickly(data: dict[str, Any]) -> tuple[Any, ...]:
+        try:
+            values: tuple[Any, ...] = at_once(data)
+        except KeyError:
+            return slowly(data)
+        return values
+
+    return quickly
+
+
+def _group(by: tuple[Any, ...]) -> str:
+    """The values of the ``by`` fields as one key."""
+    try:
+        return "\x1f".join(by)
+    except TypeError:
+        return "\x1f".join(map(str, by))
 
 
 def name_of(field: FieldPath) -> str:
@@ -209,6 +271,11 @@ def _names(spec: DigestSpec) -> Iterable[str]:
     return (*map(name_of, spec.by), *own)
 
 
+def _reads(spec: DigestSpec) -> frozenset[str] | None:
+    whole = spec.keep.most > 0 and not spec.fields
+    return None if whole else reads_expressions(spec)
+
+
 OPERATOR = Operator(
     name="digest",
     spec=DigestSpec,
@@ -217,6 +284,7 @@ OPERATOR = Operator(
     build=Digest,
     names=_names,
     replaces=True,
+    reads=_reads,
     example="""
 step: {digest: {by: [photo_id], window: 30s, actors: actor, keep: last 1, fields: [text]}}
 in:

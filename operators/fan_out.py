@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tidings.contract import Item, Operator, Part, Shape, Site, Spec
+from tidings.contract import Item, Operator, Part, Shape, Site, Spec, reads_expressions
 from tidings.expressions import Condition
 
 
@@ -63,6 +63,7 @@ OPERATOR = Operator(
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL}),
     build=FanOut,
     shorthand="branches",
+    reads=reads_expressions,
     example="""
 step:
   fan_out:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec
+from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, reads_expressions
 from tidings.expressions import Condition
 from tidings.ports import Io
 from tidings.records import Kind
@@ -51,6 +51,7 @@ OPERATOR = Operator(
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL}),
     build=Filter,
     shorthand="keep",
+    reads=reads_expressions,
     example="""
 step: {filter: {keep: actor_id != recipient_id, reason: own_action}}
 in:

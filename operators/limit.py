@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tidings.contract import Horizon, Item, Operator, Out, Part, Shape, Site, Spec, Who
+from tidings.contract import (
+    Horizon,
+    Item,
+    Operator,
+    Out,
+    Part,
+    Shape,
+    Site,
+    Spec,
+    Who,
+    reads_expressions,
+)
 from tidings.durations import Duration
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.records import Kind
@@ -37,6 +48,8 @@ State = dict[str, list[int]]
 
 class Limit:
     """The keyed step. Its state: group → times of those that passed, oldest first."""
+
+    state = State
 
     def __init__(self, spec: LimitSpec, site: Site) -> None:
         self._at_most = spec.at_most
@@ -80,6 +93,7 @@ OPERATOR = Operator(
     shape=Shape.KEYED,
     parts=frozenset({Part.KEYED}),
     build=Limit,
+    reads=reads_expressions,
     example="""
 step: {limit: {at_most: 2, within: 1h}}
 in:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import ConfigDict
 
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec
+from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, reads_expressions
 from tidings.expressions import EvaluationError, Expression
 from tidings.ports import Io
 
@@ -60,6 +60,8 @@ OPERATOR = Operator(
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL}),
     build=Set,
     names=_names,
+    reads=reads_expressions,
+    changes=True,
     example="""
 step: {set: {total: price * quantity, large: total > 100}}
 in:

@@ -129,6 +129,7 @@ OPERATOR = Operator(
     build=Split,
     shorthand="over",
     names=lambda spec: (spec.as_,),
+    changes=True,
     example="""
 step: {split: {over: followers, as: recipient_id}}
 in:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tidings.contract import Item, Operator, Part, Shape, Site, Spec
+from tidings.contract import Item, Operator, Part, Shape, Site, Spec, reads_expressions
 from tidings.expressions import Condition
 
 
@@ -64,6 +64,7 @@ OPERATOR = Operator(
     shape=Shape.BRANCH,
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL}),
     build=Switch,
+    reads=reads_expressions,
     example="""
 step:
   switch:

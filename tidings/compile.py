@@ -9,46 +9,64 @@ State, time and offsets are not Bytewax's: see ``tidings.runtime.keyed``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from os import getpid
+from socket import gethostname
+from time import time_ns
 from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.testing import run_main
 
 from tidings.contract import Part, Shape, Site
 from tidings.log.port import Log
-from tidings.plan import FlowPlan, StepPlan
+from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.ports import Io
 from tidings.problems import Problems, ValueProblem
+from tidings.providers import sender_of
+from tidings.records import Priority
 from tidings.runtime.batch import Step, branch_of, step_of
 from tidings.runtime.chain import Link
 from tidings.runtime.intake import Intake, Source
 from tidings.runtime.keyed import KeyedFlow
+from tidings.runtime.lane.courier import Courier
+from tidings.runtime.lane.lane import Lane
+from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.unit import Unit
 from tidings.settings import Settings
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What units stand on."""
+    """What units stand on. ``holder`` names this process among all that ever ran: leases go by it."""
 
     log: Log
     io: Io
     settings: Settings
+    holder: str = field(default_factory=lambda: f"{gethostname()}-{getpid()}-{time_ns()}")
 
 
 # ── Units ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def build(plan: FlowPlan, settings: Settings, problems: Problems) -> Mapping[str, Any]:
-    """Every step of a flow, built, by path. What can't be built is among ``problems``."""
+def build(
+    plan: FlowPlan | LanePlan,
+    settings: Settings,
+    problems: Problems,
+    priority: Priority = Priority.NORMAL,
+) -> Mapping[str, Any]:
+    """Every step of a flow, or of a lane at ``priority``, built, by path.
+
+    What can't be built is among ``problems``.
+    """
     built = {}
-    for step in plan.steps():
-        part = _part(step, plan)
-        site = site_of(step.path, plan.name, part, plan.version, settings)
+    steps = plan.steps() if isinstance(plan, FlowPlan) else plan.steps
+    for step in steps:
+        site = _site(step, plan, settings, priority)
         try:
             built[step.path] = (site, step.operator.build(step.spec, site))
         except ValueProblem as problem:
@@ -69,6 +87,15 @@ def site_of(path: str, scope: str, part: Part, version: str, settings: Settings)
     )
 
 
+def _site(
+    step: StepPlan, plan: FlowPlan | LanePlan, settings: Settings, priority: Priority
+) -> Site:
+    if isinstance(plan, FlowPlan):
+        return site_of(step.path, plan.name, _part(step, plan), plan.version, settings)
+    site = site_of(step.path, plan.channel, Part.LANE, plan.version, settings)
+    return replace(site, channel=plan.channel, priority=priority)
+
+
 def _part(step: StepPlan, plan: FlowPlan) -> Part:
     for steps, part in ((plan.keyed, Part.KEYED), (plan.tail, Part.TAIL)):
         if any(step in top.walk() for top in steps):
@@ -83,6 +110,12 @@ def intake(plan: FlowPlan, ground: Ground) -> Intake:
     problems.raise_if_any()
     splits = [step.path for step in plan.intake if step.operator.name == "split"]
     source = plan.source
+    reads = fields_read(plan.intake) if plan.keyed else None
+    if any(step.operator.changes for step in plan.steps()):
+        reads = None  # what is changed has to be written anew, whole
+    if reads is not None:
+        own = (source.key, source.tenant, source.id)
+        reads = reads.union(*(each.names for each in own if each is not None), ("event_id",))
     return Intake(
         plan.name,
         Source(
@@ -92,6 +125,7 @@ def intake(plan: FlowPlan, ground: Ground) -> Intake:
             tenant=source.tenant.of if source.tenant is not None else None,
             keyed_after=splits[-1] if splits else "",
             on_out_of_range=source.on_out_of_range,
+            reads=reads,
         ),
         _steps(plan.intake if plan.keyed else (*plan.intake, *plan.tail), built),
         cut=bool(plan.keyed),
@@ -123,6 +157,29 @@ def keyed(plan: FlowPlan, ground: Ground) -> KeyedFlow:
         io=ground.io,
         clock=ground.io.clock,
         on_out_of_range=plan.source.on_out_of_range,
+        reads=fields_read((*plan.keyed, *plan.tail)),
+    )
+
+
+def lane(plan: LanePlan, priority: Priority, ground: Ground) -> Lane:
+    """A lane at one priority. Raises ProblemsError for a provider that can't be used."""
+    problems = Problems()
+    built = build(plan, ground.settings, problems, priority)
+    *before, last = plan.steps
+    senders = {}
+    for name in last.spec.providers():
+        try:
+            senders[name] = sender_of(name, ground.settings.providers, ground.io.clock)
+        except ValueError as error:
+            problems.error("unusable-provider", f"{name}: {error}", last.where, last.path)
+    problems.raise_if_any()
+    return Lane(
+        LaneSettings(plan.channel, plan.channel, priority, ground.holder),
+        ground.log,
+        ground.io,
+        [built[step.path] for step in before],
+        built[last.path],
+        Courier(senders, ground.io.clock),
     )
 
 
@@ -151,15 +208,28 @@ def _links(plans: Iterable[StepPlan], built: Mapping[str, Any]) -> list[Link]:
 def dataflow(name: str, units: Sequence[Unit], stopping: Callable[[], bool]) -> Dataflow:
     """One dataflow of all ``units``, side by side; it ends when ``stopping`` and all are drained.
 
-    Bytewax takes no dot in a step's name: ``social.digest`` is ``social/digest`` there.
+    Bytewax takes no dot in a step's name: ``social.digest`` is ``social/digest`` there. A lane's
+    steps are called alike at every priority; there the unit's name stands before the second's.
     """
     flow = Dataflow(name)
+    taken: set[str] = set()
     for unit in units:
         stream = op.input(_step_name(f"{unit.name}.in"), flow, UnitSource(unit, stopping))
         for stage in unit.stages:
-            stream = op.map(_step_name(stage.id), stream, stage.run)
+            step = stage.id if stage.id not in taken else f"{unit.name}.{stage.id}"
+            taken.add(step)
+            stream = op.map(_step_name(step), stream, stage.run)
         op.output(_step_name(f"{unit.name}.out"), stream, UnitSink(unit))
     return flow
+
+
+def run(flow: Dataflow) -> None:
+    """Run a dataflow on this thread, with one worker, until its units are drained.
+
+    Epochs do nothing for us and cost a look at every key, so they are made long. What a unit raises
+    comes out as the cause of the engine's error.
+    """
+    run_main(flow, epoch_interval=timedelta(days=1))
 
 
 def _step_name(path: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from tidings.expressions import Expression
 from tidings.log.port import Record
 from tidings.ports import Address, Io, Person, Profile
 from tidings.records import Delivery, Kind, Origin
@@ -63,13 +64,14 @@ class Spec(BaseModel):
 # ── What flows ────────────────────────────────────────────────────────────────────────────────
 
 
-class Item(msgspec.Struct, kw_only=True):
+class Item(msgspec.Struct):
     """One event for one person on its way through a flow; a digest is an item with many members.
 
     ``data`` is what expressions and templates see. ``origin`` stands for the first record of it in
     this flow's topic (in an intake: in the upstream's). ``time`` is the log time at which it came
     to be. ``record`` is the record in hand, for dead letters. ``profile`` and ``denied`` (channel →
-    reason) are ``consent``'s findings for ``deliver``.
+    reason) are ``consent``'s findings for ``deliver``. ``whole`` tells that ``data`` is all of the
+    event; otherwise it has the fields that the steps read, and ``record`` the event.
     """
 
     data: dict[str, Any]
@@ -78,12 +80,13 @@ class Item(msgspec.Struct, kw_only=True):
     recipient_id: str = ""
     event_id: str = ""
     tenant: str = "default"
-    members: tuple[str, ...] = ()
     record: Record | None = None
+    expires_at: int = 0
+    whole: bool = True
+    members: tuple[str, ...] = ()
     category: str = ""
     profile: Profile | None = None
     denied: Mapping[str, str] | None = None
-    expires_at: int = 0
 
     def covers(self) -> tuple[str, ...]:
         """The event ids that this item stands for."""
@@ -178,7 +181,7 @@ class Who(NamedTuple):
     partition: int
 
 
-class Horizon(NamedTuple):
+class Horizon(msgspec.Struct, frozen=True, gc=False):
     """When a keyed state has to be looked at, and when it can be forgotten.
 
     ``act_at``: log time of the next deadline, 0 for none. ``forget_at``: from then on the state is
@@ -199,11 +202,14 @@ class Map(Protocol[T]):
 
 
 class Keyed(Protocol):
-    """A step with a state per person: plain built-ins (msgpack's), None for none.
+    """A step with a state per person, None for none.
 
-    ``now`` is log time: of the record in hand, or the deadline itself. The state passed in may be
-    changed in place; what is returned is kept.
+    ``state`` is its type: what msgspec can write as plain data, built-ins or array-like structs. To
+    change it is a migration. ``now`` is log time: of the record in hand, or the deadline itself. The
+    state passed in may be changed in place; what is returned is kept.
     """
+
+    state: Any
 
     def on_item(self, state: Any, item: Item, now: int, out: Out) -> Any: ...
 
@@ -291,8 +297,10 @@ class Operator(Generic[S]):
     ``shorthand`` is the field that a bare text stands for (``filter: a != b``). ``asks`` tells that
     it asks the outside world and so may not stand before a keyed step (what is written down before
     the cut may). ``names`` gives the fields that later steps see on top of the event's, for
-    name-checking; ``replaces`` that they take the place of the event's. ``example`` is YAML with
-    ``step``, ``in`` and ``out``; the tests run it.
+    name-checking; ``replaces`` that they take the place of the event's. ``reads`` gives the fields of
+    the event that the step looks at, None (or no ``reads``) for all; ``changes`` tells that it makes
+    other data of them: what nobody reads is not decoded. ``example`` is YAML with ``step``, ``in``
+    and ``out``; the tests run it.
     """
 
     name: str
@@ -305,3 +313,25 @@ class Operator(Generic[S]):
     asks: bool = False
     names: Callable[[S], Iterable[str]] | None = None
     replaces: bool = False
+    reads: Callable[[S], frozenset[str] | None] | None = None
+    changes: bool = False
+
+
+def expressions_in(value: Any) -> Iterator[Expression]:
+    """Every expression in a spec, in lists and maps inside it too."""
+    if isinstance(value, Expression):
+        yield value
+    elif isinstance(value, Spec):
+        for name in type(value).model_fields:
+            yield from expressions_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from expressions_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from expressions_in(each)
+
+
+def reads_expressions(spec: Spec) -> frozenset[str]:
+    """``reads`` of a step that looks at the event through its expressions alone."""
+    return frozenset(name for one in expressions_in(spec) for name in one.names)

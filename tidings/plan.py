@@ -9,7 +9,7 @@ and outcomes go by it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field, model_validator
 from xxhash import xxh3_64_hexdigest
 
-from tidings.contract import Operator, Part, Shape, Spec
+from tidings.contract import Operator, Part, Shape, Spec, expressions_in
 from tidings.expressions import Expression, FieldPath
 from tidings.load import bind, places_of, read_file
 from tidings.load.nodes import Map, Node, Seq, Text
@@ -128,6 +128,21 @@ class FlowPlan:
         """Every step, branches and their insides included."""
         for step in (*self.intake, *self.keyed, *self.tail):
             yield from step.walk()
+
+
+def fields_read(steps: Iterable[StepPlan]) -> frozenset[str] | None:
+    """The fields of the event that these steps look at, None for all of them."""
+    names: frozenset[str] = frozenset()
+    for top in steps:
+        for step in top.walk():
+            reads = step.operator.reads
+            own = reads(step.spec) if reads is not None else None
+            if own is None:
+                return None
+            names |= own
+        if top.operator.replaces:
+            break
+    return names
 
 
 @dataclass(frozen=True)
@@ -411,7 +426,7 @@ def _names_of(
 ) -> set[str] | None:
     """Check the expressions of these steps; gives the names known behind them."""
     for step in steps:
-        for expression in _expressions(step.spec):
+        for expression in expressions_in(step.spec):
             expression.check(known, problems, step.path)
         after = [_names_of(arm, known, problems) for arm in step.arms]
         if known is None or any(names is None for names in after):
@@ -424,17 +439,3 @@ def _names_of(
             own = set(step.operator.names(step.spec))
             known = own if step.operator.replaces else known | own
     return known
-
-
-def _expressions(value: Any) -> Iterator[Expression]:
-    if isinstance(value, Expression):
-        yield value
-    elif isinstance(value, Spec):
-        for name in type(value).model_fields:
-            yield from _expressions(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _expressions(each)
-    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
-        for each in value:
-            yield from _expressions(each)

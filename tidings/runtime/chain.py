@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from heapq import heappush
 from typing import Any, cast
 
+import msgspec
+
 from tidings.contract import Item, Keyed, Map, Route, Site, Who
 from tidings.expressions import EvaluationError
 from tidings.ports import Io
-from tidings.records import Kind
+from tidings.records import Entry, Kind, decode_entry
 from tidings.runtime.batch import FlowBatch
 from tidings.runtime.state import Cell
 
@@ -35,12 +37,15 @@ class Link:
 class Chain:
     """Runs links for the person in hand; what comes out below is in ``emitted``.
 
-    ``steps`` names the keyed steps in slot order. The caller sets, for each push, whose ``cell`` and
+    ``decode`` reads entries, ``steps`` names the keyed steps in slot order. The caller sets, for each push, whose ``cell`` and
     ``key`` are in hand and what time it is ``now``; ``heap`` takes (deadline, key) as steps set
     them, ``batch`` what is dropped or dead on the way.
     """
 
-    def __init__(self, links: Sequence[Link], io: Io) -> None:
+    def __init__(
+        self, links: Sequence[Link], io: Io, decode: Callable[[bytes], Entry] = decode_entry
+    ) -> None:
+        self.decode = decode
         self.steps: list[str] = []
         self.keyed: list[Keyed] = []
         self.outs: list[_Out] = []
@@ -52,7 +57,14 @@ class Chain:
         self.batch: FlowBatch
         self._io = io
         self._number(links)
+        states = tuple(step.state | None for step in self.keyed)
+        # A list, for slots change; each is decoded as its step's own type.
+        self._slots = msgspec.msgpack.Decoder(tuple[states]).decode  # type: ignore[valid-type]
         self.push: Push = self._build(links, self.emitted.append)
+
+    def unpack(self, state: bytes) -> list[Any]:
+        """The slots of a state at rest."""
+        return list(self._slots(state))
 
     def due(self, at: int, who: Who) -> int:
         """Let every keyed step of the person in hand act on deadlines up to ``at``.
@@ -77,13 +89,14 @@ class Chain:
         forgettable = True
         for step, state in zip(self.keyed, slots, strict=True):
             if state is not None:
-                act, forget = step.horizon(state)
+                horizon = step.horizon(state)
+                act = horizon.act_at
                 if act and (not act_at or act < act_at):
                     act_at = act
-                if not forget:
+                if not horizon.forget_at:
                     forgettable = False
-                elif forget > forget_at:
-                    forget_at = forget
+                elif horizon.forget_at > forget_at:
+                    forget_at = horizon.forget_at
         return act_at, forget_at if forgettable else 0
 
     def _number(self, links: Sequence[Link]) -> None:

@@ -11,7 +11,7 @@ the stamp on each entry (where its source record stands) lets the keyed part cou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -20,13 +20,14 @@ from tidings.expressions import EvaluationError
 from tidings.ids import person_key
 from tidings.log.port import Append, Log, OutOfRange, Record, Slot
 from tidings.ports import Clock, Io
-from tidings.records import Entry, Origin, decode_event, encode
+from tidings.records import Entry, Origin, decode_event, encode, fields_of
 from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
 from tidings.topics import entries
 
 NOWHERE = Label(0, 0)
+ENVELOPE = "specversion"  # the field that tells a CloudEvent
 NOT_THERE = (LookupError, EvaluationError)
 LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 1 MiB with key and headers
 
@@ -36,7 +37,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     ``key``, ``id`` and ``tenant`` get the recipient, the event's id and the tenant out of the
     event; they raise EvaluationError where it has none. ``keyed_after`` is the path of the split step
-    that first names the recipient, empty where the event itself does.
+    that first names the recipient, empty where the event itself does. ``reads`` are the fields of
+    an event that the steps look at; the others are not decoded but passed on as they came. None is
+    for all of them.
     """
 
     topics: tuple[str, ...]
@@ -45,6 +48,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tenant: Callable[[dict[str, Any]], Any] | None = None
     keyed_after: str = ""
     on_out_of_range: OutOfRange = OutOfRange.FAIL
+    reads: frozenset[str] | None = None
 
 
 class Intake(Member):
@@ -79,6 +83,10 @@ class Intake(Member):
             named.append((f"{flow}.cut", self._cut))
         self.stages = stages(named, io)
         self._source = source
+        self._decode: Callable[[bytes], dict[str, Any]] = decode_event
+        if source.reads is not None:
+            names = source.reads | {ENVELOPE}
+            self._decode = msgspec.json.Decoder(fields_of(names)).decode
         self._site = Site(f"{flow}.source", flow, Part.INTAKE, version)
         self._topic = entries(flow)
         self._positions: dict[Slot, Label] = {}
@@ -100,30 +108,35 @@ class Intake(Member):
     def _take(self, records: list[Record], wall: int) -> None:
         if not records:
             return
-        source, labels, now = self._source, dict[Slot, Label](), 0
-        keyed = not source.keyed_after
+        source, labels, ends, now = self._source, dict[Slot, Label](), dict[Slot, int](), 0
+        keyed, decode, whole = not source.keyed_after, self._decode, source.reads is None
         items: list[Item] = []
         bad: list[tuple[Item, str, str]] = []
+        slot = Slot("", -1)
         for record in records:
             topic, partition, offset = record.topic, record.partition, record.offset
-            slot = Slot(topic, partition)
-            if slot not in labels:
-                labels[slot] = Label(offset, 0)
-            self._positions[slot] = Label(offset + 1, 0)
+            if partition != slot.partition or topic != slot.topic:
+                slot = Slot(topic, partition)
+                labels.setdefault(slot, Label(offset, 0))
+            ends[slot] = offset + 1
             time = record.time
             if time > now:
                 now = time
-            item = Item(data={}, origin=Origin(topic, partition, offset), time=time, record=record)
+            where = Origin(topic, partition, offset)
+            item = Item({}, where, time, "", "", "default", record, 0, whole)
             try:
-                event = decode_event(record.value or b"")
+                event = decode(record.value or b"")
+                if ENVELOPE in event:
+                    event = unwrap(decode_event(record.value or b""))
+                    item.whole = True
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 bad.append((item, "undecodable", str(error)))
                 continue
-            item.data = event = unwrap(event) if "specversion" in event else event
+            item.data = event
             try:
                 item.event_id = text(source.id(event))
             except NOT_THERE:
-                item.event_id = str(item.origin)
+                item.event_id = str(where)
             if keyed:
                 try:
                     self._name(item)
@@ -131,6 +144,8 @@ class Intake(Member):
                     bad.append((item, "no_recipient", str(error)))
                     continue
             items.append(item)
+        for slot, end in ends.items():
+            self._positions[slot] = Label(end, 0)
         batch = FlowBatch(items, now, self._flights.take(labels), labels)
         for item, reason, why in bad:
             batch.dead(item, reason, why, self._site)
@@ -160,8 +175,9 @@ class Intake(Member):
                     recipient_id=item.recipient_id,
                     event_id=item.event_id,
                     origin=item.origin,
-                    event=item.data,
+                    event=item.data if item.whole else cast(Any, msgspec.Raw(_value(item))),
                     tenant=item.tenant,
+                    expires_at=item.expires_at,
                 )
             )
             if len(value) > LARGEST_ENTRY:
@@ -169,6 +185,12 @@ class Intake(Member):
                 continue
             key = person_key(item.tenant, item.recipient_id).encode()
             appends.append(Append(topic, key, value))
+
+
+def _value(item: Item) -> bytes:
+    """The bytes that an item came as."""
+    assert item.record is not None
+    return item.record.value or b""
 
 
 def text(value: object) -> str:

@@ -33,6 +33,7 @@ from tidings.log.port import (
     Slot,
 )
 from tidings.ports import Clock, Io
+from tidings.records import decode_entry, entry_decoder
 from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.chain import Chain, Link
 from tidings.runtime.flight import Flight, Label
@@ -44,7 +45,7 @@ from tidings.topics import entries, state
 
 MARK_EVERY_MS = 2_000
 SAVE_AT_REVOKE = 16_000_000  # bytes; what is not saved is replayed by the next owner
-SAVE_AT_LEAST = 16_384  # bytes that a small bucket counts as: what one more record costs
+SAVE_AT_LEAST = 65_536  # bytes that a small bucket counts as: what one more record costs
 SAVE_BURST_MS = 50.0  # budget that may be saved up, so that no one save becomes a stall
 
 
@@ -68,7 +69,7 @@ class KeyedFlow(Member):
     """A unit: the keyed part of one flow, and the steps behind it up to deliver.
 
     ``save_rate`` is the budget of the rotation in bytes a second: more of it shortens a replay,
-    less of it the log.
+    less of it the log. ``reads`` are the fields of an event that the steps look at, None for all.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class KeyedFlow(Member):
         clock: Clock,
         save_rate: int = 2_000_000,
         on_out_of_range: OutOfRange = OutOfRange.FAIL,
+        reads: frozenset[str] | None = None,
     ) -> None:
         super().__init__(
             flow,
@@ -93,10 +95,11 @@ class KeyedFlow(Member):
             clock=clock,
             on_out_of_range=on_out_of_range,
         )
-        self._chain = Chain(links, io)
+        self._chain = Chain(links, io, decode_entry if reads is None else entry_decoder(reads))
         path = "..".join(dict.fromkeys((links[0].site.path, links[-1].site.path)))
         self.stages = [Stage(path, self._decide), *stages(tail, io)]
         self._site = Site(f"{flow}.entries", flow, Part.KEYED, version)
+        self._topic = entries(flow)
         self._buckets = buckets
         self._save_rate = save_rate
         self._reader: Reader
@@ -188,13 +191,13 @@ class KeyedFlow(Member):
 
     def _take(self, records: list[Record], wall: int) -> None:
         """Sort records to their tasks, and split them where muted replay ends."""
-        slices: dict[Slot, list[Record]] = {}
+        by_number: dict[int, list[Record]] = {}
         for record in records:
-            slot = Slot(record.topic, record.partition)
-            if slot in slices:
-                slices[slot].append(record)
-            else:
-                slices[slot] = [record]
+            mine = by_number.get(record.partition)
+            if mine is None:
+                mine = by_number[record.partition] = []
+            mine.append(record)
+        slices = {Slot(self._topic, number): mine for number, mine in by_number.items()}
         for muted in (True, False):
             part: list[tuple[Task, list[Record]]] = []
             labels: dict[Slot, Label] = {}

@@ -34,7 +34,7 @@ HORIZON = struct.Struct(">QQ")  # act_at, forget_at: before the slots of a state
 POSITION = b"position"
 
 pack_slots = msgspec.msgpack.Encoder().encode
-unpack_slots = msgspec.msgpack.Decoder(list[Any]).decode
+_decode_slots = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 class Cell:
@@ -221,7 +221,7 @@ def _moved(
     """States saved by an older version of the flow: each slot goes to the step of its name."""
     places = [old.index(step) if step in old else -1 for step in new]
     for key, state in states.items():
-        slots = unpack_slots(state[HORIZON.size :])
+        slots = _decode_slots(state[HORIZON.size :])
         moved = [slots[place] if place >= 0 else None for place in places]
         if any(slot is not None for slot in moved):
             yield key, state[: HORIZON.size] + pack_slots(moved)

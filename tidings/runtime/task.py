@@ -16,10 +16,10 @@ from xxhash import xxh3_64_intdigest
 
 from tidings.contract import Item, Site, Who
 from tidings.log.port import Append, Record, Slot
-from tidings.records import Origin, decode_entry
+from tidings.records import Origin
 from tidings.runtime.chain import Chain
 from tidings.runtime.flight import Label
-from tidings.runtime.state import HORIZON, Bucket, Cell, StateStore, pack_slots, unpack_slots
+from tidings.runtime.state import HORIZON, Bucket, Cell, StateStore, pack_slots
 
 UNSEEN = (-1, 0)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
@@ -65,7 +65,7 @@ class Task:
         """Handle entries, and the deadlines before them; the chain collects what comes out."""
         chain, buckets, heap, count = self._chain, self.buckets, self._heap, len(self.buckets)
         topic, partition = self.slot
-        time = self.position.time
+        time, decode = self.position.time, chain.decode
         chain.heap = heap
         for record in records:
             if record.time > time:
@@ -81,7 +81,7 @@ class Task:
             if offset < bucket.seen:
                 continue
             try:
-                entry = decode_entry(value)
+                entry = decode(value)
             except msgspec.MsgspecError as error:
                 origin = Origin(topic, partition, offset)
                 item = Item(data={}, origin=origin, time=time, record=record)
@@ -100,15 +100,17 @@ class Task:
                 cell = self._warm(bucket, key)
             bucket.changed = True
             chain.cell, chain.key, chain.now = cell, key, time
+            where = Origin(topic, partition, offset)
             chain.push(
-                Item(
-                    data=entry.event,
-                    origin=Origin(topic, partition, offset),
-                    time=time,
-                    recipient_id=entry.recipient_id,
-                    event_id=entry.event_id,
-                    tenant=entry.tenant,
-                    record=record,
+                Item(  # by position, for it is made for every event
+                    entry.event,
+                    where,
+                    time,
+                    entry.recipient_id,
+                    entry.event_id,
+                    entry.tenant,
+                    record,
+                    entry.expires_at,
                 )
             )
         self.position = Label(records[-1].offset + 1, time)
@@ -167,7 +169,7 @@ class Task:
         if state is None:
             cell = Cell([None] * len(self._chain.steps))
         else:
-            cell = Cell(unpack_slots(state[HORIZON.size :]), HORIZON.unpack_from(state)[0])
+            cell = Cell(self._chain.unpack(state[HORIZON.size :]), HORIZON.unpack_from(state)[0])
         bucket.hot[key] = cell
         self._hot += 1
         return cell

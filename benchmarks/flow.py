@@ -1,0 +1,346 @@
+"""The intake and the keyed flow on real Kafka: events per CPU-second.
+
+    python -m benchmarks.flow [--events N] [--recipients N] [--runs N] [--json]
+
+A topic is filled first; then a process of its own works it off, and counts its CPU from the first
+batch to the last confirmed output. The digest's window is chosen so that a digest has about seven
+events. Beside ours runs ``plain``: the same digest and limit written by hand, a loop on
+confluent-kafka and msgspec with its state in a dict, nothing saved: what the task costs at the least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from benchmarks.harness import child, medians, print_table
+
+EVENT = {
+    "type": "like",
+    "photo_title": "Sunset over the old harbour, seen from the pier",
+    "text": "",
+    "client": {"app": "ios", "version": "7.41.2", "locale": "en-GB", "session": "b7c1f0c2a9d84e55"},
+    "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
+PER_DIGEST = 7
+FLOW = """
+flow: social
+source: {{topic: social.events, key: recipient_id, id: event_id}}
+steps:
+  - filter: {{keep: actor_id != recipient_id, reason: own_action}}
+  - dedupe: {{by: event_id, within: 24h}}
+  - digest:
+      {{by: [type, photo_id], window: {window}ms, actors: actor_id, names: actor_name, keep: last 1,
+       fields: [actor_name, photo_title], max_items: 500}}
+  - limit: {{at_most: 1000, within: 1d}}
+  - consent: {{category: social}}
+  - deliver: {{first_of: [push, email], template: social_digest, expires: 6h}}
+"""
+
+
+def event(number: int, recipients: int, random: Random) -> dict[str, Any]:
+    """The ``number``th event, about 480 bytes as JSON."""
+    actor = random.randrange(50_000)
+    return {
+        "event_id": f"01J{number:013d}",
+        "recipient_id": f"user-{random.randrange(recipients):08d}",
+        "actor_id": f"user-{actor + 50_000_000:08d}",
+        "actor_name": f"Actor {actor}",
+        "photo_id": "photo-0001",
+        "at": 1_790_000_000_000 + number,
+        **EVENT,
+    }
+
+
+def fill(bootstrap: str, topic: str, events: int, recipients: int, keyed: bool) -> int:
+    """Fill ``topic`` with events, or with entries as an intake writes them; gives the ms it took."""
+    from confluent_kafka import Producer
+
+    from tidings.records import Entry, Origin, encode
+
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    random = Random(7)
+    begun = time.monotonic()
+    for number in range(events):
+        one = event(number, recipients, random)
+        key = one["recipient_id"]
+        if keyed:
+            origin = Origin("social.events", number % 8, number)
+            value = encode(
+                Entry(recipient_id=key, event_id=one["event_id"], origin=origin, event=one)
+            )
+        else:
+            value = encode(one)
+        while True:
+            try:
+                producer.produce(topic, value, key.encode())
+                break
+            except BufferError:
+                producer.poll(0.05)
+        if number % 1000 == 0:
+            producer.poll(0)
+    producer.flush(60)
+    return int((time.monotonic() - begun) * 1000)
+
+
+# ── What is measured, each in a process of its own ────────────────────────────────────────────
+
+
+def _ground(bootstrap: str, valkey: str) -> Any:
+    from tidings.compile import Ground
+    from tidings.log.address import open_log
+    from tidings.ports import Address, Io, Profile
+    from tidings.settings import CategorySettings, Settings
+    from tidings.stores.claims_valkey import ValkeyClaims
+    from tidings.stores.clock import SystemClock
+    from tidings.stores.people import FunctionPeople
+    from tidings.stores.suppressions import FileSuppressions
+    from tidings.stores.valkey import Valkey
+
+    clock = SystemClock()
+    phone = Profile(addresses=(Address(kind="device", value="token", platform="ios"),))
+    folder = Path(tempfile.mkdtemp())
+    io = Io(
+        people=FunctionPeople(lambda person: phone),
+        suppressions=FileSuppressions(folder, clock),
+        templates=None,
+        claims=ValkeyClaims(Valkey(valkey)),
+        caps=None,
+        clock=clock,
+    )
+    settings = Settings(
+        categories={"social": CategorySettings()}, types={"like": "social"}
+    )
+    return Ground(open_log(f"kafka:{bootstrap}"), io, settings)
+
+
+def run_unit(part: str, bootstrap: str, valkey: str, window: int, events: int) -> dict[str, Any]:
+    """Works off the topic with the real unit on the real engine."""
+    from bytewax.testing import run_main
+
+    from tidings.compile import dataflow, intake, keyed
+    from tidings.plan import FlowPlan, load
+    from tidings.problems import Problems
+
+    file = Path(tempfile.mkdtemp()) / "social.yaml"
+    file.write_text(FLOW.format(window=window))
+    problems = Problems()
+    plan = load(file, {}, problems)
+    problems.raise_if_any()
+    assert isinstance(plan, FlowPlan)
+    ground = _ground(bootstrap, valkey)
+    unit: Any = intake(plan, ground) if part == "intake" else keyed(plan, ground)
+    meter = Meter(unit, events)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    run_main(dataflow("bench", [meter], lambda: meter.done))
+    return meter.report()
+
+
+class Meter:
+    """A unit around a unit: counts records, CPU, and how long reading stood still."""
+
+    def __init__(self, unit: Any, events: int) -> None:
+        self._unit = unit
+        self._events = events
+        self.name, self.stages, self.start = unit.name, unit.stages, unit.start
+        self.push, self.pause, self.stop = unit.push, unit.pause, unit.stop
+        self.drained, self.close = unit.drained, unit.close
+        self.done = False
+        self._cpu = self._wall = self._last = 0.0
+        self._gaps: list[float] = []
+        self._counted = 0
+
+    def pull(self) -> Any:
+        batch = self._unit.pull()
+        now = time.monotonic()
+        if batch is not None:
+            slices = getattr(batch, "slices", None)
+            size = sum(len(r) for _, r in slices) if slices is not None else len(batch.items)
+            if not self._wall:
+                self._cpu, self._wall = time.process_time(), now
+            else:
+                self._gaps.append(now - self._last)
+            self._counted += size
+        elif self._counted >= self._events and not self.done and self._unit._flights.idle():
+            self._cpu, self._wall = time.process_time() - self._cpu, now - self._wall
+            self.done = True
+        self._last = now
+        return batch
+
+    def report(self) -> dict[str, Any]:
+        import resource
+
+        gaps = sorted(self._gaps)
+        return {
+            "per_cpu_second": round(self._counted / self._cpu),
+            "us": round(self._cpu / self._counted * 1e6, 2),
+            "per_second": round(self._counted / self._wall),
+            "gap_p99_ms": round(gaps[int(len(gaps) * 0.99)] * 1000, 1) if gaps else 0,
+            "gap_max_ms": round(gaps[-1] * 1000, 1) if gaps else 0,
+            "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+
+
+def run_plain(bootstrap: str, window: int, events: int) -> dict[str, Any]:
+    """The same flow by hand: no engine, no saved state, no muting; confirmed output."""
+    import heapq
+
+    import msgspec
+    from confluent_kafka import Consumer, Producer
+
+    from tidings.records import decode_entry
+
+    gc.disable()
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"plain-{os.getpid()}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "fetch.queue.backoff.ms": 2,
+        }
+    )
+    consumer.subscribe(["tidings.social"])
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "compression.type": "lz4",
+            "linger.ms": 2,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    encode = msgspec.json.Encoder().encode
+    confirmed = produced = counted = 0
+
+    def ack(error: object, message: object) -> None:
+        nonlocal confirmed
+        assert error is None
+        confirmed += 1
+
+    windows: dict[str, list[Any]] = {}
+    passed: dict[str, list[int]] = {}
+    heap: list[tuple[int, str]] = []
+    times: dict[int, int] = {}
+    cpu = wall = 0.0
+
+    def close(now: int) -> None:
+        nonlocal produced
+        while heap and heap[0][0] <= now:
+            at, key = heapq.heappop(heap)
+            count, members, actors, last = windows.pop(key)
+            recipient = key.split("\x1f")[0]
+            recent = [t for t in passed.get(recipient, ()) if t > at - 86_400_000]
+            passed[recipient] = [*recent, at]
+            body = {"id": members[0], "to": recipient, "count": count, "actors": len(actors)}
+            producer.produce("deliveries.push.normal", encode(body | last), recipient, -1, ack)
+            producer.produce("notif_events", encode(body | {"members": members}), recipient, -1, ack)
+            produced += 2
+
+    while counted < events:
+        messages = consumer.consume(1_000, 0.01)
+        producer.poll(0)
+        if messages and not wall:
+            cpu, wall = time.process_time(), time.monotonic()
+        for message in messages:
+            now = times[message.partition()] = max(
+                message.timestamp()[1], times.get(message.partition(), 0)
+            )
+            if heap and heap[0][0] <= now:
+                close(now)
+            entry = decode_entry(message.value())
+            data = entry.event
+            key = f"{entry.recipient_id}\x1f{data['type']}\x1f{data['photo_id']}"
+            held = windows.get(key)
+            if held is None:
+                held = windows[key] = [0, [], {}, None]
+                heapq.heappush(heap, (now + window, key))
+            held[0] += 1
+            held[1].append(entry.event_id)
+            held[2][data["actor_id"]] = data["actor_name"]
+            held[3] = {"actor_name": data["actor_name"], "photo_title": data["photo_title"]}
+        counted += len(messages)
+    while confirmed < produced:
+        producer.poll(0.01)
+    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    consumer.close()
+    return {
+        "per_cpu_second": round(counted / cpu),
+        "us": round(cpu / counted * 1e6, 2),
+        "per_second": round(counted / wall),
+    }
+
+
+# ── The run ───────────────────────────────────────────────────────────────────────────────────
+
+MEASURED: dict[str, Callable[..., dict[str, Any]]] = {"unit": run_unit, "plain": run_plain}
+
+
+def measure(events: int, recipients: int, runs: int, parts: list[str]) -> list[dict[str, Any]]:
+    """One row for each part: medians of ``runs``."""
+    from tidings.log.address import open_log
+    from tidings.services.kafka import Kafka
+    from tidings.services.valkey import Valkey
+    from tidings.topics import flow_topics, lane_topics, settings
+
+    rows = []
+    for part in parts:
+        found = []
+        for _ in range(runs):
+            with Kafka() as kafka, Valkey() as valkey:
+                admin = open_log(f"kafka:{kafka.bootstrap}").admin()
+                names = [*flow_topics("social", keyed=True), *lane_topics("push", "normal")]  # type: ignore[arg-type]
+                admin.create(settings(["social.events", *names]))
+                topic = "social.events" if part == "intake" else "tidings.social"
+                took = fill(kafka.bootstrap, topic, events, recipients, part != "intake")
+                window = max(50, round(recipients * PER_DIGEST * took / events))
+                arguments = [part, kafka.bootstrap, valkey.url, window, events]
+                found.append(child("benchmarks.flow", "--child", json.dumps(arguments)))
+        rows.append({"what": f"{part}, {recipients:,} recipients", **medians(found)})
+    return rows
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--recipients", type=int, default=5_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--parts", default="intake,flow,plain")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        part, bootstrap, valkey, window, events = json.loads(options.child)
+        if part == "plain":
+            report = run_plain(bootstrap, window, events)
+        else:
+            report = run_unit(part, bootstrap, valkey, window, events)
+        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.flush()
+        os._exit(0)
+    rows = measure(options.events, options.recipients, options.runs, options.parts.split(","))
+    print_table("Intake and flow on Kafka", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What the benchmarks share: a child process with a JSON answer, medians, a table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def child(module: str, *arguments: str, timeout: float = 300.0) -> dict[str, Any]:
+    """Run ``python -m module`` and read the JSON on the last line of its standard output."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=timeout, check=True, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def medians(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The median of each figure, and the number of runs."""
+    figures = {name: statistics.median(one[name] for one in found) for name in found[0]}
+    return {**figures, "runs": len(found)}
+
+
+def print_table(title: str, rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Rows as a table on standard error, and as JSON on standard output where it is wanted."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for row in rows:
+        cells = (row.get(column, "") for column in columns)
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int | float) else cell for cell in cells))
+    Console(stderr=True, width=160).print(table)
+    if as_json:
+        sys.stdout.write(json.dumps({"title": title, "rows": list(rows)}, indent=1) + "\n")
