@@ -7,13 +7,15 @@ no channel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
 from tidings.consent import NO_TENANT, decide, evaluated
 from tidings.contract import Batch, Category, Item, Operator, Part, Shape, Site, Spec, Work
 from tidings.ports import Io, Person, Profile, Question, profiles_of
 from tidings.problems import ValueProblem, suggestion
 from tidings.records import Kind
+
+NOTHING: frozenset[str] = frozenset()
 
 
 class ConsentSpec(Spec):
@@ -48,50 +50,54 @@ class ConsentItems:
         self._category = site.categories.get(spec.category)
         self._opt_in = spec.opt_in
         self._site = site
+        self._channels_of: dict[str, list[str]] = {}
+        for channel, kind in site.channels.items():
+            self._channels_of.setdefault(kind, []).append(channel)
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
         """Set ``profile``, ``category`` and ``denied``; drop what is denied everywhere."""
-        site = self._site
-        found = [(item, self._category or self._by_type(item)) for item in batch.items]
-        persons = [item.person() for item in batch.items]
-        profiles = profiles_of(io.people, persons)
-        suppressed = self._suppressed(
-            [
-                (person, profile, category)
-                for (_, category), person in zip(found, persons, strict=True)
-                if category is not None and (profile := profiles[person]) is not None
-            ],
-            io,
-            now,
-        )
+        site, items = self._site, batch.items
+        categories = [self._category or self._by_type(item) for item in items]
+        persons = [item.person() for item in items]
+        known = profiles_of(io.people, persons)
+        profiles = [known[person] for person in persons]
+        suppressed = self._suppressed(persons, profiles, categories, io, now)
 
         kept: list[Item] = []
-        for (item, category), person in zip(found, persons, strict=True):
+        for number, item in enumerate(items):
+            category = categories[number]
             if category is None:
                 batch.dead(item, "unknown_type", self._no_category(item), site)
                 continue
-            item.profile = profile = profiles[person]
+            item.profile = profiles[number]
             item.category = category.name
-            item.denied = denied = {}
-            tenant = site.tenants.get(item.tenant, NO_TENANT)
-            type_ = str(item.data.get("type", ""))
-            for channel in site.channels:
-                decision = decide(
-                    profile,
-                    tenant,
-                    category,
-                    channel,
-                    type_,
-                    suppressed=(person, category.name, channel) in suppressed,
-                    opt_in=self._opt_in,
-                )
-                if not decision.allowed:
-                    denied[channel] = decision.rule
+            item.denied = denied = self._denied(item, category, suppressed.get(number, NOTHING))
             if len(denied) < len(site.channels):
                 kept.append(item)
             else:
                 batch.drop(item, Kind.SUPPRESSED, "no_consent", site, evaluated(denied))
         batch.items = kept
+
+    def _denied(
+        self, item: Item, category: Category, suppressed: Collection[str]
+    ) -> dict[str, str]:
+        """The channels that are closed, each with the rule that closed it."""
+        tenant = self._site.tenants.get(item.tenant, NO_TENANT)
+        type_ = str(item.data.get("type", ""))
+        denied = {}
+        for channel in self._site.channels:
+            decision = decide(
+                item.profile,
+                tenant,
+                category,
+                channel,
+                type_,
+                suppressed=channel in suppressed,
+                opt_in=self._opt_in,
+            )
+            if not decision.allowed:
+                denied[channel] = decision.rule
+        return denied
 
     def _by_type(self, item: Item) -> Category | None:
         return self._site.categories.get(self._site.types.get(str(item.data.get("type", "")), ""))
@@ -103,24 +109,33 @@ class ConsentItems:
         )
 
     def _suppressed(
-        self, asked: Iterable[tuple[Person, Profile, Category]], io: Io, now: int
-    ) -> set[tuple[Person, str, str]]:
-        """The channels, by person and category, on which no address is left to send to."""
-        places: list[tuple[Person, str, str]] = []
+        self,
+        persons: Sequence[Person],
+        profiles: Sequence[Profile | None],
+        categories: Sequence[Category | None],
+        io: Io,
+        now: int,
+    ) -> dict[int, set[str]]:
+        """By the item's number, the channels on which no address is left to send to."""
+        places: list[tuple[int, str]] = []
         questions: list[Question] = []
-        for person, profile, category in asked:
-            for channel, kind in self._site.channels.items():
-                for address in profile.addresses:
-                    if address.kind == kind:
-                        places.append((person, category.name, channel))
-                        questions.append(
-                            Question(person.tenant, channel, address.value, category.name)
-                        )
-        if not questions:
-            return set()
-        answers = io.suppressions.check(questions, now)
-        free = {place for place, answer in zip(places, answers, strict=True) if answer is None}
-        return set(places) - free
+        for number, profile in enumerate(profiles):
+            category = categories[number]
+            if category is None or profile is None:
+                continue
+            for address in profile.addresses:
+                for channel in self._channels_of.get(address.kind, ()):
+                    places.append((number, channel))
+                    questions.append(
+                        Question(persons[number].tenant, channel, address.value, category.name)
+                    )
+        answers = io.suppressions.check(questions, now) if questions else []
+        closed: dict[int, set[str]] = {}
+        if any(answers):
+            free = {place for place, answer in zip(places, answers, strict=True) if answer is None}
+            for number, channel in set(places) - free:
+                closed.setdefault(number, set()).add(channel)
+        return closed
 
 
 class ConsentWork:

@@ -76,8 +76,9 @@ def decide(
         return _ERASED
     if suppressed:
         return _SUPPRESSED
-    pair = f"{category.name}/{channel}"
-    if tenant.off and not tenant.off.isdisjoint((EVERYTHING, channel, category.name, pair)):
+    if tenant.off and not tenant.off.isdisjoint(
+        (EVERYTHING, channel, category.name, f"{category.name}/{channel}")
+    ):
         return _TENANT_OFF
     if category.critical:
         if person.channels.get(channel) is not False:
@@ -88,8 +89,8 @@ def decide(
     where = _where(person, channel, "user") or _where(tenant, channel, "tenant")
     if where is not None and not where.allowed:
         return where
-    what = _what(person, category, pair, type, "user")
-    what = what or _what(tenant, category, pair, type, "tenant")
+    what = _what(person, category, channel, type, "user")
+    what = what or _what(tenant, category, channel, type, "tenant")
     if what is not None:
         return what
     if category.opt_in or opt_in:
@@ -108,9 +109,10 @@ def _where(choices: Choices, channel: str, whose: str) -> Decision | None:
 
 
 def _what(
-    choices: Choices, category: Category, pair: str, type: str, whose: str
+    choices: Choices, category: Category, channel: str, type: str, whose: str
 ) -> Decision | None:
-    by_type, by_pair = choices.types.get(type), choices.pairs.get(pair)
+    by_type = choices.types.get(type)
+    by_pair = choices.pairs.get(f"{category.name}/{channel}") if choices.pairs else None
     if by_type is not None and (by_type is False or by_pair is not False):
         return Decision(by_type, f"{whose}.type")
     if by_pair is not None:
