@@ -1,0 +1,55 @@
+"""What Claims keep of a send that went out: enough to write its outcome again, word for word."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidings.sender import Answer, Send, Verdict
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """A provider's answer as a mark holds it: a short JSON array."""
+
+    verdict: Verdict
+    provider: str
+    attempt: int
+    at: int
+    latency_ms: int
+    code: str = ""
+    provider_id: str = ""
+    segments: int = 0
+    cost: int = 0
+    detail: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Stored).decode
+
+
+def stored(send: Send, answer: Answer, at: int) -> Stored:
+    """What is kept of ``answer`` to ``send``, which came at ``at`` (epoch ms)."""
+    return Stored(
+        answer.verdict,
+        send.provider,
+        send.attempt,
+        at,
+        max(0, at - send.now),
+        answer.code,
+        answer.provider_id,
+        answer.segments,
+        answer.cost,
+        answer.detail,
+    )
+
+
+def pack(kept: Stored) -> str:
+    """The text of a mark."""
+    return _encode(kept).decode()
+
+
+def unpack(text: str, send: Send) -> Stored:
+    """A mark's text read back. One that can't be read, or is gone, still says that it was sent."""
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        return Stored(Verdict.OK, send.provider, send.attempt, send.now, 0)

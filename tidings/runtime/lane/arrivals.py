@@ -1,0 +1,271 @@
+"""Deliveries on their way in: read from the lane's topic and from the rungs of its ladder.
+
+A rung's records are due in the order in which they stand (append time + the rung's delay), so the
+head of a partition says when it is worth looking at again: until then it is held and the partition
+paused. What is held, waits for room, or lies above a span that is too wide is not read any further;
+the group is polled all the same, for rebalances are served by nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
+
+import msgspec
+
+from tidings.contract import Work
+from tidings.durations import format_duration
+from tidings.log.port import Consumer, Position, Record, Slot
+from tidings.operators.send import Retry
+from tidings.records import Delivery, Kind, Origin, decode_delivery
+from tidings.runtime.lane.policy import fits, rung_for
+from tidings.runtime.lane.settings import LaneSettings
+from tidings.runtime.lane.settlement import Settlement
+from tidings.runtime.lane.tracker import Parcel, Partition, Tracker
+from tidings.topics import deliveries, retry
+
+_LISTEN_MS = 100  # between two polls of a lane that has no room
+_LOOK_MS = 50  # between two looks at a rung: each makes the consumer fetch anew
+
+
+class _Held:
+    """Records of a rung's partition that were read and are not due."""
+
+    __slots__ = ("delay", "look_at", "records")
+
+    def __init__(self, delay: int) -> None:
+        self.delay = delay
+        self.look_at = 0
+        self.records: deque[Record] = deque()
+
+    def head_due(self, now: int) -> bool:
+        """Whether the first of them may be worked on."""
+        return bool(self.records) and self.records[0].time + self.delay <= now
+
+    def look(self, now: int) -> None:
+        """Set when to look again."""
+        self.look_at = max(self.records[0].time + self.delay, now + _LOOK_MS)
+
+
+class Arrivals:
+    """Reads for a lane, and is told of rebalances; implements ``log.port.Listener``."""
+
+    def __init__(
+        self,
+        settings: LaneSettings,
+        ladder: Retry,
+        consumer: Consumer,
+        tracker: Tracker,
+        settlement: Settlement,
+    ) -> None:
+        self._settings = settings
+        self._ladder = ladder
+        self._consumer = consumer
+        self._tracker = tracker
+        self._settlement = settlement
+        channel, priority = settings.channel, settings.priority
+        self._delays = {
+            retry(channel, priority, format_duration(delay)): delay for delay in ladder.ladder
+        }
+        self.topics = [deliveries(channel, priority), *self._delays]
+        self._held: dict[Slot, _Held] = {}
+        self._early: list[tuple[int, int, Parcel]] = []
+        self._postponed = 0  # breaks ties in the heap
+        self._wide: set[Slot] = set()
+        self._deaf = False  # everything is paused for want of room
+        self._polled_at = 0
+        self._fresh: list[Slot] = []  # assigned without a position
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self._consumer.subscribe(self.topics, self)
+
+    def take(self, room: int, now: int) -> list[Work]:
+        """Deliveries to be worked on, about ``room`` at most."""
+        works: list[Work] = []
+        limit = min(room, self._settings.batch)
+        self._wake(works, now)
+        if self._held:
+            self._look(works, limit, now)
+        if limit > len(works):
+            if self._deaf:
+                self._hear()
+            self._read(self._consumer.poll(limit - len(works)), works, now)
+            self._polled_at = now
+        elif now - self._polled_at >= _LISTEN_MS:
+            self._consumer.pause([*self._consumer.assignment()])
+            self._deaf = True
+            self._read(self._consumer.poll(1), works, now)
+            self._polled_at = now
+        if self._fresh:
+            self._commit_fresh()
+        return works
+
+    def commit(self) -> None:
+        """Save the positions that moved."""
+        positions = self._tracker.positions()
+        if positions:
+            self._consumer.commit(positions)
+
+    def close(self) -> None:
+        """Leave the group; what is settled is committed on the way."""
+        self._consumer.close()
+        for _, _, parcel in self._early:
+            self._tracker.abandon(parcel)
+        self._early = []
+
+    # ── Reading ───────────────────────────────────────────────────────────────────────────────
+
+    def _read(self, records: Sequence[Record], works: list[Work], now: int) -> None:
+        partitions, held = self._tracker.partitions, self._held
+        touched: dict[Slot, Partition] = {}
+        slot, partition, delay = Slot("", -1), None, 0
+        for record in records:
+            if record.partition != slot.partition or record.topic != slot.topic:
+                slot = Slot(record.topic, record.partition)
+                partition = partitions.get(slot)
+                delay = self._delays.get(record.topic, 0)
+                if partition is not None:
+                    touched[slot] = partition
+            if partition is None or not partition.settled.took(record.offset):
+                continue  # given up in the same poll, or settled before we came
+            if delay and (slot in held or record.time + delay > now):
+                if slot not in held:
+                    held[slot] = _Held(delay)
+                held[slot].records.append(record)
+            else:
+                self._accept(partition, record, works, now)
+        early = [slot for slot in touched if slot in held]
+        for slot in early:
+            held[slot].look(now)
+        if early:
+            self._consumer.pause(early)
+        self._bound(touched)
+
+    def _look(self, works: list[Work], limit: int, now: int) -> None:
+        """Take from the rungs what has become due."""
+        for slot, held in [*self._held.items()]:
+            if held.look_at > now:
+                continue
+            partition, records = self._tracker.partitions[slot], held.records
+            while held.head_due(now) and len(works) < limit:
+                self._accept(partition, records.popleft(), works, now)
+            if records:
+                held.look(now)
+            else:
+                del self._held[slot]
+                self._resume([slot])
+
+    def _accept(self, partition: Partition, record: Record, works: list[Work], now: int) -> None:
+        """Make work of a record, or settle what is none."""
+        try:
+            delivery = decode_delivery(record.value or b"")
+            self._check(delivery)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            self._settlement.undecodable(self._tracker.take(partition, record), error, now)
+            return
+        origin = Origin(record.topic, record.partition, record.offset)
+        work = Work(delivery=delivery, origin=origin, record=record)
+        parcel = self._tracker.take_work(partition, work)
+        if 0 < delivery.expires_at <= now:
+            name = self._settings.name
+            self._settlement.end(parcel, Kind.EXPIRED, now, reason="expired", step=name)
+        elif delivery.not_before > now:
+            self._postpone(parcel, delivery.not_before, now)
+        else:
+            works.append(work)
+
+    def _postpone(self, parcel: Parcel, until: int, now: int) -> None:
+        """It is early for it: the rest of its wait is spent here where it is short."""
+        wait = until - now
+        if fits(wait, self._ladder):
+            self._postponed += 1
+            heappush(self._early, (until, self._postponed, parcel))
+        else:
+            self._settlement.later(parcel, until, rung_for(wait, self._ladder))
+
+    def _wake(self, works: list[Work], now: int) -> None:
+        while self._early and self._early[0][0] <= now:
+            parcel = heappop(self._early)[2]
+            if parcel.partition.alive:
+                works.append(parcel.work)
+            else:
+                self._tracker.abandon(parcel)
+
+    def _check(self, delivery: Delivery) -> None:
+        """Raises ValueError for what no flow and no lane of ours has written."""
+        settings = self._settings
+        if delivery.channel != settings.channel or delivery.priority != settings.priority:
+            raise ValueError(
+                f"it is for {delivery.channel}.{delivery.priority}, "
+                f"this lane is {settings.channel}.{settings.priority}"
+            )
+        if not (delivery.notif_id and delivery.recipient_id):
+            raise ValueError("it lacks a notif_id or a recipient_id")
+        if not 0 <= delivery.spared <= delivery.attempt:
+            raise ValueError(f"spared {delivery.spared} of {delivery.attempt} attempts")
+
+    # ── What is not read now ──────────────────────────────────────────────────────────────────
+
+    def _bound(self, touched: Mapping[Slot, Partition]) -> None:
+        """Pause what reaches too far above its oldest open record; resume what no longer does."""
+        most = self._settings.max_span
+        for slot, partition in touched.items():
+            span = partition.settled.span
+            partition.crowded = span > most // 2
+            if span > most and slot not in self._wide:
+                self._wide.add(slot)
+                self._consumer.pause([slot])
+        for slot in [*self._wide]:
+            partition = self._tracker.partitions[slot]
+            if partition.settled.span < most * 3 // 4:
+                self._wide.discard(slot)
+                self._resume([slot])
+
+    def _hear(self) -> None:
+        self._deaf = False
+        self._resume(self._consumer.assignment())
+
+    def _resume(self, slots: Iterable[Slot]) -> None:
+        if not self._deaf:
+            self._consumer.resume(
+                [slot for slot in slots if slot not in self._held and slot not in self._wide]
+            )
+
+    # ── Rebalances ────────────────────────────────────────────────────────────────────────────
+
+    def assigned(self, positions: Mapping[Slot, Position | None]) -> Mapping[Slot, int]:
+        """Take partitions over, knowing what is settled above their positions.
+
+        The consumer reads a partition that comes (again) without a pause, whatever it was before.
+        """
+        starts: dict[Slot, int] = {}
+        for slot, position in positions.items():
+            if position is None:
+                position = Position(self._consumer.span(slot).first)
+                starts[slot] = position.offset
+                self._fresh.append(slot)
+            self._tracker.assign(slot, position)
+        return starts
+
+    def revoked(self, slots: Sequence[Slot]) -> None:
+        """Commit what is settled and let go. What is in flight is finished; leases keep the new
+        owner from sending it as well."""
+        positions = self._tracker.positions(slots)
+        if positions:
+            self._consumer.commit(positions, wait=True)
+        self.lost(slots)
+
+    def lost(self, slots: Sequence[Slot]) -> None:
+        """Let go."""
+        self._tracker.give_up(slots)
+        for slot in slots:
+            self._held.pop(slot, None)
+            self._wide.discard(slot)
+        self._fresh = [slot for slot in self._fresh if slot not in slots]
+
+    def _commit_fresh(self) -> None:
+        """A partition that was never committed has no lag in the eyes of the group's tools."""
+        fresh, self._fresh = self._fresh, []
+        self._consumer.commit({slot: self._tracker.partitions[slot].committed for slot in fresh})

@@ -1,0 +1,303 @@
+"""Sends on their way: from a place in a provider's quota over the lease to the answer.
+
+    waiting ──► leased ──► in flight ──► ended
+       ▲          │            │
+       └─ resting ◄────────────┘         a retry in place, or another process has the lease
+
+A send that rests holds no place and no lease. One whose partition went to another process is an
+orphan: what is in flight is finished, marked and written; what is not is left to the new owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+import structlog
+
+from tidings.contract import Work
+from tidings.operators.send import Sending
+from tidings.ports import Io, Lease, Leased
+from tidings.ports import Verdict as Claim
+from tidings.records import Kind
+from tidings.runtime.lane.answers import pack, stored, unpack
+from tidings.runtime.lane.courier import LATE, Courier, Load
+from tidings.runtime.lane.endings import Endings
+from tidings.runtime.lane.leases import Leases
+from tidings.runtime.lane.policy import Act, decide, relieve
+from tidings.runtime.lane.quota import Quota
+from tidings.runtime.lane.removal import Removals
+from tidings.runtime.lane.settings import LaneSettings
+from tidings.runtime.lane.settlement import Settlement
+from tidings.runtime.lane.tracker import Parcel, Tracker
+from tidings.sender import Answer, Send, Verdict
+
+_LOG = structlog.get_logger(__name__)
+_BUSY_MS = 500  # until a lease that another process holds is asked for again
+_MARGIN_MS = 1_000  # before a lease ends, so that clocks may differ by so much
+_FROZEN_MS = 500  # between two rounds: this process stood still, not its providers
+
+
+class Dispatch:
+    """The sends of a lane. Everything runs on the engine's thread."""
+
+    def __init__(
+        self,
+        settings: LaneSettings,
+        sending: Sending,
+        io: Io,
+        courier: Courier,
+        tracker: Tracker,
+        settlement: Settlement,
+    ) -> None:
+        self._settings = settings
+        self._spec = sending.spec
+        self._clock = io.clock
+        self._courier = courier
+        self._tracker = tracker
+        self._settlement = settlement
+        self._endings = Endings(tracker, settlement)
+        self._leases = Leases(settings, io.claims, io.clock)
+        self._removals = Removals(io.people)
+        providers = self._spec.providers()
+        spills = len(providers) > 1 and bool(self._spec.retry.ladder)
+        self._quotas = {
+            name: Quota(name, self._spec.quota(name), settings.patience_ms, spills=spills)
+            for name in providers
+        }
+        self._in_flight: dict[str, Send] = {}
+        self._resting: list[tuple[int, int, Send]] = []
+        self._rested = 0  # breaks ties in the heap
+        self._ran_at = 0
+
+    # ── What the lane asks ────────────────────────────────────────────────────────────────────
+
+    def room(self) -> int:
+        """How many more deliveries the lane may read."""
+        quotas = self._quotas.values()
+        narrowest = min(quota.room() for quota in quotas) + len(self._courier.answered)
+        return min(narrowest, sum(quota.most for quota in quotas) - self._tracker.open)
+
+    def due(self, now: int) -> bool:
+        """Whether a round has something to do."""
+        return bool(
+            self._courier.answered
+            or self._tracker.done
+            or self._leases.unsaid()
+            or (self._resting and self._resting[0][0] <= now)
+            or any(quota.waiting for quota in self._quotas.values())
+            or self._removals.due(now)
+        )
+
+    def drained(self) -> bool:
+        """Whether nothing is under way, and Claims have heard everything."""
+        return not (
+            self._in_flight or self._courier.answered or self._leases.unsaid() or self._tracker.done
+        )
+
+    # ── A round ───────────────────────────────────────────────────────────────────────────────
+
+    def round(self, works: Iterable[Work], now: int) -> None:
+        """Take works over, and answers; then send what has a place and gets a lease."""
+        if now - self._ran_at > _FROZEN_MS:
+            for quota in self._quotas.values():
+                quota.forgive(now)
+        self._ran_at = now
+        for work in works:
+            self._enter(work, now)
+        self._take_answers(now)
+        self._wake(now)
+        self._depart(now)
+        self._removals.carry_out(now)
+
+    def forsake_all(self) -> None:
+        """Leave everything that is not in flight to other processes."""
+        for quota in self._quotas.values():
+            while quota.waiting:
+                self._endings.forsake(quota.waiting.popleft())
+            quota.resting = 0
+        while self._resting:
+            self._endings.forsake(self._resting.pop()[2])
+
+    def _enter(self, work: Work, now: int) -> None:
+        parcel: Parcel = work.ticket
+        parcel.open = len(work.sends)
+        if not parcel.open:  # every address has answered on an earlier rung
+            parcel.news = True
+            self._endings.finish(parcel, now)
+        for send in work.sends:
+            send.ticket = parcel
+            self._quotas[send.provider].waiting.append(send)
+
+    def _wake(self, now: int) -> None:
+        resting = self._resting
+        while resting and resting[0][0] <= now:
+            _, _, send = heappop(resting)
+            quota = self._quotas[send.provider]
+            quota.resting -= 1
+            send.now = now
+            quota.waiting.append(send)
+
+    def _rest(self, send: Send, at: int) -> None:
+        self._rested += 1
+        self._quotas[send.provider].resting += 1
+        heappush(self._resting, (at, self._rested, send))
+
+    # ── Leaving ───────────────────────────────────────────────────────────────────────────────
+
+    def _depart(self, now: int) -> None:
+        asked: list[Send] = []
+        available = self._leases.available(now)
+        if available:
+            for quota in self._quotas.values():
+                if quota.waiting:
+                    self._choose(quota, asked, now)
+        holder = self._settings.holder
+        leases = [Lease(send.send_id, send.ticket.origin(), holder) for send in asked]
+        # A kill from here on leaves leases: what they stand for waits until they have run out.
+        answers = self._leases.round(leases, self._tracker.done, now)
+        if answers is not None:
+            self._leave(asked, answers, now)
+            if available:
+                self._spill(now)
+            return
+        for send in reversed(asked):
+            del self._in_flight[send.send_id]
+            self._quotas[send.provider].waiting.appendleft(send)
+
+    def _choose(self, quota: Quota, asked: list[Send], now: int) -> None:
+        """Those that wait, as far as there are places."""
+        waiting, in_flight = quota.waiting, self._in_flight
+        free = quota.free(now)
+        while free > 0 and waiting:
+            send = waiting.popleft()
+            if not send.ticket.partition.alive:
+                self._endings.forsake(send)
+            elif 0 < send.expires_at <= now:
+                self._endings.fail(send, Kind.EXPIRED.value, "expired", "", now)
+            elif send.send_id in in_flight:
+                self._rest(send, now + _BUSY_MS)  # the same delivery, read twice
+            else:
+                in_flight[send.send_id] = send
+                asked.append(send)
+                free -= 1
+
+    def _leave(self, asked: list[Send], answers: list[Leased], now: int) -> None:
+        started = self._clock.now()
+        loads: dict[str, list[Send]] = {}
+        for send, leased in zip(asked, answers, strict=True):
+            if leased.verdict is Claim.LEASED:
+                send.now = started
+                loads.setdefault(send.provider, []).append(send)
+                continue
+            del self._in_flight[send.send_id]
+            if leased.verdict is Claim.BUSY:
+                self._rest(send, now + _BUSY_MS)
+            else:
+                self._found(send, leased)
+        if loads:
+            for provider, sends in loads.items():
+                self._quotas[provider].in_flight += len(sends)
+            until = now + self._settings.lease_ms - _MARGIN_MS
+            self._courier.hand_over([Load(*load) for load in loads.items()], until)
+
+    def _found(self, send: Send, leased: Leased) -> None:
+        """It went out already, by us before a crash or by another process: say so again.
+
+        Where its outcome is confirmed too, nothing is said, unless other addresses have news.
+        """
+        kept = unpack(leased.answer, send)
+        parcel: Parcel = send.ticket
+        parcel.marked.append(send.send_id)
+        if leased.verdict is Claim.SENT:
+            self._settlement.attempt(parcel, send, kept)
+            parcel.news = True
+        self._endings.close(send, kept.verdict.value, kept.at)
+
+    def _spill(self, now: int) -> None:
+        for quota in self._quotas.values():
+            reason = "provider_stopped" if quota.stopped_until else "provider_full"
+            for send in quota.spilling(now):
+                if send.ticket.partition.alive:
+                    self._settlement.deferred(send.ticket, reason, quota.name, now)
+                    first = self._spec.retry.ladder[0]
+                    self._endings.park(send, now + first, 0, send.attempt - 1)
+                else:
+                    self._endings.forsake(send)
+
+    # ── Coming back ───────────────────────────────────────────────────────────────────────────
+
+    def _take_answers(self, now: int) -> None:
+        answered, in_flight = self._courier.answered, self._in_flight
+        for _ in range(len(answered)):
+            send, answer, at = answered.popleft()
+            if in_flight.get(send.send_id) is not send:
+                continue  # a sender that answers twice
+            del in_flight[send.send_id]
+            quota = self._quotas[send.provider]
+            quota.in_flight -= 1
+            if answer is LATE:
+                send.now = now
+                quota.waiting.append(send)
+                continue
+            if quota.stopped_until and answer.verdict is not Verdict.CFG:
+                quota.stopped_until = 0
+                _LOG.info("provider works again", lane=self._settings.name, provider=quota.name)
+            parcel: Parcel = send.ticket
+            parcel.news = True
+            kept = stored(send, answer, at)
+            self._settlement.attempt(parcel, send, kept)
+            if answer.verdict is Verdict.OK:
+                # A kill before its mark is what repeats a send. The mark is in this very round,
+                # and the outcome is written behind it.
+                self._leases.mark(send.send_id, pack(kept))
+                parcel.marked.append(send.send_id)
+                self._endings.close(send, kept.verdict.value, at)
+            else:
+                self._refused(send, answer, at, now)
+
+    def _refused(self, send: Send, answer: Answer, at: int, now: int) -> None:
+        """Any answer but a yes; see ``policy``."""
+        parcel: Parcel = send.ticket
+        quota = self._quotas[send.provider]
+        decision = decide(answer, send, now, self._spec)
+        if decision.kind is Kind.UNKNOWN:
+            # Marked, with the answer that it is: a replay must not send it again either.
+            self._leases.mark(send.send_id, pack(stored(send, answer, at)))
+            parcel.marked.append(send.send_id)
+        else:
+            self._leases.release(send.send_id)
+        if decision.gone:
+            self._removals.add(parcel.work.person(), send.address)
+        if decision.act is Act.END:
+            expired = decision.kind is Kind.EXPIRED
+            word = Kind.EXPIRED.value if expired else answer.verdict.value
+            self._endings.fail(send, word, decision.reason, answer.code, at)
+            return
+        if parcel.partition.crowded or quota.full_of_retries():
+            decision = relieve(decision, send, now, self._spec.retry)
+        send.spared += not decision.counted
+        if not parcel.partition.alive:
+            self._endings.forsake(send)
+        elif decision.act is Act.LATER:
+            self._endings.park(send, decision.at, decision.rung, send.attempt)
+        elif decision.act is Act.AGAIN:
+            send.attempt += 1
+            self._rest(send, decision.at)
+        else:
+            send.attempt += 1
+            send.now = now
+            quota.waiting.appendleft(send)
+            self._stop(quota, answer, now)
+
+    def _stop(self, quota: Quota, answer: Answer, now: int) -> None:
+        if not quota.stopped_until:
+            _LOG.error(
+                "provider stopped: it refuses our credentials or settings; messages are kept",
+                lane=self._settings.name,
+                provider=quota.name,
+                code=answer.code,
+                detail=answer.detail,
+                probe_in_ms=self._settings.probe_ms,
+            )
+        quota.stopped_until = now + self._settings.probe_ms

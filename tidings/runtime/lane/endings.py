@@ -1,0 +1,72 @@
+"""What becomes of a send, and then of its delivery: when the last of its sends has ended.
+
+all have answered               the delivery's end
+some are to be tried later      the ladder, with what the others have answered
+some are another process's      nothing: it will do all of it again
+"""
+
+from __future__ import annotations
+
+from tidings.records import Kind
+from tidings.runtime.lane.settlement import Settlement
+from tidings.runtime.lane.tracker import Parcel, Tracker
+from tidings.sender import Send
+
+
+class Endings:
+    """Closes sends and, with the last one, their parcel."""
+
+    def __init__(self, tracker: Tracker, settlement: Settlement) -> None:
+        self._tracker = tracker
+        self._settlement = settlement
+
+    def close(self, send: Send, word: str, at: int) -> None:
+        """An address has given its last answer; ``word`` is a verdict, or ``expired``."""
+        parcel: Parcel = send.ticket
+        parcel.work.delivery.answers[send.send_id] = word
+        if send.attempt > parcel.tried:
+            parcel.tried = send.attempt
+        parcel.open -= 1
+        if not parcel.open:
+            self.finish(parcel, at)
+
+    def fail(self, send: Send, word: str, reason: str, detail: str, at: int) -> None:
+        """An address has come to an end that is no yes."""
+        parcel: Parcel = send.ticket
+        parcel.news = True
+        parcel.reason, parcel.detail = reason, detail
+        self.close(send, word, at)
+
+    def park(self, send: Send, at: int, rung: int, tried: int) -> None:
+        """An address is to be tried from the ladder, when the delivery's others have ended."""
+        parcel: Parcel = send.ticket
+        parcel.later = max(parcel.later or (0, 0), (at, rung))
+        parcel.tried = max(parcel.tried, tried)
+        parcel.spared = max(parcel.spared, send.spared)
+        parcel.open -= 1
+        if not parcel.open:
+            self.finish(parcel, at)
+
+    def forsake(self, send: Send) -> None:
+        """An orphan that is not under way is left to its new owner."""
+        parcel: Parcel = send.ticket
+        parcel.abandoned = True
+        parcel.open -= 1
+        if not parcel.open:
+            self._tracker.finish(parcel)
+
+    def finish(self, parcel: Parcel, at: int) -> None:
+        """No send of it is open any more."""
+        if parcel.abandoned:
+            self._tracker.finish(parcel)
+        elif parcel.later is not None:
+            if parcel.partition.alive:
+                self._settlement.later(parcel, *parcel.later)
+            else:
+                self._tracker.abandon(parcel)
+        elif parcel.news:
+            self._settlement.end(
+                parcel, Kind.FAILED, at, reason=parcel.reason, detail=parcel.detail
+            )
+        else:  # everything had been said and confirmed before
+            self._tracker.finish(parcel)

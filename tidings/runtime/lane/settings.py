@@ -1,0 +1,51 @@
+"""What is fixed when a lane starts, and why each default is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidings.records import Priority
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """One lane. ``holder`` names this process among all that ever ran: leases go by it."""
+
+    name: str
+    channel: str
+    priority: Priority
+    holder: str
+
+    batch: int = 500
+    """Deliveries a pull: some 10 ms of work, so that answers and rebalances wait no longer."""
+
+    collect_ms: int = 5
+    """Between two rounds while there is little to say: small batches are what a lane with latency
+    costs (134 µs a send one by one, a quarter in rounds of 5 ms)."""
+
+    commit_ms: int = 250
+    """Between two commits. What was settled in between is asked again after a crash, and is found
+    done; it is not sent again."""
+
+    lease_ms: int = 15_000
+    """The life of a lease: longer than a sender takes to answer. What a killed process had in
+    flight waits so long before another one may send it."""
+
+    keep_ms: int = 86_400_000
+    """How long it is remembered that a send went out."""
+
+    patience_ms: int = 1_000
+    """How long a full provider may hold up what comes behind it; then its sends go to the ladder.
+    Ten times the latency of a provider that is merely busy."""
+
+    probe_ms: int = 30_000
+    """A stopped provider is tried with one send so often."""
+
+    max_span: int = 20_000
+    """Offsets between the oldest open delivery of a partition and the newest: what a commit's
+    metadata can tell apart."""
+
+    @property
+    def group(self) -> str:
+        """The consumer group: all processes of this lane."""
+        return f"tidings.lane.{self.name}.{self.priority}"

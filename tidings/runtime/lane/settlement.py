@@ -1,0 +1,264 @@
+"""The words that are written about a delivery: outcomes, hand-overs and dead letters.
+
+    attempt       one address, one try
+    end           once for each delivery: sent, suppressed, expired, failed, unknown
+    ladder        the same delivery, to be read again from a rung's topic
+    next channel  another delivery of the same notification, when this channel has failed
+    letter        the delivery's bytes, when nothing is left to try
+
+They gather on the ticket and are handed to the log by ``Lane.push``. A kill before that loses them:
+the delivery is not settled then, so it is read again and they are written under the same ids.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+
+from tidings.contract import Work
+from tidings.durations import format_duration
+from tidings.ids import address_hash, outcome_id, person_key
+from tidings.log.port import Append, Record
+from tidings.operators.send import Retry
+from tidings.records import DeadLetter, Delivery, Kind, Origin, Outcome, Priority, Stage, encode
+from tidings.runtime.lane.answers import Stored
+from tidings.runtime.lane.settings import LaneSettings
+from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker
+from tidings.runtime.letters import dead_letter
+from tidings.sender import Send, Verdict
+from tidings.topics import EVENTS, deliveries, retry
+
+LONGEST_DETAIL = 500  # characters of an error that an outcome quotes
+
+_ATTEMPTS = {
+    Verdict.OK: Kind.SENT,
+    Verdict.AMB: Kind.UNKNOWN,
+    Verdict.INV: Kind.FAILED,
+    Verdict.DROP: Kind.FAILED,
+    Verdict.RETRY: Kind.RETRIED,
+    Verdict.CFG: Kind.RETRIED,
+}
+# The first of these that an address has answered is the delivery's end.
+_LAST_WORDS = (
+    (Verdict.OK.value, Kind.SENT),
+    (Verdict.AMB.value, Kind.UNKNOWN),
+    (Kind.EXPIRED.value, Kind.EXPIRED),
+)
+
+
+class Settlement:
+    """Writes about deliveries; ``path`` is the step that sends, as in ``push.send``."""
+
+    def __init__(self, settings: LaneSettings, path: str, ladder: Retry, tracker: Tracker) -> None:
+        self.told: list[Ticket] = []  # those that have something to be written
+        self._settings = settings
+        self._path = path
+        self._tracker = tracker
+        self._rungs = [
+            retry(settings.channel, settings.priority, format_duration(delay))
+            for delay in ladder.ladder
+        ]
+
+    def attempt(self, parcel: Parcel, send: Send, answer: Stored) -> None:
+        """One try at one address."""
+        delivery = parcel.work.delivery
+        kind = _ATTEMPTS[answer.verdict]
+        outcome = _outcome(parcel, Stage.ATTEMPT, kind, answer.at, self._path)
+        outcome.outcome_id = outcome_id(send.send_id, kind, answer.attempt)
+        outcome.send_id = send.send_id
+        outcome.address = address_hash(delivery.tenant, delivery.channel, send.address.value)
+        outcome.attempt = answer.attempt
+        outcome.provider = answer.provider
+        outcome.provider_id = answer.provider_id
+        outcome.code = answer.code
+        outcome.detail = answer.detail
+        outcome.cost = answer.cost
+        outcome.latency_ms = answer.latency_ms
+        self._write(parcel, Append(EVENTS, _key(delivery), encode(outcome)))
+        outcome.send_id = outcome.address = ""
+        outcome.provider = outcome.provider_id = outcome.code = outcome.detail = ""
+        outcome.cost = 0
+
+    def end(
+        self,
+        parcel: Parcel,
+        kind: Kind,
+        at: int,
+        *,
+        reason: str = "",
+        detail: str = "",
+        step: str = "",
+        letter: bool = True,
+    ) -> None:
+        """The delivery's last word, whoever says it.
+
+        What an address has answered outweighs ``kind``: a delivery that one device took is sent,
+        whatever became of the others. A channel that failed hands over to the next one; where there
+        is none it goes to the dead letters, unless ``letter`` says that it is there already.
+        """
+        delivery = parcel.work.delivery
+        answers = delivery.answers.values()
+        for answer, word in _LAST_WORDS:
+            if answer in answers:
+                if word is not kind:
+                    kind, reason, detail = word, "", ""
+                break
+        if delivery.chain and kind in (Kind.FAILED, Kind.SUPPRESSED):
+            following = f"next: {delivery.chain[0]}"
+            detail = f"{detail}; {following}" if detail else following
+            self._write(parcel, _next_channel(parcel.record, delivery))
+        elif letter and kind is Kind.FAILED:
+            self.letter(parcel, delivery.flow, reason, detail or reason, at, step)
+        outcome = _outcome(parcel, Stage.END, kind, at, step or self._path)
+        outcome.outcome_id = outcome_id(_subject(delivery), kind, 0)
+        outcome.reason = reason
+        outcome.detail = detail
+        outcome.attempt = parcel.tried
+        outcome.latency_ms = max(0, at - delivery.created_at)
+        self._write(parcel, Append(EVENTS, _key(delivery), encode(outcome)))
+        self._tracker.finish(parcel)
+
+    def later(self, parcel: Parcel, at: int, rung: int) -> None:
+        """Hand the delivery to a rung of the ladder; what was answered so far goes with it."""
+        delivery, record = parcel.work.delivery, parcel.record
+        delivery.attempt = parcel.tried
+        delivery.spared = parcel.spared
+        delivery.not_before = at
+        self._write(parcel, Append(self._rungs[rung], record.key, encode(delivery), record.headers))
+        self._tracker.finish(parcel)
+
+    def deferred(self, parcel: Parcel, reason: str, provider: str, at: int) -> None:
+        """The decision to wait for a provider that can take nothing more, no attempt made.
+
+        Its id covers the record in hand: the same delivery may have to wait again.
+        """
+        work = parcel.work
+        subject = f"{_subject(work.delivery)}\x1f{work.origin}"
+        outcome = _outcome(parcel, Stage.DECISION, Kind.DEFERRED, at, self._path)
+        outcome.outcome_id = outcome_id(subject, Kind.DEFERRED, 0)
+        outcome.attempt = outcome.latency_ms = 0
+        outcome.reason = reason
+        outcome.provider = provider
+        self._write(parcel, Append(EVENTS, _key(work.delivery), encode(outcome)))
+        outcome.reason = outcome.provider = ""
+
+    def dead(
+        self, parcel: Parcel, reason: str, error: BaseException | str, at: int, step: str
+    ) -> None:
+        """A delivery that a step could not handle: a letter, and it has failed on this channel."""
+        self.letter(parcel, parcel.work.delivery.flow, reason, error, at, step)
+        detail = str(error)[:LONGEST_DETAIL]
+        self.end(parcel, Kind.FAILED, at, reason=reason, detail=detail, step=step, letter=False)
+
+    def undecodable(self, ticket: Ticket, error: BaseException | str, at: int) -> None:
+        """A record that is no delivery of this lane."""
+        self.letter(ticket, self._settings.name, "undecodable", error, at, self._settings.name)
+        self._tracker.finish(ticket)
+
+    def unwritable(self, ticket: Ticket, error: object, at: int) -> None:
+        """The log refuses for good to take one of its writes: the bytes as they were read stay."""
+        ticket.unconfirmed -= 1
+        flow = ticket.work.delivery.flow if isinstance(ticket, Parcel) else self._settings.name
+        self.letter(ticket, flow, "unwritable", str(error), at, self._path)
+        self._tracker.finish(ticket)
+
+    def letter(
+        self,
+        ticket: Ticket,
+        flow: str,
+        reason: str,
+        error: BaseException | str,
+        at: int,
+        step: str,
+    ) -> None:
+        """The bytes as they were read, to ``notif_dlq.<channel>``."""
+        record = ticket.record
+        dead = DeadLetter(
+            reason=reason,
+            error=str(error),
+            step=step or self._path,
+            flow=flow,
+            origin=Origin(record.topic, record.partition, record.offset),
+            at=at,
+            trace=_trace(error),
+        )
+        self._write(ticket, dead_letter(record, dead, self._settings.channel))
+
+    def _write(self, ticket: Ticket, append: Append) -> None:
+        if not ticket.writes:
+            self.told.append(ticket)
+        ticket.writes.append(append)
+
+
+def _outcome(parcel: Parcel, stage: Stage, kind: Kind, at: int, step: str) -> Outcome:
+    """What all outcomes of a delivery say.
+
+    It is made once and written over for each of them, which takes a third of the time: whoever
+    fills in more than what all set clears it behind him.
+    """
+    outcome = parcel.outcome
+    if outcome is None:
+        outcome = parcel.outcome = _first_outcome(parcel.work)
+    outcome.at = at
+    outcome.stage = stage
+    outcome.kind = kind
+    outcome.step = step
+    return outcome
+
+
+def _first_outcome(work: Work) -> Outcome:
+    delivery, content = work.delivery, work.content
+    outcome = Outcome(
+        outcome_id="",
+        at=0,
+        stage="",
+        kind="",
+        recipient_id=delivery.recipient_id,
+        flow=delivery.flow,
+        step="",
+        version=delivery.version,
+        tenant=delivery.tenant,
+        notif_id=delivery.notif_id,
+        channel=delivery.channel,
+        priority=delivery.priority,
+        category=delivery.category,
+        campaign_id=delivery.campaign_id,
+        round=delivery.round,
+        template=delivery.template,
+        origin=work.origin,
+    )
+    if content is not None:
+        outcome.template_version = content.template_version
+        outcome.locale = content.locale
+    return outcome
+
+
+def _next_channel(record: Record, delivery: Delivery) -> Append:
+    """The same notification on the next channel of its chain, with a fresh count of attempts."""
+    following = msgspec.structs.replace(
+        delivery,
+        channel=delivery.chain[0],
+        chain=delivery.chain[1:],
+        attempt=0,
+        spared=0,
+        answers={},
+        not_before=0,
+    )
+    topic = deliveries(following.channel, Priority.of(following.priority))
+    return Append(topic, record.key, encode(following), record.headers)
+
+
+def _subject(delivery: Delivery) -> str:
+    """What the ids of a delivery's own outcomes go by: one notification, channel and round."""
+    return f"{delivery.notif_id}\x1f{delivery.channel}\x1f{delivery.round}"
+
+
+def _key(delivery: Delivery) -> bytes:
+    return person_key(delivery.tenant, delivery.recipient_id).encode()
+
+
+def _trace(error: BaseException | str) -> str:
+    if isinstance(error, str) or error.__traceback__ is None:
+        return ""
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,174 @@
+"""What is in the lane's hand, what of it is settled, and so what may be committed.
+
+A record is settled when its last word (its delivery's end, or the record that hands it on) and
+everything written before it are confirmed by the log. A position never passes one that is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tidings.contract import Work
+from tidings.log.port import Append, Position, Record, Slot
+from tidings.log.positions import Settled
+from tidings.records import Outcome
+
+
+class Partition:
+    """A partition in our hand. ``alive`` ends with the assignment: from then on what came from it
+    is finished, if it is under way, but counts for nothing here. ``crowded``: what is open in it
+    reaches so far that nothing more should wait in the lane."""
+
+    __slots__ = ("alive", "committed", "crowded", "origin", "settled", "slot")
+
+    def __init__(self, slot: Slot, position: Position) -> None:
+        self.slot = slot
+        self.settled = Settled(position)
+        self.committed = position
+        self.alive = True
+        self.crowded = False
+        self.origin = f"{slot.topic}:{slot.partition}:"  # with an offset behind it: str(Origin)
+
+
+class Ticket:
+    """One record in hand, from its reading to the confirmation of its last word.
+
+    ``writes`` are to be handed to the log, ``unconfirmed`` counts those that were, ``over`` tells
+    that the last word is among them.
+    """
+
+    __slots__ = ("over", "partition", "record", "tracker", "unconfirmed", "writes")
+
+    def __init__(self, tracker: Tracker, partition: Partition, record: Record) -> None:
+        self.tracker = tracker
+        self.partition = partition
+        self.record = record
+        self.writes: list[Append] = []
+        self.unconfirmed = 0
+        self.over = False
+
+    def ack(self, error: object | None, receipt: object = None) -> None:
+        """One of its writes is confirmed. One that was refused keeps the ticket open."""
+        if error is not None:
+            self.tracker.refused.append((self, error))
+            return
+        self.unconfirmed -= 1
+        if self.over and not self.unconfirmed and not self.writes:
+            self.tracker.settle(self)
+
+    def close(self) -> Iterable[str]:
+        """It is settled: gives the sends whose outcomes are confirmed by that."""
+        return ()
+
+
+class Parcel(Ticket):
+    """The ticket of a delivery.
+
+    ``open`` counts its sends that have not ended, ``marked`` are those that Claims know as sent.
+    ``later`` (epoch ms, rung) is set when one of them wants the ladder; ``tried`` and ``spared`` go
+    with it. ``reason`` and ``detail`` are those of the last send that failed. ``news``: something
+    is to be said of it that was not said and confirmed before. ``abandoned``: its partition went to
+    another process, which will do it all again. ``outcome`` is Settlement's.
+    """
+
+    __slots__ = (
+        "abandoned",
+        "detail",
+        "later",
+        "marked",
+        "news",
+        "open",
+        "outcome",
+        "reason",
+        "spared",
+        "tried",
+        "work",
+    )
+
+    def __init__(self, tracker: Tracker, partition: Partition, record: Record, work: Work) -> None:
+        super().__init__(tracker, partition, record)
+        self.work = work
+        self.marked: list[str] = []
+        self.later: tuple[int, int] | None = None
+        self.outcome: Outcome | None = None
+        self.open = 0
+        self.tried = work.delivery.attempt
+        self.spared = work.delivery.spared
+        self.reason = ""
+        self.detail = ""
+        self.news = False
+        self.abandoned = False
+
+    def origin(self) -> str:
+        """Where the delivery's record stands, as text."""
+        return f"{self.partition.origin}{self.record.offset}"
+
+    def close(self) -> Iterable[str]:
+        """Cut the circle of work, sends and ticket, too, which would wait for the collector: a lane
+        makes 10,000 a second."""
+        self.work.ticket = None
+        self.work.sends = []
+        return () if self.abandoned else self.marked
+
+
+class Tracker:
+    """The partitions in hand and the tickets of what was read from them."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[Slot, Partition] = {}
+        self.open = 0
+        self.done: list[str] = []  # sends whose outcome is confirmed, for the next round of claims
+        self.refused: list[tuple[Ticket, object]] = []
+
+    def assign(self, slot: Slot, position: Position) -> None:
+        """Take a partition over."""
+        self.partitions[slot] = Partition(slot, position)
+
+    def give_up(self, slots: Iterable[Slot]) -> None:
+        """Let partitions go; what is under way from them is orphaned."""
+        for slot in slots:
+            partition = self.partitions.pop(slot, None)
+            if partition is not None:
+                partition.alive = False
+
+    def take(self, partition: Partition, record: Record) -> Ticket:
+        """A ticket for a record that was read and is no delivery."""
+        self.open += 1
+        return Ticket(self, partition, record)
+
+    def take_work(self, partition: Partition, work: Work) -> Parcel:
+        """A ticket for a delivery that was read and is open."""
+        self.open += 1
+        parcel = Parcel(self, partition, work.record, work)
+        work.ticket = parcel
+        return parcel
+
+    def finish(self, ticket: Ticket) -> None:
+        """Its last word is said: ``writes`` hold it, or there was nothing to say."""
+        ticket.over = True
+        if not (ticket.unconfirmed or ticket.writes):
+            self.settle(ticket)
+
+    def abandon(self, parcel: Parcel) -> None:
+        """Its partition is another process's now, and so is what is left to do of it."""
+        parcel.abandoned = True
+        self.finish(parcel)
+
+    def settle(self, ticket: Ticket) -> None:
+        """All of it is confirmed."""
+        self.open -= 1
+        self.done += ticket.close()
+        if ticket.partition.alive:
+            ticket.partition.settled.settle(ticket.record.offset)
+
+    def positions(self, slots: Sequence[Slot] | None = None) -> Mapping[Slot, Position]:
+        """What to commit of ``slots`` (of all): the positions that moved since the last time."""
+        moved: dict[Slot, Position] = {}
+        for slot in self.partitions if slots is None else slots:
+            partition = self.partitions.get(slot)
+            if partition is None:
+                continue
+            position = partition.settled.position()
+            if position != partition.committed:
+                moved[slot] = partition.committed = position
+        return moved
