@@ -1,9 +1,9 @@
 """From a plan to units, and from units to a Bytewax dataflow.
 
 The engine's item is a batch. So each step of the YAML is one step of the dataflow, at the price of
-one call a batch, and what Bytewax would ask a tenth of a microsecond and a lock for, per event, costs
-next to nothing. It reads, runs the steps and writes on one thread, cooperatively, and shows the graph.
-State, time and offsets are not Bytewax's: see ``tidings.runtime.keyed``.
+one call a batch, and what Bytewax would ask a tenth of a microsecond and a lock for, per event,
+costs next to nothing. It reads, runs the steps and writes on one thread, cooperatively, and shows
+the graph. State, time and offsets are not Bytewax's: see ``tidings.runtime.keyed``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from tidings.settings import Settings
 
 @dataclass(frozen=True)
 class Ground:
-    """What units stand on. ``holder`` names this process among all that ever ran: leases go by it."""
+    """What units stand on. ``holder`` names this process among all that ever ran: leases go by it.
+    """
 
     log: Log
     io: Io
@@ -229,7 +230,7 @@ def run(flow: Dataflow) -> None:
     Epochs do nothing for us and cost a look at every key, so they are made long. What a unit raises
     comes out as the cause of the engine's error.
     """
-    run_main(flow, epoch_interval=timedelta(days=1))
+    run_main(flow, epoch_interval=timedelta(days=1))  # type: ignore[no-untyped-call]
 
 
 def _step_name(path: str) -> str:

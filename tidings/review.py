@@ -20,8 +20,8 @@ from tidings.load import read_file
 from tidings.load.nodes import Map, Node
 from tidings.plan import FlowPlan, LanePlan, StepPlan
 from tidings.ports import Templates
-from tidings.problems import Mark, Problems, listed, suggestion
-from tidings.registry import senders
+from tidings.problems import Mark, Problems, ValueProblem, suggestion
+from tidings.providers import own_settings
 from tidings.roster import Role
 from tidings.settings import Settings
 from tidings.texts import TextError, Typesetter
@@ -59,22 +59,13 @@ def review_settings(
                 f"types.{type_}",
                 suggestion(category, settings.categories),
             )
-    kinds = senders()
     for name, given in settings.providers.items():
         path = f"providers.{name}"
-        kind = kinds.get(str(given.get("kind", "")))
-        if kind is None:
-            problems.error(
-                "unknown-kind",
-                f"`kind` of the provider `{name}` must be one of {listed(kinds, 'or')}",
-                _place(node, file, "providers", name, "kind"),
-                path,
-                suggestion(str(given.get("kind", "")), kinds),
-            )
-            continue
-        own = {key: value for key, value in given.items() if key != "kind"}
         try:
-            kind.settings.model_validate(own)
+            own_settings(given)
+        except ValueProblem as problem:
+            place = _place(node, file, "providers", name, "kind")
+            problems.error(problem.code, problem.message, place, path, problem.hint)
         except ValidationError as error:
             for each in error.errors(include_url=False):
                 problems.error(

@@ -1,0 +1,48 @@
+"""Providers by name: what the settings say of each, typed by its kind, and the sender made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from tidings.ports import Clock
+from tidings.problems import ValueProblem, listed, suggestion
+from tidings.registry import senders
+from tidings.sender import Sender, SenderKind
+
+
+def kind_of(given: Mapping[str, Any]) -> SenderKind[Any]:
+    """The kind of a provider. Raises ValueProblem (``unknown-kind``) where there is no such."""
+    kinds, name = senders(), str(given.get("kind", ""))
+    if name not in kinds:
+        raise ValueProblem(
+            "unknown-kind",
+            f"`kind` must be one of {listed(kinds, 'or')}",
+            suggestion(name, kinds) if name else None,
+        )
+    return kinds[name]
+
+
+def own_settings(given: Mapping[str, Any]) -> BaseModel:
+    """A provider's settings, typed by its kind. Raises ValueProblem, or pydantic's ValidationError
+    with each mistake."""
+    own = {key: value for key, value in given.items() if key != "kind"}
+    typed: BaseModel = kind_of(given).settings.model_validate(own)
+    return typed
+
+
+def sender_of(name: str, providers: Mapping[str, Mapping[str, Any]], clock: Clock) -> Sender:
+    """The sender of the provider ``name``; nothing is connected yet.
+
+    Raises ValueProblem where the settings do not know it, and as ``own_settings`` does.
+    """
+    if name not in providers:
+        raise ValueProblem(
+            "unknown-provider",
+            f"there is no provider `{name}` in the settings",
+            suggestion(name, providers) or "add it to `providers` in config/tidings.yaml",
+        )
+    given = providers[name]
+    return kind_of(given).build(own_settings(given), clock)
