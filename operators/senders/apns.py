@@ -162,6 +162,7 @@ _STATUSES = {
     **dict.fromkeys((408, 421, 425, 429, *range(500, 600)), Verdict.RETRY),
     410: Verdict.INV,
 }
+_MAY_SAY_WHEN = (429, 503)
 _UNWELL = frozenset({"IdleTimeout", "InternalServerError", "ServiceUnavailable", "Shutdown"})
 _MIXED_UP = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic"})
 
@@ -392,7 +393,9 @@ class Apns:
             response.status,
             response.body,
             registered_at=attempt.send.address.registered_at,
-            retry_after=response.header(b"retry-after"),
+            retry_after=response.header(b"retry-after")
+            if response.status in _MAY_SAY_WHEN
+            else b"",
         )
         verdict, detail, wait = answer.verdict, answer.detail, answer.retry_after_ms
         if answer.code == "ExpiredProviderToken":

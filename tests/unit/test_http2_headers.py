@@ -5,7 +5,7 @@ import pytest
 
 from tidings.http2 import Head, literal
 from tidings.http2.frames import ErrorCode, ProtocolError
-from tidings.http2.headers import HeadDecoder, HeadEncoder
+from tidings.http2.headers import HeadDecoder, HeadEncoder, status_of
 
 FIELDS = ((b"apns-topic", b"com.example.app"), (b"apns-priority", b"10"))
 
@@ -66,10 +66,10 @@ def test_a_literal_is_read_back_whatever_its_length(size: int) -> None:
 def test_a_block_stands_for_itself_once_the_server_has_given_up_its_table() -> None:
     decoder, server = HeadDecoder(), hpack.Encoder()
     fields = [(b":status", b"200"), (b"apns-id", b"x")]
-    assert decoder.decode(server.encode(fields)) == fields
+    assert decoder.decode(server.encode(fields)) == tuple(fields)
     assert not decoder.stateless
     server.header_table_size = 0
-    assert decoder.decode(server.encode(fields)) == fields
+    assert decoder.decode(server.encode(fields)) == tuple(fields)
     assert decoder.stateless
 
 
@@ -83,3 +83,21 @@ def test_a_block_that_makes_no_sense_ends_the_connection() -> None:
     with pytest.raises(ProtocolError, match="bad header block") as caught:
         HeadDecoder().decode(b"\xff\xff\xff")
     assert caught.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+@pytest.mark.parametrize("huffman", [True, False])
+@pytest.mark.parametrize("sensitive", [True, False])
+def test_a_status_is_read_however_it_is_encoded(huffman: bool, sensitive: bool) -> None:
+    for status in range(100, 600):
+        field = (b":status", b"%d" % status, sensitive)
+        encoder = hpack.Encoder()
+        encoder.header_table_size = 0
+        encoder.encode([])
+        assert status_of(encoder.encode([field, (b"x", b"y")], huffman=huffman)) == status
+
+
+@pytest.mark.parametrize(
+    "block", [b"", b"\x48", b"\x48\x03", b"\x48\x0320", b"\x48\x03abc", b"\x20\x88", b"\x82"]
+)
+def test_what_does_not_begin_with_a_status_has_none(block: bytes) -> None:
+    assert status_of(block) == 0

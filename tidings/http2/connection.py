@@ -270,7 +270,7 @@ class Connection(asyncio.BufferedProtocol):
         unpack = HEADER.unpack_from
         inbound, waiting = self._inbound, self._outbound.waiting
         decoder, partial = inbound.decoder, inbound.partial
-        usual = Response(200, [], b"", self)
+        usual = Response(200, (), b"", self)
         at = 0
         while end - at >= HEADER_SIZE:
             high, size, kind, flags, stream = unpack(buffer, at)

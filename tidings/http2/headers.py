@@ -3,16 +3,18 @@
 Of a request only a few short fields enter the server's table; the encoded head of a kind of
 request is kept and used again until the table changes. Of an answer nothing enters ours: we ask
 for a table of size 0, and once the server has confirmed that in its next header block, each block
-stands for itself. So the block of a plain 200 need not be decoded at all.
+stands for itself. So of an answer only the status is read, and the rest when somebody asks for it.
 """
 
 from __future__ import annotations
 
 from hpack import Decoder, Encoder, HPACKError
 from hpack.exceptions import OversizedHeaderListError
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from tidings.http2.frames import ErrorCode, ProtocolError
-from tidings.http2.message import Head, literal_start
+from tidings.http2.message import Fields, Head, literal_start
 
 POST_HTTPS = b"\x83\x87"  # :method POST and :scheme https, both in the static table
 STATUS_200 = 0x88  # the first byte of a block that begins with :status 200
@@ -70,7 +72,7 @@ class HeadDecoder:
         self._decoder = Decoder(max_header_list_size=LARGEST_LIST)
         self.stateless = False
 
-    def decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
+    def decode(self, block: bytes) -> Fields:
         """The fields of a block, in order. Raises ProtocolError."""
         try:
             fields = self._decoder.decode(block, raw=True)
@@ -81,4 +83,22 @@ class HeadDecoder:
                 ErrorCode.COMPRESSION_ERROR, f"bad header block: {error}"
             ) from error
         self.stateless = self._decoder.header_table_size == 0
-        return [(bytes(name), bytes(value)) for name, value in fields]
+        return tuple((bytes(name), bytes(value)) for name, value in fields)
+
+
+def status_of(block: bytes) -> int:
+    """The status that a block begins with, as every answer's must; 0 where it can't be told so."""
+    if len(block) > 2 and block[0] in _LITERAL_STATUS:
+        return _STATUS_VALUES.get(block[1 : 2 + (block[1] & 0x7F)], 0)
+    return _INDEXED_STATUS.get(block[0], 0) if block else 0
+
+
+_INDEXED_STATUS = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
+_LITERAL_STATUS = (0x08, 0x18, 0x48)  # the name by its index; not, never, or to be indexed
+_HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+_STATUS_VALUES: dict[bytes, int] = {}
+for _status in range(100, 600):
+    _text = b"%d" % _status
+    _short = _HUFFMAN.encode(_text)
+    _STATUS_VALUES[b"\x03" + _text] = _status
+    _STATUS_VALUES[bytes([0x80 | len(_short)]) + _short] = _status

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tidings.http2 import frames
 from tidings.http2.frames import ErrorCode, ProtocolError
-from tidings.http2.headers import STATUS_200, HeadDecoder
-from tidings.http2.message import Response
+from tidings.http2.headers import HeadDecoder, status_of
+from tidings.http2.message import Fields, Response
 
 if TYPE_CHECKING:
     from tidings.http2.connection import Connection
@@ -117,11 +117,11 @@ class Inbound:
     def _whole_block(
         self, stream: int, data: bytes, ends_stream: bool, known: bool
     ) -> Response | None:
-        if self.decoder.stateless and data and data[0] == STATUS_200:
-            status, fields = 200, []
-        else:
-            fields = self.decoder.decode(data)
-            status = _status(fields)
+        head: Fields | bytes = data
+        status = status_of(data) if self.decoder.stateless else 0
+        if not status:
+            head = self.decoder.decode(data)
+            status = _status(head)
         if not known:
             return None
         partial = self.partial.get(stream)
@@ -136,14 +136,14 @@ class Inbound:
             if ends_stream:
                 raise StreamError(f"nothing after an interim {status}")
             return None
-        response = Response(status, fields, b"", self._connection)
+        response = Response(status, head, b"", self._connection)
         if ends_stream:
             return response
         self.partial[stream] = _Partial(response)
         return None
 
 
-def _status(fields: list[tuple[bytes, bytes]]) -> int:
+def _status(fields: Fields) -> int:
     for name, value in fields:
         if name == b":status":
             return int(value) if len(value) == 3 and value.isdigit() else -1

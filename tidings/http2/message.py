@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from hpack import Decoder, HPACKError
 from hpack.hpack import encode_integer
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-Fields = tuple[tuple[bytes, bytes], ...]
+Fields = tuple[tuple[bytes, bytes], ...]  # names and values
 
 LONGEST_HEAD = 8_192  # bytes of names and values, so that a header block fits in one frame
 _STATIC_NAMES = {b":path": 4, b"authorization": 23, b"content-type": 31}  # RFC 7541, appendix A
@@ -66,13 +67,29 @@ class Fate(StrEnum):
     UNKNOWN = "unknown"  # it was written: the server may have acted on it
 
 
-class Response(msgspec.Struct, gc=False):
-    """What the server said. The headers of a plain 200 are not decoded: ``headers`` is empty."""
+class Response(msgspec.Struct):
+    """What the server said. Its headers are decoded when they are asked for; a 200 has none here.
+
+    ``head``: the fields, or a block that can be decoded by itself.
+    """
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    head: Fields | bytes
     body: bytes
     connection: Connection
+
+    @property
+    def headers(self) -> Fields:
+        """The header fields in order, names in lower case; none where they make no sense."""
+        if isinstance(self.head, bytes):
+            decoder = Decoder()
+            decoder.header_table_size = 0
+            try:
+                fields = decoder.decode(self.head, raw=True)
+            except HPACKError:
+                fields = ()
+            self.head = tuple((bytes(name), bytes(value)) for name, value in fields)
+        return self.head
 
     def header(self, name: bytes) -> bytes:
         """The value of the first header of that name, or b""."""
