@@ -5,7 +5,8 @@
 A topic is filled first; then a process of its own works it off, and counts its CPU from the first
 batch to the last confirmed output. The digest's window is chosen so that a digest has about seven
 events. Beside ours runs ``plain``: the same digest and limit written by hand, a loop on
-confluent-kafka and msgspec with its state in a dict, nothing saved: what the task costs at the least.
+confluent-kafka and msgspec with its state in a dict, nothing saved: what the task costs at the
+least.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def event(number: int, recipients: int, random: Random) -> dict[str, Any]:
 
 
 def fill(bootstrap: str, topic: str, events: int, recipients: int, keyed: bool) -> int:
-    """Fill ``topic`` with events, or with entries as an intake writes them; gives the ms it took."""
+    """Fill ``topic`` with events, or with entries as an intake writes them; gives its ms."""
     from confluent_kafka import Producer
 
     from tidings.records import Entry, Origin, encode
@@ -125,9 +126,7 @@ def _ground(bootstrap: str, valkey: str) -> Any:
         caps=None,
         clock=clock,
     )
-    settings = Settings(
-        categories={"social": CategorySettings()}, types={"like": "social"}
-    )
+    settings = Settings(categories={"social": CategorySettings()}, types={"like": "social"})
     return Ground(open_log(f"kafka:{bootstrap}"), io, settings)
 
 
@@ -253,7 +252,8 @@ def run_plain(bootstrap: str, window: int, events: int) -> dict[str, Any]:
             passed[recipient] = [*recent, at]
             body = {"id": members[0], "to": recipient, "count": count, "actors": len(actors)}
             producer.produce("deliveries.push.normal", encode(body | last), recipient, -1, ack)
-            producer.produce("notif_events", encode(body | {"members": members}), recipient, -1, ack)
+            told = encode(body | {"members": members})
+            producer.produce("notif_events", told, recipient, -1, ack)
             produced += 2
 
     while counted < events:

@@ -79,7 +79,8 @@ def settle(*units: Unit, turns: int = 20) -> None:
     """Turn the units until none has had anything to do for so many turns."""
     quiet = 0
     while quiet < turns:
-        quiet = 0 if any([turn(unit) for unit in units]) else quiet + 1
+        busy = [turn(unit) for unit in units]
+        quiet = 0 if any(busy) else quiet + 1
 
 
 def records(log: Log, topic: str) -> Iterator[Record]:

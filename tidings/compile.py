@@ -42,8 +42,7 @@ from tidings.settings import Settings
 
 @dataclass(frozen=True)
 class Ground:
-    """What units stand on. ``holder`` names this process among all that ever ran: leases go by it.
-    """
+    """What units stand on. ``holder`` names this process among all that ever ran: leases go by it."""
 
     log: Log
     io: Io

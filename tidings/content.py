@@ -1,4 +1,4 @@
-"""Where the shipped flows and settings are: beside the package in a checkout, inside it in a wheel."""
+"""Where the shipped flows and settings are: beside the package, or in a wheel inside it."""
 
 from __future__ import annotations
 

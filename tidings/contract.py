@@ -205,8 +205,8 @@ class Keyed(Protocol):
     """A step with a state per person, None for none.
 
     ``state`` is its type: what msgspec can write as plain data, built-ins or array-like structs. To
-    change it is a migration. ``now`` is log time: of the record in hand, or the deadline itself. The
-    state passed in may be changed in place; what is returned is kept.
+    change it is a migration. ``now`` is log time: of the record in hand, or the deadline itself.
+    The state passed in may be changed in place; what is returned is kept.
     """
 
     state: Any
@@ -297,10 +297,10 @@ class Operator(Generic[S]):
     ``shorthand`` is the field that a bare text stands for (``filter: a != b``). ``asks`` tells that
     it asks the outside world and so may not stand before a keyed step (what is written down before
     the cut may). ``names`` gives the fields that later steps see on top of the event's, for
-    name-checking; ``replaces`` that they take the place of the event's. ``reads`` gives the fields of
-    the event that the step looks at, None (or no ``reads``) for all; ``changes`` tells that it makes
-    other data of them: what nobody reads is not decoded. ``example`` is YAML with ``step``, ``in``
-    and ``out``; the tests run it.
+    name-checking; ``replaces`` that they take the place of the event's. ``reads`` gives the fields
+    of the event that the step looks at, None (or no ``reads``) for all; ``changes`` tells that it
+    makes other data of them: what nobody reads is not decoded. ``example`` is YAML with ``step``,
+    ``in`` and ``out``; the tests run it.
     """
 
     name: str

@@ -20,7 +20,7 @@ def id_of(*parts: str) -> str:
 
 def notification_id(tenant: str, flow: str, event_id: str, recipient_id: str, step: str) -> str:
     """The id of the notification that one event becomes at one deliver step."""
-    return xxh3_128_hexdigest(f"n\x1f{tenant}\x1f{flow}\x1f{event_id}\x1f{recipient_id}\x1f{step}".encode())
+    return id_of("n", tenant, flow, event_id, recipient_id, step)
 
 
 def digest_id(
@@ -46,7 +46,8 @@ def address_hash(tenant: str, channel: str, address: str) -> str:
 
 
 def unit(seed: str) -> float:
-    """A number in [0, 1) that is a function of ``seed``: jitter and A/B draws repeat in a replay."""
+    """A number in [0, 1) that is a function of ``seed``: jitter and A/B draws repeat in a replay.
+    """
     return xxh3_64_intdigest(seed.encode()) / 2**64
 
 

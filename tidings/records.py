@@ -192,9 +192,11 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Why a record could not go on: the headers of a dead letter, whose value is the original bytes.
+    """Why a record could not go on: the headers of a dead letter, whose value is the original
+    bytes.
 
-    On the wire each field is a log header ``tidings-<field>`` in UTF-8, beside the original headers.
+    On the wire each field is a log header ``tidings-<field>`` in UTF-8, beside the original
+    headers.
     """
 
     reason: str

@@ -33,10 +33,10 @@ class Verdict(StrEnum):
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A provider's answer to one send.
 
-    ``code`` is the provider's own word for it (``BadDeviceToken``, ``429``), ``retry_after_ms`` what
-    it asked for (-1: it said nothing; the lane takes 30 s for a rate limit), ``limited`` tells a rate limit
-    from another transient error, ``since`` (epoch ms) from when on the address has been dead,
-    ``segments`` and ``cost`` (millionths) what it took.
+    ``code`` is the provider's own word for it (``BadDeviceToken``, ``429``), ``retry_after_ms``
+    what it asked for (-1: it said nothing; the lane takes 30 s for a rate limit), ``limited`` tells
+    a rate limit from another transient error, ``since`` (epoch ms) from when on the address has
+    been dead, ``segments`` and ``cost`` (millionths) what it took.
     """
 
     verdict: Verdict

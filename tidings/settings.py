@@ -1,6 +1,6 @@
 """The settings of an installation: ``config/tidings.yaml``, typed.
 
-Secrets are named, never written: a value ``env:NAME`` or ``file:PATH`` is resolved where it is used.
+Secrets are named, never written: ``env:NAME`` or ``file:PATH`` is resolved where it is used.
 The schema is held by a golden file; a change to it is a migration.
 """
 

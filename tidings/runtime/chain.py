@@ -37,9 +37,9 @@ class Link:
 class Chain:
     """Runs links for the person in hand; what comes out below is in ``emitted``.
 
-    ``decode`` reads entries, ``steps`` names the keyed steps in slot order. The caller sets, for each push, whose ``cell`` and
-    ``key`` are in hand and what time it is ``now``; ``heap`` takes (deadline, key) as steps set
-    them, ``batch`` what is dropped or dead on the way.
+    ``decode`` reads entries, ``steps`` names the keyed steps in slot order. The caller sets, for
+    each push, whose ``cell`` and ``key`` are in hand and what time it is ``now``; ``heap`` takes
+    (deadline, key) as steps set them, ``batch`` what is dropped or dead on the way.
     """
 
     def __init__(

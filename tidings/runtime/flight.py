@@ -27,7 +27,7 @@ class Flight:
     __slots__ = ("error", "open")
 
     def __init__(self) -> None:
-        # One for the batch itself, so that it can't close while outputs are still being handed over.
+        # One for the batch itself: it can't close while outputs are still being handed over.
         self.open = 1
         self.error: object | None = None
 

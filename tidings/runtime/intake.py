@@ -36,10 +36,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What an intake reads and how it finds its way about in it.
 
     ``key``, ``id`` and ``tenant`` get the recipient, the event's id and the tenant out of the
-    event; they raise EvaluationError where it has none. ``keyed_after`` is the path of the split step
-    that first names the recipient, empty where the event itself does. ``reads`` are the fields of
-    an event that the steps look at; the others are not decoded but passed on as they came. None is
-    for all of them.
+    event; they raise EvaluationError where it has none. ``keyed_after`` is the path of the split
+    step that first names the recipient, empty where the event itself does. ``reads`` are the fields
+    of an event that the steps look at; the others are not decoded but passed on as they came. None
+    is for all of them.
     """
 
     topics: tuple[str, ...]

@@ -1,8 +1,8 @@
 """The keyed part of a flow: a member of a group, with its state in the log and no disk.
 
 A partition that is assigned is restored from ``tidings.<flow>.state``, replayed *muted* up to the
-committed offset (what lies below it is confirmed), and goes on. The rules, each with what broke when
-it was left out, were measured over 15 runs of 80,000 events under kills:
+committed offset (what lies below it is confirmed), and goes on. The rules, each with what broke
+when it was left out, were measured over 15 runs of 80,000 events under kills:
 
 1. Outputs are labelled with their batch's first offset; commit the first label with an unconfirmed
    one, never below the commit found at assignment.
@@ -11,7 +11,8 @@ it was left out, were measured over 15 runs of 80,000 events under kills:
 3. A blob is encoded at a batch's end and held back until all before it is confirmed (395 lost).
 4. The position record raises only unchanged buckets, and only the blob that it names (182 lost).
 5. A bucket skips offsets below its own (13,064 events in two digests).
-6. The rotation saves the oldest first, and stands still during a replay (replays grew to the topic).
+6. The rotation saves the oldest first, and stands still during a replay (replays grew to the
+   topic).
 7. When a partition is taken from us: flush, save, mark, commit, within the callback.
 """
 
@@ -154,7 +155,7 @@ class KeyedFlow(Member):
         fresh = not any(bucket.version for bucket in task.buckets)
         if not fresh and self._policy is OutOfRange.FAIL:
             raise OutOfRangeError(
-                f"the state of {slot.topic}:{slot.partition} needs the entries from offset {start}, "
+                f"the state of {slot.topic}:{slot.partition} needs the entries from {start} on, "
                 f"but the log begins at {first}: {first - start} entries are gone. Set "
                 f"source.on_out_of_range: earliest to go on without them."
             )

@@ -1,9 +1,9 @@
 """What an intake and a keyed flow have in common: a member of a group that commits no output early.
 
-    pull: serve the log ── keep up ── a held batch, a queued one, or what the log has ── stages ── push
+    pull: serve the log ── keep up ── a held batch, a queued one, or new records ── stages ── push
 
-A batch that a port could not answer is *held*: its partitions stand still, the group is kept up with,
-and the batch goes round again until it is answered. Nothing is guessed, nothing is skipped.
+A batch that a port could not answer is *held*: its partitions stand still, the group is kept up
+with, and the batch goes round again until it is answered. Nothing is guessed, nothing is skipped.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Member:
         self.lost(slots)
 
     def lost(self, slots: Sequence[Slot]) -> None:
-        """Forget. What is held or queued goes on: its next owner makes the same with the same ids."""
+        """Forget. What is held or queued goes on: the next owner makes the same, ids included."""
         for slot in slots:
             self._flights.forget(slot)
             self._committed.pop(slot, None)

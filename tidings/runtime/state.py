@@ -38,7 +38,7 @@ _decode_slots = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 class Cell:
-    """A person's state in use: decoded, one slot per keyed step. ``act_at`` is its earliest deadline."""
+    """A person's state in use, one slot per keyed step; ``act_at`` is its earliest deadline."""
 
     __slots__ = ("act_at", "slots")
 
@@ -174,8 +174,8 @@ class StateStore:
         wrong = max(heads, default=0) >= count or (positions and len(positions.buckets) != count)
         if wrong or any(blob.format != FORMAT for blob in heads.values()):
             raise StateError(
-                f"{self._slot.topic}:{self._slot.partition} was written with another bucket count or "
-                f"format; expected {count} buckets of format {FORMAT}. Migrate the flow's state."
+                f"{self._slot.topic}:{self._slot.partition} has another bucket count or format; "
+                f"expected {count} buckets of format {FORMAT}. Migrate the flow's state."
             )
         buckets = [Bucket() for _ in range(count)]
         for number, blob in heads.items():

@@ -101,7 +101,7 @@ class World:
         """New entries; sometimes the last ones once more, as an intake that died would."""
         if self.written and self.random.random() < 0.2:
             append(self.log, *self.written[-self.random.randint(1, 5) :])
-        fresh = []
+        fresh: list[Append] = []
         for _ in range(self.random.randint(1, 12)):
             number = len(self.written) + len(fresh)
             person = f"person{self.random.randrange(6)}"
@@ -150,7 +150,7 @@ class World:
 
     def decided(self) -> list[Decided]:
         """What the flow has said, repeats included."""
-        sent = {}
+        sent: dict[str, bytes | None] = {}
         for record in records(self.log, deliveries("push", "normal")):  # type: ignore[arg-type]
             delivery = decode_delivery(record.value or b"")
             # What has the same id has the same content, also when a replay wrote it again.

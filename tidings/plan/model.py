@@ -1,0 +1,82 @@
+"""Plans: steps with their settings and places, sorted into the parts of a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidings.contract import Operator, Shape
+from tidings.plan.files import SourceSpec
+from tidings.problems import Mark
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step: its operator, its settings, where it stands; a branch has named arms."""
+
+    operator: Operator[Any]
+    spec: Any
+    path: str
+    where: Mark
+    arms: tuple[tuple[StepPlan, ...], ...] = ()
+
+    def keyed(self) -> bool:
+        """True for a keyed step, and for a branch with one inside."""
+        return self.operator.shape is Shape.KEYED or any(step.keyed() for step in self.inner())
+
+    def inner(self) -> Iterator[StepPlan]:
+        """The steps of all arms."""
+        for arm in self.arms:
+            yield from arm
+
+    def walk(self) -> Iterator[StepPlan]:
+        """This step and all inside it."""
+        yield self
+        for step in self.inner():
+            yield from step.walk()
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """A flow, cut: ``intake`` asks nothing that a replay could be answered differently without it
+    being written down, ``keyed`` keeps state, ``tail`` goes on to deliver."""
+
+    name: str
+    version: str
+    file: Path
+    source: SourceSpec
+    intake: tuple[StepPlan, ...]
+    keyed: tuple[StepPlan, ...]
+    tail: tuple[StepPlan, ...]
+
+    def steps(self) -> Iterator[StepPlan]:
+        """Every step, branches and their insides included."""
+        for step in (*self.intake, *self.keyed, *self.tail):
+            yield from step.walk()
+
+
+def fields_read(steps: Iterable[StepPlan]) -> frozenset[str] | None:
+    """The fields of the event that these steps look at, None for all of them."""
+    names: frozenset[str] = frozenset()
+    for top in steps:
+        for step in top.walk():
+            reads = step.operator.reads
+            own = reads(step.spec) if reads is not None else None
+            if own is None:
+                return None
+            names |= own
+        if top.operator.replaces:
+            break
+    return names
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """A lane of one channel; its priority is chosen when it is run."""
+
+    channel: str
+    version: str
+    file: Path
+    steps: tuple[StepPlan, ...]

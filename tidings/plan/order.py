@@ -1,0 +1,97 @@
+"""What may stand where in a flow, and that every way through it comes to an end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from tidings.contract import Part, Shape
+from tidings.plan.model import FlowPlan, StepPlan
+from tidings.problems import Mark, Problems
+from tidings.registry import operators
+
+
+def keyed_part(steps: tuple[StepPlan, ...]) -> tuple[int, int]:
+    """The first keyed step and the one behind the last; an empty part at the end if none is."""
+    keyed = [number for number, step in enumerate(steps) if step.keyed()]
+    return (keyed[0], keyed[-1] + 1) if keyed else (len(steps), len(steps))
+
+
+def check_parts(plan: FlowPlan, problems: Problems) -> None:
+    """Report steps that have no place in the part of the flow they stand in."""
+    parts = [(plan.intake, {Part.INTAKE} if plan.keyed else {Part.INTAKE, Part.TAIL})]
+    parts += [(plan.keyed, {Part.KEYED}), (plan.tail, {Part.TAIL})]
+    keyed = [step.path for step in plan.steps() if step.operator.shape is Shape.KEYED]
+    for steps, allowed in parts:
+        for top in steps:
+            for step in top.walk():
+                if step.operator.parts & allowed:
+                    continue
+                problems.error("wrong-place", *_misplaced(step, allowed, keyed))
+
+
+def _misplaced(step: StepPlan, allowed: set[Part], keyed: list[str]) -> tuple[str, Mark, str, str]:
+    name, possible = step.operator.name, step.operator.parts
+    if possible == {Part.LANE}:
+        message = f"`{name}` belongs to a lane: a flow decides, a lane delivers"
+        hint = "put it into flows/lanes/<channel>.yaml"
+    elif Part.TAIL in possible:
+        message = f"`{name}` asks the outside world, and `{keyed[-1]}` behind it keeps state"
+        hint = "a replay may be answered differently: put it behind the last keyed step"
+    elif Part.TAIL in allowed or Part.KEYED in allowed:
+        message = f"`{name}` stands behind `{keyed[0]}`, which keeps state"
+        hint = "put it before the first keyed step, where a flow's events come in"
+    else:
+        message, hint = f"`{name}` has no place here", usable(next(iter(allowed)))
+    return message, step.where, step.path, hint
+
+
+def usable(part: Part) -> str:
+    """What may stand there, as a hint."""
+    names = sorted(name for name, operator in operators().items() if part in operator.parts)
+    return "usable are " + ", ".join(names)
+
+
+def _ends(steps: tuple[StepPlan, ...]) -> bool:
+    """True when nothing comes out at the end of these steps."""
+    if not steps:
+        return False
+    last = steps[-1]
+    if last.operator.shape is Shape.END:
+        return True
+    if last.operator.shape is not Shape.BRANCH or not all(_ends(arm) for arm in last.arms):
+        return False
+    return bool(getattr(last.spec, "otherwise", ())) or _unconditional(last.spec)
+
+
+def _unconditional(spec: Any) -> bool:
+    return any(branch.when is None for branch in getattr(spec, "branches", ()))
+
+
+def check_end(steps: tuple[StepPlan, ...], problems: Problems) -> None:
+    """Report steps that nothing gets to, and a flow that events fall out of."""
+    _check_behind(steps, problems)
+    if steps and not _ends(steps):
+        last = steps[-1]
+        problems.error(
+            "no-end",
+            "some events come out at the end of the flow, and nothing is done with them",
+            last.where,
+            last.path,
+            "end in `- deliver: …`; a switch needs an `else`, a fan_out one branch without `when`",
+        )
+
+
+def _check_behind(steps: tuple[StepPlan, ...], problems: Problems) -> None:
+    for step in steps:
+        for arm in step.arms:
+            _check_behind(arm, problems)
+    for one, behind in pairwise(steps):
+        if _ends((one,)):
+            problems.error(
+                "after-end",
+                f"nothing gets to `{behind.operator.name}`: all ends in `{one.path}`",
+                behind.where,
+                behind.path,
+                "put it before, or take it away",
+            )
