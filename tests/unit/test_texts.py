@@ -50,7 +50,11 @@ def refused(body: str, **data: Any) -> tuple[str, str]:
         ("{{ price * count }}", "3.0"),
         ("{{ 2.345|round(2) }} {{ 2.5|round }}", "2.35 2"),
         ("{{ tags|join(' and ') }}", "a and b"),
-        ("{{ name|upper }} {{ name|truncate(2, true, '…') }}", "ANA A…"),
+        ("{{ name|upper }} {{ name|truncate(2) }}", "ANA A…"),
+        ("{{ name ~ ' & ' ~ count }}", "Ana & 2"),
+        ("{{ ' a '|trim }}{{ 'b'|capitalize }}{{ 'c d'|title }}{{ 'E'|lower }}", "aBC De"),
+        ("?q={{ 'a b&c/é'|urlencode }}", "?q=a%20b%26c%2F%C3%A9"),
+        ("{{ -3|abs }}{{ '7'|int + 1 }}{{ tags|first }}{{ tags|last }}", "38ab"),
         ("{{ order.items }}", "3"),  # a field, not the method of a map
         ("{{ '{0.__class__}' }}", "{0.__class__}"),
     ],
@@ -103,6 +107,25 @@ def test_what_is_no_text_is_never_printed(value: Any, kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "value ~ '!'",
+        "value|upper",
+        "value|title",
+        "value|trim",
+        "value|truncate(9)",
+        "value|urlencode",
+        "['a', 1]|join ~ value",
+    ],
+)
+def test_nor_is_it_after_a_filter(printed: str) -> None:
+    assert refused(f"{{{{ {printed} }}}}", value=None) == (
+        "render",
+        "line 1: null can't be printed",
+    )
+
+
 def test_html_escapes_what_it_prints_and_nothing_else_does() -> None:
     name = "<script>alert('x')</script>"
 
@@ -115,6 +138,8 @@ def test_html_escapes_what_it_prints_and_nothing_else_does() -> None:
 def test_html_escapes_what_filters_make_too() -> None:
     assert said("{{ who|others(50) }}", "html", who=["<i>", "b"]) == "&lt;i&gt; and 49 others"
     assert said("{{ who|join(', ') }}", "html", who=["<i>", "b"]) == "&lt;i&gt;, b"
+    assert said("{{ '<b>' ~ who[0] ~ 1 }}", "html", who=["<i>"]) == "&lt;b&gt;&lt;i&gt;1"
+    assert said("{{ who[0]|upper }}", "html", who=["<i>"]) == "&lt;I&gt;"
 
 
 @pytest.mark.parametrize("part", ["subject", "title"])
@@ -162,7 +187,7 @@ def test_what_is_nested_too_deeply_is_refused(depth: int) -> None:
 
     reason, error = refused(loops, b=[])
 
-    assert (reason, error) == ("bad_template", "t chat.en, body: it is nested too deeply")
+    assert (reason, error) == ("bad_template", "line 1: it is nested too deeply")
 
 
 @pytest.mark.parametrize(
