@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import Field
 
 from tidings.contract import Batch, Operator, Part, Shape, Site, Spec, Work
@@ -11,21 +9,18 @@ from tidings.ids import send_id
 from tidings.ports import Address, Io, profiles_of
 from tidings.problems import ValueProblem, suggestion
 from tidings.records import Delivery, Kind
-from tidings.sender import Verdict
 
 DEVICES = 10
 """How many devices of a person get a push unless `at_most` says otherwise."""
-
-ANSWERED = frozenset({Verdict.OK, Verdict.INV})
 
 
 class AddressesSpec(Spec):
     """Looks up the addresses of the delivery's recipient.
 
     All devices of a person are sent to at once; of mailboxes and phone numbers the first verified
-    one in the profile. Where an earlier attempt got a final answer, it is not asked again. Where no
-    address is there the delivery fails with the reason `no_address`, and the next channel of
-    `first_of` takes over.
+    one in the profile. An address that has given its last answer in an earlier attempt is left out.
+    Where no address is there the delivery ends as `suppressed`, reason `no_address`, and the next
+    channel of `first_of` takes over.
     """
 
     kind: str = ""
@@ -63,10 +58,8 @@ class Addresses:
             work.addresses = _unanswered(held, work.delivery) if work.delivery.answers else held
             if work.addresses:
                 kept.append(work)
-            elif work.reached():
-                batch.drop(work, Kind.SENT, "answered", self._site)
             else:
-                batch.drop(work, Kind.FAILED, "no_address", self._site)
+                batch.drop(work, Kind.SUPPRESSED, "no_address", self._site)
         batch.items = kept
 
     def _held(self, work: Work) -> tuple[Address, ...]:
@@ -80,13 +73,12 @@ class Addresses:
 
 
 def _unanswered(addresses: tuple[Address, ...], delivery: Delivery) -> tuple[Address, ...]:
-    """The addresses that an earlier attempt left open."""
-    answers: Mapping[str, str] = delivery.answers
+    """The addresses that an earlier attempt left open: an answer is kept when it is the last."""
     return tuple(
         address
         for address in addresses
-        if answers.get(send_id(delivery.notif_id, delivery.channel, address.value, delivery.round))
-        not in ANSWERED
+        if send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
+        not in delivery.answers
     )
 
 
@@ -114,6 +106,6 @@ in:
 out:
   - {recipient_id: ana, addresses: [phone, tablet]}
 dropped:
-  - {item: {recipient_id: bob}, kind: failed, reason: no_address}
+  - {item: {recipient_id: bob}, kind: suppressed, reason: no_address}
 """,
 )

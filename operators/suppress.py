@@ -43,8 +43,6 @@ class Suppress:
             work.addresses = tuple(address for address, found in asked if found is None)
             if work.addresses:
                 kept.append(work)
-            elif work.reached():
-                batch.drop(work, Kind.SENT, "answered", self._site)
             else:
                 reason, detail = _why(asked)
                 batch.drop(work, Kind.SUPPRESSED, reason, self._site, detail)

@@ -29,7 +29,6 @@ from tidings.log.port import Record
 from tidings.ports import Address, Io, Person, Profile
 from tidings.records import Delivery, Kind, Origin
 from tidings.sender import Content, Send
-from tidings.sender import Verdict as Answered
 
 
 class Part(StrEnum):
@@ -116,10 +115,6 @@ class Work(msgspec.Struct, kw_only=True):
     def person(self) -> Person:
         """Whom it is for."""
         return Person(self.delivery.tenant, self.delivery.recipient_id)
-
-    def reached(self) -> bool:
-        """Whether an earlier attempt was accepted for one of the person's addresses."""
-        return Answered.OK in self.delivery.answers.values()
 
 
 T = TypeVar("T")
