@@ -179,11 +179,14 @@ class Meter:
             else:
                 self._gaps.append(now - self._last)
             self._counted += size
-        elif self._counted >= self._events and not self.done and self._unit._flights.idle():
+        elif self._counted >= self._events and not self.done and self._idle():
             self._cpu, self._wall = time.process_time() - self._cpu, now - self._wall
             self.done = True
         self._last = now
         return batch
+
+    def _idle(self) -> bool:
+        return bool(self._unit._flights.idle())
 
     def report(self) -> dict[str, Any]:
         import resource
