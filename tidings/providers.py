@@ -1,4 +1,4 @@
-"""Providers by name: what the settings say of each, typed by its kind, and the sender made of it."""
+"""Providers by name: their settings, typed by their kind, and the senders made of them."""
 
 from __future__ import annotations
 

@@ -18,6 +18,8 @@ from tidings.contract import Category
 from tidings.load import bind, read_file
 from tidings.problems import Problems
 
+CONFIG_VARIABLE = "TIDINGS_CONFIG"
+
 
 class Part(BaseModel):
     """The base of a part of the settings."""
@@ -141,3 +143,19 @@ def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Se
         if f"TIDINGS_{name.upper()}" in env
     }
     return settings.model_copy(update=outranked)
+
+
+def settings_file(given: Path | None, env: Mapping[str, str] | None = None) -> Path | None:
+    """The settings file: the one given, ``TIDINGS_CONFIG``'s, ``config/tidings.yaml`` here, or None
+    for the shipped one."""
+    named = given or (os.environ if env is None else env).get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    here = Path("config/tidings.yaml")
+    return here if here.is_file() else None
+
+
+def read_settings(given: Path | None, log: str | None = None) -> Settings:
+    """The settings; ``log``, an address, outranks what they say. See ``load_settings``."""
+    settings = load_settings(settings_file(given))
+    return settings if log is None else settings.model_copy(update={"log": log})

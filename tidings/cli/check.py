@@ -61,12 +61,12 @@ def found(files: Sequence[Path], config: Path | None) -> Problems:
     """The problems of these files, alone and together, under the settings."""
     import os
 
-    from tidings.content import content_root
-    from tidings.ground import content, read_settings, settings_file
+    from tidings.content import content, content_root
     from tidings.problems import Problems, ProblemsError
     from tidings.records import Priority
     from tidings.review import review, review_settings
     from tidings.roster import roles
+    from tidings.settings import read_settings, settings_file
     from tidings.stores.clock import SystemClock
     from tidings.stores.templates import FileTemplates
 

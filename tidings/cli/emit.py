@@ -44,8 +44,8 @@ def emit(
     import sys
     from contextlib import closing, nullcontext
 
-    from tidings.ground import read_settings
     from tidings.log.address import open_log
+    from tidings.settings import read_settings
 
     producer = open_log(read_settings(config, log).log).producer()
     name = str(file) if file else "stdin"

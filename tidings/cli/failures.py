@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+_KNOWN = {
+    "tidings.ground": "GroundError",
+    "tidings.log.port": "LogError",
+    "tidings.ports": "Unavailable",
+    "tidings.problems": "ProblemsError",
+    "tidings.services.process": "ServiceError",
+}
+
 
 class Refusal(Exception):
     """A verb can't do what it was asked; the message says why and what to do."""
@@ -9,14 +19,11 @@ class Refusal(Exception):
 
 def explained(error: BaseException) -> str | None:
     """What to tell the user; None for what is a bug and needs its trace."""
-    from tidings.ground import GroundError
-    from tidings.log.port import LogError
-    from tidings.ports import Unavailable
-    from tidings.problems import ProblemsError
-    from tidings.services.process import ServiceError
-
-    known = (ProblemsError, LogError, ServiceError, Unavailable, GroundError, Refusal)
-    if isinstance(error, known):
+    if isinstance(error, Refusal) or any(
+        isinstance(error, getattr(sys.modules[module], name))
+        for module, name in _KNOWN.items()
+        if module in sys.modules
+    ):
         return str(error)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return f"{error.filename}: {error.strerror}"

@@ -82,10 +82,11 @@ def run(
     or added at any time: what it had open is done by the others of its group.
     """
     from tidings import logs
-    from tidings.ground import open_ground, read_settings
+    from tidings.ground import open_ground
     from tidings.problems import Problems
     from tidings.process import end, run_units
     from tidings.records import Priority
+    from tidings.settings import read_settings
 
     logs.set_up(logs.LogFormat(log_format), log_level)
     settings = read_settings(config, log)

@@ -47,8 +47,8 @@ def tail(
     """
     from contextlib import closing, suppress
 
-    from tidings.ground import read_settings
     from tidings.log.address import open_log
+    from tidings.settings import read_settings
 
     opened = open_log(read_settings(config, log).log)
     with closing(opened.admin()) as admin:

@@ -53,12 +53,12 @@ def _changes(
     from contextlib import closing
 
     from tidings import topics
-    from tidings.ground import read_settings
     from tidings.log.address import open_log
     from tidings.problems import Problems
     from tidings.provision import changes, wanted
     from tidings.records import Priority
     from tidings.roster import roles, shipped_files
+    from tidings.settings import read_settings
 
     settings = read_settings(config, log)
     problems = Problems()

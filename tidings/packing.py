@@ -1,0 +1,55 @@
+"""Which roles share a process on one machine: few processes, and what is high alone.
+
+high    flows that deliver at high priority only, and the lanes at high
+rest    all others
+<flow>  a flow that delivers at high and at another priority: it would disturb either
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidings.footprint import priorities_of
+from tidings.plan import FlowPlan
+from tidings.records import Priority
+from tidings.roster import Role
+
+HIGH, REST = "high", "rest"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One process: what `tidings run` is to be given for it."""
+
+    name: str
+    files: list[Path] = field(default_factory=list)
+    priorities: list[Priority] = field(default_factory=list)
+    roles: list[str] = field(default_factory=list)
+
+
+def pack(roles: Iterable[Role]) -> list[Pack]:
+    """The processes for these roles, the high one first."""
+    listed = list(roles)
+    plays = Counter(role.plan.file for role in listed)
+    packs: dict[str, Pack] = {HIGH: Pack(HIGH), REST: Pack(REST)}
+    for role in listed:
+        name = _process_of(role)
+        home = packs.setdefault(name, Pack(name))
+        home.roles.append(role.name)
+        if role.plan.file not in home.files:
+            home.files.append(role.plan.file)
+        one_of_several = plays[role.plan.file] > 1
+        if one_of_several and role.priority not in home.priorities:
+            home.priorities.append(role.priority)
+    return [each for each in packs.values() if each.roles]
+
+
+def _process_of(role: Role) -> str:
+    if role.high():
+        return HIGH
+    if isinstance(role.plan, FlowPlan) and Priority.HIGH in priorities_of(role.plan):
+        return role.name
+    return REST
