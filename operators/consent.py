@@ -188,6 +188,7 @@ OPERATOR = Operator(
     build=build,
     shorthand="category",
     asks=True,
+    reads=lambda spec: frozenset({"type"}),
     example="""
 step: {consent: {category: promo}}
 categories:

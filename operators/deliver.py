@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import field_validator, model_validator
 
 from tidings.consent import evaluated
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec
+from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, reads_expressions
 from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression, FieldPath
 from tidings.expressions.operations import kind_of
@@ -277,6 +277,11 @@ def _text(value: Any, name: str) -> str:
     raise ValueError(f"`{name}` must give a text or a whole number, got {kind_of(value)}")
 
 
+def _reads(spec: DeliverSpec) -> frozenset[str] | None:
+    whole = spec.fields is None and spec.data is None
+    return None if whole else reads_expressions(spec) | {"type"}
+
+
 OPERATOR = Operator(
     name="deliver",
     spec=DeliverSpec,
@@ -284,6 +289,7 @@ OPERATOR = Operator(
     parts=frozenset({Part.TAIL}),
     build=Deliver,
     asks=True,
+    reads=_reads,
     example="""
 step: {deliver: {first_of: [push, email], template: order_update, fields: [order]}}
 people:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, Work
+from tidings.contract import (
+    Batch,
+    Item,
+    Operator,
+    Part,
+    Shape,
+    Site,
+    Spec,
+    Work,
+    reads_expressions,
+)
 from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression
 from tidings.expressions.operations import kind_of
@@ -124,6 +134,7 @@ OPERATOR = Operator(
     shape=Shape.MAP,
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL, Part.LANE}),
     build=build,
+    reads=reads_expressions,
     example="""
 step: {expire: {after: 6h, at: valid_until}}
 now: 2026-07-01T12:00:00Z

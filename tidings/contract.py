@@ -319,6 +319,7 @@ def expressions_in(value: Any) -> Iterator[Expression]:
     elif isinstance(value, Spec):
         for name in type(value).model_fields:
             yield from expressions_in(getattr(value, name))
+        yield from expressions_in(value.__pydantic_extra__ or {})
     elif isinstance(value, Mapping):
         for each in value.values():
             yield from expressions_in(each)

@@ -32,16 +32,17 @@ def _names_of(
 ) -> set[str] | None:
     """Check the expressions of these steps; gives the names known behind them."""
     for step in steps:
+        own = set(step.operator.names(step.spec)) if step.operator.names is not None else set()
+        # A field of `set` may use one that is set before it.
+        visible = known | own if known is not None and step.operator.changes else known
         for expression in expressions_in(step.spec):
-            expression.check(known, problems, step.path)
+            expression.check(visible, problems, step.path)
         after = [_names_of(arm, known, problems) for arm in step.arms]
         if known is None or any(names is None for names in after):
-            if step.operator.replaces and step.operator.names is not None:
-                known = set(step.operator.names(step.spec))
+            if step.operator.replaces:
+                known = own
             continue
         for names in after:
             known = known | (names or set())
-        if step.operator.names is not None:
-            own = set(step.operator.names(step.spec))
-            known = own if step.operator.replaces else known | own
+        known = own if step.operator.replaces else known | own
     return known

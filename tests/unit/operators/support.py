@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from tidings.contract import Category, Item, Part, Site, Work
+from tidings.contract import Category, Item, Operator, Part, Site, Work
 from tidings.load import Map, bind, read
 from tidings.log.port import Record
 from tidings.ports import (
@@ -169,6 +169,19 @@ def ports(
 
 def built(step: str, part: Part = Part.TAIL, **site: Any) -> Any:
     """The step of a line of YAML, as a flow called ``f`` has it. Raises ProblemsError."""
+    operator, spec, path = specified(step)
+    where = {"path": path, "scope": "f", "categories": CATEGORIES, "version": "v1", **site}
+    return operator.build(spec, Site(part=part, **where))
+
+
+def reads(step: str) -> frozenset[str] | None:
+    """The fields of the event that a step says it looks at; None for all."""
+    operator, spec, _ = specified(step)
+    return operator.reads(spec) if operator.reads is not None else None
+
+
+def specified(step: str) -> tuple[Operator[Any], Any, str]:
+    """The operator, the settings and the path of a line of YAML. Raises ProblemsError."""
     problems = Problems()
     node = read(step, "step.yaml", {}, problems)
     problems.raise_if_any()
@@ -178,8 +191,7 @@ def built(step: str, part: Part = Part.TAIL, **site: Any) -> Any:
     path = f"f.{entry.name}"
     spec = bind(entry.value, operator.spec, path, problems, shorthand=operator.shorthand or None)
     problems.raise_if_any()
-    where = {"path": path, "scope": "f", "categories": CATEGORIES, "version": "v1", **site}
-    return operator.build(spec, Site(part=part, **where))
+    return operator, spec, path
 
 
 def item(data: Mapping[str, Any], offset: int = 0, **fields: Any) -> Item:

@@ -16,6 +16,7 @@ from tests.unit.operators.support import (
     mobile,
     phone,
     ports,
+    reads,
 )
 from tidings.contract import Item
 from tidings.ports import Profile
@@ -229,6 +230,18 @@ def test_fields_makes_the_delivery_small_and_keeps_the_type() -> None:
     outbox = delivered("deliver: {to: push, template: t, fields: [photo.id, note, none]}", event)
 
     assert outbox.delivered[0].data == {"type": "like", "id": "p1", "note": "n"}
+
+
+@pytest.mark.parametrize(
+    ("step", "fields"),
+    [
+        ("deliver: {to: push, template: t}", None),
+        ("deliver: {to: push, template: t, fields: [a.b, c]}", {"type", "a", "c"}),
+        ("deliver: {to: push, template: t, data: d, notif_id: n}", {"type", "d", "n"}),
+    ],
+)
+def test_it_tells_which_fields_it_reads(step: str, fields: set[str] | None) -> None:
+    assert reads(step) == fields
 
 
 def test_the_category_is_consents_else_the_steps_else_by_type() -> None:

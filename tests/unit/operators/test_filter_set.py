@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.operators.support import NOW, Outbox, built, item, ports
+from tests.unit.operators.support import NOW, Outbox, built, item, ports, reads
 from tidings.problems import ProblemsError
 
 
@@ -47,6 +47,12 @@ def test_set_works_fields_out_in_their_order() -> None:
     step.process(outbox, ports(), NOW)
 
     assert outbox.items[0].data == {"price": 30, "quantity": 4, "total": 120, "large": True}
+
+
+def test_set_tells_which_fields_it_reads() -> None:
+    fields = reads("set: {total: price * quantity, large: total > order.limit}")
+
+    assert fields == frozenset({"price", "quantity", "total", "order"})
 
 
 def test_set_leaves_alone_the_data_that_another_branch_holds() -> None:
