@@ -1,0 +1,142 @@
+"""What plays in the chaos tests: one flow with three kinds of windows and a limit, its lane, its
+people, and a text that says which events it stands for.
+
+The text is what makes the provider's own file a proof: every push names the ids of the events it
+was made of, so that what went out is told without any id of the product.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from tidings.records import Priority
+from tidings.topics import EVENTS, dead_letters, flow_topics, lane_topics
+
+SOURCE = "social.events"
+ENTRIES = "tidings.social"
+DELIVERIES = "deliveries.push.normal"
+OUTCOMES = EVENTS
+LETTERS = (dead_letters("flow"), dead_letters("push"))
+
+LIKES = 1_000  # ms that a window of likes is open
+COMMENTS_GAP, COMMENTS_WAIT = 800, 3_000  # ms: a sliding window
+OTHERS = 2_000  # ms
+MAX_ITEMS = 8
+AT_MOST, WITHIN = 4, 10_000  # the limit
+
+FLOW = f"""
+flow: social
+source: {{topic: {SOURCE}, key: recipient_id, id: event_id}}
+steps:
+  - filter: {{keep: actor_id != recipient_id, reason: own_action}}
+  - dedupe: {{by: event_id, within: 1h}}
+  - switch:
+      cases:
+        - name: likes
+          when: type == 'like'
+          steps:
+            - digest: {{by: [type, photo_id], window: {LIKES}ms, actors: actor_id, keep: last 20,
+                        fields: [event_id], max_items: {MAX_ITEMS}}}
+        - name: comments
+          when: type == 'comment'
+          steps:
+            - digest: {{by: [type, photo_id], gap: {COMMENTS_GAP}ms, max_wait: {COMMENTS_WAIT}ms,
+                        actors: actor_id, keep: last 20, fields: [event_id],
+                        max_items: {MAX_ITEMS}}}
+      else:
+        - digest: {{by: [type, photo_id], window: {OTHERS}ms, actors: actor_id, keep: last 20,
+                    fields: [event_id], max_items: {MAX_ITEMS}}}
+  - limit: {{at_most: {AT_MOST}, within: {WITHIN}ms}}
+  - consent: {{category: social}}
+  - deliver: {{to: push, priority: normal, template: gathered, expires: 6h}}
+"""
+
+LANE = """
+lane: push
+steps:
+  - expire
+  - addresses: {kind: device}
+  - suppress
+  - render: {max_bytes: 4096}
+  - send: {default: sandbox}
+"""
+
+TEXT = """--- title
+{{ count }}
+--- body
+{% for one in items %}{{ one.event_id }} {% endfor %}
+"""
+
+CONFIG = """
+log: {log}
+claims: {claims}
+people: file:{folder}/people
+suppressions: file:{folder}/suppressions
+templates: {folder}/templates
+categories: {{social: {{}}}}
+types: {{like: social, comment: social, follow: social}}
+providers:
+  sandbox:
+    kind: sandbox
+    file: {folder}/sandbox.jsonl
+    latency: [20ms, 80ms]
+    script:
+      - {{share: 0.02, attempts: 1, answer: retry, code: "503"}}
+"""
+
+
+class Scene(NamedTuple):
+    """The files of a scene."""
+
+    folder: Path
+    config: Path
+    flow: Path
+    lane: Path
+    sandbox: Path
+
+
+def devices(recipient: str) -> tuple[str, ...]:
+    """The devices of a person: every tenth has two."""
+    first = f"{recipient}-phone"
+    return (first, f"{recipient}-tablet") if recipient.endswith("7") else (first,)
+
+
+def recipients(count: int) -> list[str]:
+    """The ids of so many people."""
+    return [f"user-{number:06d}" for number in range(count)]
+
+
+def write(folder: Path, people: int, log: str, claims: str) -> Scene:
+    """Write flow, lane, configuration, people and the text into ``folder``."""
+    scene = Scene(
+        folder,
+        folder / "tidings.yaml",
+        folder / "social.yaml",
+        folder / "push.yaml",
+        folder / "sandbox.jsonl",
+    )
+    for name in ("people", "suppressions", "templates/gathered"):
+        (folder / name).mkdir(parents=True)
+    scene.flow.write_text(FLOW)
+    scene.lane.write_text(LANE)
+    scene.config.write_text(CONFIG.format(log=log, claims=claims, folder=folder))
+    (folder / "templates/gathered/push.en.j2").write_text(TEXT)
+    with (folder / "people/people.jsonl").open("w") as file:
+        for recipient in recipients(people):
+            addresses = [
+                {"kind": "device", "value": device, "platform": "ios"}
+                for device in devices(recipient)
+            ]
+            file.write(json.dumps({"recipient_id": recipient, "addresses": addresses}) + "\n")
+    return scene
+
+
+def topics() -> list[str]:
+    """All topics of the scene."""
+    return [
+        SOURCE,
+        *flow_topics("social", keyed=True),
+        *lane_topics("push", Priority.NORMAL),
+    ]

@@ -1,0 +1,119 @@
+"""The upstream: writes events in bursts, and keeps account of what it wrote.
+
+    ▂▂▂█▂▂▂█▂▂▂█    a trickle, so that any pause of the parts can be seen, and bursts that leave a
+                    backlog, so that a kill finds much in flight
+
+Some events are the recipient's own (to be filtered), some are written twice (to be dropped once).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from random import Random
+
+from confluent_kafka import Producer
+
+from tests.chaos import scene
+
+TYPES = ("like", "like", "like", "comment", "comment", "follow")
+TRICKLE = 0.3  # of the events, spread evenly; the others come in bursts
+BURST_EVERY = 4.0  # seconds
+OWN, TWICE = 0.01, 0.02
+
+
+class Upstream:
+    """Writes ``events`` events for ``people`` people over ``seconds``; a thread of its own.
+
+    ``written`` is who each event is for, once its record is confirmed; ``own`` those that the flow
+    is to filter.
+    """
+
+    def __init__(self, brokers: str, events: int, people: int, seconds: float, seed: int) -> None:
+        quiet = logging.getLogger("tests.chaos.upstream")
+        quiet.setLevel(logging.CRITICAL)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": brokers,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "reconnect.backoff.max.ms": 500,
+                "queue.buffering.max.messages": 1_000_000,
+                "partitioner": "random",  # any key: it is the intake that keys
+            },
+            logger=quiet,
+        )
+        self._random = Random(seed)
+        self._events = events
+        self._people = scene.recipients(people)
+        self._seconds = seconds
+        self.written: dict[str, str] = {}
+        self.own: set[str] = set()
+        self.repeated = 0
+        self._failed: list[object] = []
+        self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def running(self) -> bool:
+        """Whether more is to come."""
+        return self._thread.is_alive()
+
+    def finish(self) -> None:
+        """Wait until all is written and confirmed."""
+        self._thread.join()
+        assert self._producer.flush(60) == 0, "the log did not take the upstream's events"
+        assert not self._failed, self._failed[:3]
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        number = 0
+        while number < self._events:
+            passed = time.monotonic() - begun
+            due = min(self._events, self._due(passed))
+            while number < due:
+                self._write(number)
+                number += 1
+            self._producer.poll(0)
+            time.sleep(0.01)
+
+    def _due(self, passed: float) -> int:
+        if passed >= self._seconds:
+            return self._events
+        bursts = max(1, int(self._seconds / BURST_EVERY))
+        done = min(bursts, int(passed / BURST_EVERY + 0.5))
+        share = TRICKLE * passed / self._seconds + (1 - TRICKLE) * done / bursts
+        return int(self._events * share)
+
+    def _write(self, number: int) -> None:
+        random = self._random
+        recipient = random.choice(self._people)
+        event_id = f"e{number}"
+        is_own = random.random() < OWN
+        event = {
+            "event_id": event_id,
+            "type": random.choice(TYPES),
+            "recipient_id": recipient,
+            "actor_id": recipient if is_own else f"actor-{random.randrange(5_000)}",
+            "photo_id": f"photo-{random.randrange(3)}",
+        }
+        if is_own:
+            self.own.add(event_id)
+        value = json.dumps(event).encode()
+        twice = random.random() < TWICE
+        self.repeated += twice
+        for _ in range(2 if twice else 1):
+            self._producer.produce(
+                scene.SOURCE,
+                value,
+                on_delivery=lambda error, message: self._ack(error, event_id, recipient),
+            )
+
+    def _ack(self, error: object, event_id: str, recipient: str) -> None:
+        if error is not None:
+            self._failed.append(error)
+        self.written[event_id] = recipient
