@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,6 +51,7 @@ def literal(name: bytes, value: bytes) -> bytes:
     return literal_start(name, len(value)) + value
 
 
+@lru_cache(1_024)
 def literal_start(name: bytes, size: int) -> bytes:
     """What comes before the value of a literal field: its name and the value's size."""
     index = _STATIC_NAMES.get(name)
