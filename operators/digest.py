@@ -88,7 +88,8 @@ class DigestSpec(Spec):
     """Which events a template gets as ``items``: ``last 3`` or ``first 3``."""
 
     fields: tuple[FieldPath, ...] = ()
-    """Of a kept event, only these fields; all, if none are named. Fewer make state smaller."""
+    """Of a kept event, only these fields (null where it lacks one); all, if none are named. Fewer
+    make state smaller."""
 
     max_items: int = Field(500, ge=1, le=10_000)
     """The window closes at once when so many have come."""
@@ -233,7 +234,8 @@ def _reader(spec: DigestSpec) -> Reader:
     ``itemgetter``: a fifth of the time.
     """
     actor = (spec.actors, spec.names or spec.actors)
-    getters = [None if field is None else field.of for field in (*spec.by, *actor, *spec.fields)]
+    getters = [None if field is None else field.of for field in (*spec.by, *actor)]
+    getters += [field.or_null() for field in spec.fields]  # one that is missing is null
 
     def slowly(data: dict[str, Any]) -> tuple[Any, ...]:
         return tuple([None if get is None else get(data) for get in getters])

@@ -40,6 +40,8 @@ class FanOutSpec(Spec):
 class FanOut:
     """Chooses the ways; the engine walks them."""
 
+    several = True
+
     def __init__(self, spec: FanOutSpec, site: Site) -> None:
         self._conditions = [
             each.when.of if each.when is not None else None for each in spec.branches

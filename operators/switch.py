@@ -43,6 +43,8 @@ class SwitchSpec(Spec):
 class Switch:
     """Chooses the way; the engine walks it."""
 
+    several = False
+
     def __init__(self, spec: SwitchSpec, site: Site) -> None:
         self._cases = [(each.when.of, (number,)) for number, each in enumerate(spec.cases)]
         self._otherwise = (len(spec.cases),) if spec.otherwise else ()

@@ -42,7 +42,7 @@ from tidings.settings import Settings
 
 @dataclass(frozen=True)
 class Ground:
-    """What units stand on. ``holder`` names this process among all that ever ran: leases go by it."""
+    """What units stand on. ``holder`` names this process among all that ever ran, for leases."""
 
     log: Log
     io: Io
@@ -84,6 +84,7 @@ def site_of(path: str, scope: str, part: Part, version: str, settings: Settings)
         categories=settings.category_table(),
         types=settings.types,
         channels=settings.channels,
+        tenants=settings.tenant_table(),
     )
 
 

@@ -95,9 +95,14 @@ class Item(msgspec.Struct):
         """Whom it is for."""
         return Person(self.tenant, self.recipient_id)
 
-    def copy(self) -> Item:
-        """An item of its own, for one of several ways."""
-        return msgspec.structs.replace(self, data=dict(self.data))
+    def copy(self, arm: int = 0, arms: int = 1) -> Item:
+        """An item of its own, for one of several ways.
+
+        Its index is a number of its own too, and keeps the order: ``index × arms + arm``.
+        """
+        topic, partition, offset, index = msgspec.structs.astuple(self.origin)
+        origin = Origin(topic, partition, offset, index * arms + arm)
+        return msgspec.structs.replace(self, data=dict(self.data), origin=origin)
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -216,7 +221,9 @@ class Keyed(Protocol):
 
 
 class Route(Protocol):
-    """A branch: which of its arms an item goes down."""
+    """A branch: which of its arms an item goes down. ``several`` tells that it may be many."""
+
+    several: bool
 
     def arms(self, item: Item) -> Sequence[int]:
         """The arms' numbers; with none the item goes on behind the branch.

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.content import content_root
-from tidings.contract import Category
+from tidings.contract import Category, Tenant
 from tidings.load import bind, read_file
 from tidings.problems import Problems
 
@@ -41,6 +41,28 @@ class CategorySettings(Part):
 
     mandatory: bool = False
     """The law or the tenant wants it sent even on a channel that was switched off."""
+
+
+class TenantSettings(Part):
+    """What a tenant says about consent, for all its people. Their own choices are more specific."""
+
+    off: frozenset[str] = frozenset()
+    """The kill switch: channels, categories, ``category/channel``, or ``*`` for everything."""
+
+    mandatory: frozenset[str] = frozenset()
+    """Critical categories that even a switched-off channel must carry."""
+
+    channels: dict[str, bool] = {}
+    """Its default for a channel."""
+
+    categories: dict[str, bool] = {}
+    """Its default for a category."""
+
+    pairs: dict[str, bool] = {}
+    """Its default for ``category/channel``."""
+
+    types: dict[str, bool] = {}
+    """Its default for a type of event."""
 
 
 class TopicSettings(Part):
@@ -106,6 +128,9 @@ class Settings(Part):
     types: dict[str, str] = {}
     """Which category a type of event or notification belongs to."""
 
+    tenants: dict[str, TenantSettings] = {}
+    """Tenants that differ from the defaults, by name."""
+
     channels: dict[str, str] = {"push": "device", "email": "email", "sms": "phone"}
     """The kind of address that each channel needs."""
 
@@ -122,6 +147,10 @@ class Settings(Part):
             name: Category(name, **settings.model_dump())
             for name, settings in self.categories.items()
         }
+
+    def tenant_table(self) -> Mapping[str, Tenant]:
+        """The tenants, as steps are given them."""
+        return {name: Tenant(**settings.model_dump()) for name, settings in self.tenants.items()}
 
 
 def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Settings:

@@ -46,6 +46,20 @@ def _misplaced(step: StepPlan, allowed: set[Part], keyed: list[str]) -> tuple[st
     return message, step.where, step.path, hint
 
 
+def check_splits(plan: FlowPlan, problems: Problems) -> None:
+    """Report a split inside a branch: what it spreads later would not find its way back there."""
+    for top in plan.steps():
+        for step in top.inner():
+            if step.operator.name == "split":
+                problems.error(
+                    "wrong-place",
+                    "`split` stands inside a branch",
+                    step.where,
+                    step.path,
+                    "put it before the branch",
+                )
+
+
 def usable(part: Part) -> str:
     """What may stand there, as a hint."""
     names = sorted(name for name, operator in operators().items() if part in operator.parts)

@@ -161,7 +161,12 @@ def step_of(site: Site, step: Map[Item]) -> Step:
 
 
 def branch_of(site: Site, route: Route, arms: Sequence[Sequence[Step]]) -> Step:
-    """A branch with its arms as one step: what comes out of them goes on behind it."""
+    """A branch with its arms as one step: what comes out of them goes on behind it.
+
+    In the order in which it came in, for behind a cut an entry out of order counts as a repeat.
+    Arms get copies: a batch that a port could not answer in the middle is asked again as it was.
+    """
+    count = len(arms) if route.several else 1
 
     def run(batch: FlowBatch, io: Io) -> None:
         items, written = batch.items, len(batch.appends)
@@ -174,9 +179,9 @@ def branch_of(site: Site, route: Route, arms: Sequence[Sequence[Step]]) -> Step:
                 batch.dead(item, "expression", error, site)
                 continue
             if not chosen:
-                through.append(item)
+                through.append(item.copy(0, count))
             for arm in chosen:
-                ways[arm].append(item if len(chosen) == 1 else item.copy())
+                ways[arm].append(item.copy(arm if route.several else 0, count))
         try:
             for steps, way in zip(arms, ways, strict=True):
                 batch.items = way
@@ -185,13 +190,18 @@ def branch_of(site: Site, route: Route, arms: Sequence[Sequence[Step]]) -> Step:
                         run_step(batch, io)
                 through += batch.items
         except Unavailable:
-            # Asked again as a whole: what the arms have written so far is taken back.
             batch.items = items
             del batch.appends[written:]
             raise
+        through.sort(key=_place)
         batch.items = through
 
     return site.path, run
+
+
+def _place(item: Item) -> tuple[str, int, int, int]:
+    origin = item.origin
+    return origin.topic, origin.partition, origin.offset, origin.index
 
 
 def stages(steps: Sequence[Step], io: Io) -> list[Stage]:

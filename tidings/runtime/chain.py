@@ -155,7 +155,7 @@ class Chain:
             if not chosen:
                 down(item)
             for arm in chosen:
-                arms[arm](item if len(chosen) == 1 else item.copy())
+                arms[arm](item.copy(arm, len(arms)) if route.several else item)
 
         return push
 
