@@ -136,7 +136,11 @@ class Consumer(Protocol):
         ...
 
     def commit(self, positions: Mapping[Slot, Position], wait: bool = False) -> None:
-        """Save the group's positions. Without ``wait`` failures during a rebalance are retried."""
+        """Save the group's positions of partitions that are held.
+
+        With ``wait`` raises LogError where they were not saved. Without it failures during a
+        rebalance are retried, and what is no longer held is dropped.
+        """
         ...
 
     def committed(self, slots: Sequence[Slot]) -> dict[Slot, Position | None]:

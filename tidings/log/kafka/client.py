@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -40,19 +40,16 @@ _FINAL = frozenset(
         KafkaError._UNSUPPORTED_FEATURE,
     }
 )
-# The group has moved on without this member, or is about to.
-MOVED_ON = frozenset(
+# The group has moved on without this member. ILLEGAL_GENERATION and its like are not among them:
+# they pass as soon as librdkafka has joined again in the background.
+FENCED = frozenset(
     {
+        KafkaError.FENCED_INSTANCE_ID,
         KafkaError.FENCED_MEMBER_EPOCH,
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.REBALANCE_IN_PROGRESS,
-        KafkaError.STALE_MEMBER_EPOCH,
         KafkaError.UNKNOWN_MEMBER_ID,
         KafkaError._ASSIGNMENT_LOST,
     }
 )
-
-
 _OF_CONSUMERS = ("fetch.", "group.", "heartbeat.", "max.poll.", "queued.", "session.")
 _OF_PRODUCERS = ("batch.", "compression.", "linger.", "queue.buffering.")
 
@@ -85,15 +82,18 @@ def is_final(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() in _FINAL
 
 
-def ask(question: Callable[[], Answer], what: str, patience: float = PATIENCE) -> Answer:
-    """Asks a broker again and again until it answers; raises LogError where it does not in time."""
-    deadline = time.monotonic() + patience
+def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = frozenset()) -> Answer:
+    """Asks a broker again and again until it answers.
+
+    Raises LogError where it does not within PATIENCE, or at once for the error codes ``at_once``.
+    """
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return question()
         except KafkaException as raised:
             error = raised.args[0]
-            if is_final(error) or error.code() in MOVED_ON or time.monotonic() > deadline:
+            if is_final(error) or error.code() in at_once or time.monotonic() > deadline:
                 raise LogError(f"{what}: Kafka says {error.str()} ({error.name()})") from raised
         time.sleep(_RETRY)
 

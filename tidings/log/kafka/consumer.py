@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tidings.log.kafka.client import (
     ANSWER,
+    FENCED,
     Settings,
     ask,
     common,
@@ -92,7 +93,8 @@ class KafkaConsumer:
         )
         self._listener: Listener | None = None
         self._assigned: set[Slot] = set()
-        self._left: set[Slot] = set()  # given up in the poll that runs
+        # Given up in the poll that runs, and where it starts if it was assigned again in the same.
+        self._left: dict[Slot, int | None] = {}
         self._failure: BaseException | None = None
         self._latest: dict[Slot, Position] = {}  # the last position asked to be saved
         self._unsaved: set[Slot] = set()  # of these saving failed
@@ -119,7 +121,7 @@ class KafkaConsumer:
         found = ask(lambda: self._client.list_topics(topic, ANSWER), what).topics[topic]
         if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise LogError(f"there is no topic {topic}: make it by `tidings topics apply`")
-        for partition in found.partitions:
+        for partition in {p.leader: p.id for p in found.partitions.values()}.values():
             self.span(Slot(topic, partition))
 
     def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
@@ -139,9 +141,13 @@ class KafkaConsumer:
         if len(records) < len(messages):
             for message in messages:
                 self._judge(message)
-        if self._left:
-            return [r for r in records if Slot(r.topic, r.partition) not in self._left]
-        return records
+        return self._without_left(records) if self._left else records
+
+    def _without_left(self, records: list[Record]) -> list[Record]:
+        for slot, start in self._left.items():
+            if start is not None:
+                self.seek(slot, start)
+        return [r for r in records if Slot(r.topic, r.partition) not in self._left]
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -154,15 +160,16 @@ class KafkaConsumer:
         if error is None:
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._jump(Slot(message.topic() or "", message.partition() or 0), message.offset() or 0)
+            slot = Slot(message.topic() or "", message.partition() or 0)
+            if slot in self._assigned:
+                self._jump(slot, message.offset() or 0)
         elif is_final(error):
             raise LogError(f"{self._group} can't read on: {error.str()} ({error.name()})")
         else:
             librdkafka_log().warning("%s: %s", error.name(), error.str())
 
     def _jump(self, slot: Slot, offset: int) -> None:
-        start = self._in_range(slot, offset, self.span(slot))
-        self._client.seek(TopicPartition(slot.topic, slot.partition, start))
+        self.seek(slot, self._in_range(slot, offset, self.span(slot)))
 
     def _in_range(self, slot: Slot, offset: int, span: Span) -> int:
         if span.first <= offset <= span.end:
@@ -196,7 +203,14 @@ class KafkaConsumer:
         """Reads on from ``offset``."""
         [partition] = self._partitions([slot])
         partition.offset = offset
-        self._client.seek(partition)
+        try:
+            self._client.seek(partition)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise LogError(f"{slot} can't be read from {offset}: {error.args[0]}") from error
+            # It is not being read: only just assigned, or stopped because it was out of range.
+            self._client.incremental_unassign([partition])
+            self._client.incremental_assign([partition])
 
     def _partitions(self, slots: Sequence[Slot]) -> list[TopicPartition]:
         for slot in slots:
@@ -205,29 +219,31 @@ class KafkaConsumer:
         return [TopicPartition(*slot) for slot in slots]
 
     def commit(self, positions: Mapping[Slot, Position], wait: bool = False) -> None:
-        """Saves positions.
+        """Saves positions of partitions that are held.
 
         With ``wait`` raises LogError where they were not saved, also because the group has moved
         on without this process. Without it, what failed is tried again by the next polls, as long
         as the partition is held.
         """
-        if not positions:
-            return
-        for slot, position in positions.items():
+        held = {slot: position for slot, position in positions.items() if slot in self._assigned}
+        if wait and len(held) < len(positions):
+            others = ", ".join(f"{s.topic}[{s.partition}]" for s in positions if s not in held)
+            raise LogError(f"{self._group}'s position was not saved: {others} is not held here")
+        for slot, position in held.items():
             if len(position.metadata.encode()) > METADATA_LIMIT:
                 raise LogError(f"the metadata of {slot} is longer than {METADATA_LIMIT} bytes")
-        self._latest.update(positions)
-        self._unsaved.difference_update(positions)
-        partitions = [
-            TopicPartition(slot.topic, slot.partition, position.offset, position.metadata)
-            for slot, position in positions.items()
-        ]
+        if not held:
+            return
+        self._latest.update(held)
+        self._unsaved.difference_update(held)
+        partitions = [TopicPartition(*slot, *position) for slot, position in held.items()]
         if wait:
             ask(
                 lambda: raise_first_error(
                     self._client.commit(offsets=partitions, asynchronous=False)
                 ),
                 f"{self._group}'s position was not saved",
+                FENCED,
             )
         else:
             self._commit(partitions)
@@ -249,10 +265,7 @@ class KafkaConsumer:
             self._save_again = time.monotonic() + _COMMIT_RETRY
 
     def _save(self) -> None:
-        partitions = [
-            TopicPartition(slot.topic, slot.partition, *self._latest[slot])
-            for slot in self._unsaved
-        ]
+        partitions = [TopicPartition(*slot, *self._latest[slot]) for slot in self._unsaved]
         self._unsaved.clear()
         self._commit(partitions)
 
@@ -290,6 +303,8 @@ class KafkaConsumer:
     # librdkafka calls these from inside a poll, and no exception may leave them.
 
     def _on_assign(self, client: Client, partitions: list[TopicPartition]) -> None:
+        if self._closed:
+            return
         with self._kept():
             slots = [slot_of(partition) for partition in partitions]
             positions = self.committed(slots)
@@ -297,6 +312,7 @@ class KafkaConsumer:
             client.incremental_assign([TopicPartition(*slot, at) for slot, at in starts.items()])
             client.resume(partitions)
             self._assigned.update(slots)
+            self._left.update((slot, starts[slot]) for slot in slots if slot in self._left)
             self.commit({s: Position(starts[s]) for s in slots if positions[s] is None})
 
     def _starts(self, positions: Mapping[Slot, Position | None]) -> dict[Slot, int]:
@@ -329,8 +345,8 @@ class KafkaConsumer:
             client.incremental_unassign(partitions)
         self._assigned.difference_update(slots)
         self._unsaved.difference_update(slots)
-        self._left.update(slots)
         for slot in slots:
+            self._left[slot] = None
             self._latest.pop(slot, None)
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
@@ -46,27 +47,41 @@ class KafkaProducer:
     def append(self, records: Sequence[Append], ack: Ack) -> None:
         """Hands records over; waits only while librdkafka's queue is full."""
         produce = self._client.produce
-        for topic, key, value, headers, partition in records:
+        for record in records:
             try:
-                if headers:
-                    produce(topic, value, key, partition, ack, headers=list(headers))
+                if record.headers:
+                    headers: list[Any] = list(record.headers)
+                    produce(
+                        record.topic,
+                        record.value,
+                        record.key,
+                        record.partition,
+                        ack,
+                        headers=headers,
+                    )
                 else:
-                    produce(topic, value, key, partition, ack)
+                    produce(record.topic, record.value, record.key, record.partition, ack)
             except BufferError:
-                self._wait_for_room(Append(topic, key, value, headers, partition), ack)
+                self._wait_for_room(record, ack)
             except KafkaException as error:
-                self._refuse(topic, ack, error)
+                self._refuse(record.topic, ack, error)
 
     def _wait_for_room(self, record: Append, ack: Ack) -> None:
-        topic, key, value, headers, partition = record
         while True:
             self._client.poll(_QUEUE_FULL_WAIT)
             try:
-                self._client.produce(topic, value, key, partition, ack, headers=list(headers))
+                self._client.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    ack,
+                    headers=list(record.headers),
+                )
             except BufferError:
                 continue
             except KafkaException as error:
-                self._refuse(topic, ack, error)
+                self._refuse(record.topic, ack, error)
             return
 
     def _refuse(self, topic: str, ack: Ack, raised: KafkaException) -> None:

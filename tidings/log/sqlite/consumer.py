@@ -76,8 +76,15 @@ class SqliteConsumer:
         self._place(slot).move(offset)
 
     def commit(self, positions: Mapping[Slot, Position], wait: bool = False) -> None:
-        """Saves positions; here it is done at once either way."""
-        self._group.commit(positions)
+        """Saves positions of partitions that are held; here it is done at once either way."""
+        held = {slot: position for slot, position in positions.items() if slot in self._places}
+        if wait and len(held) < len(positions):
+            others = ", ".join(f"{s.topic}[{s.partition}]" for s in positions if s not in held)
+            raise LogError(
+                f"{self._group.name}'s position was not saved: {others} is not held here"
+            )
+        if held:
+            self._group.commit(held)
 
     def committed(self, slots: Sequence[Slot]) -> dict[Slot, Position | None]:
         """The saved positions, also where another process reads."""
@@ -131,9 +138,8 @@ class SqliteConsumer:
             for slot, position in positions.items()
             if position is None
         }
-        if fresh:
-            self._group.commit(fresh)
         self._places = places
+        self.commit(fresh)
 
     def _out_of_range(self, slot: Slot, offset: int, span: Span) -> int:
         what = (

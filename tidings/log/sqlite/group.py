@@ -79,10 +79,8 @@ class Group:
     def commit(self, positions: Mapping[Slot, Position]) -> None:
         """Saves positions, all or none.
 
-        Raises LogError where this process does not have the group, or metadata is too long.
+        Raises LogError where metadata is too long.
         """
-        if self._lock is None:
-            raise LogError(f"a position of {self.name} was not saved: another process reads for it")
         for slot, position in positions.items():
             if len(position.metadata.encode()) > METADATA_LIMIT:
                 raise LogError(f"the metadata of {slot} is longer than {METADATA_LIMIT} bytes")

@@ -98,20 +98,22 @@ class SqliteProducer:
     def _place(
         self, record: Append, settings: TopicSettings, batches: dict[int, list[Body]]
     ) -> LogError | None:
-        topic, key, value, headers, partition = record
+        key, value, headers, partition = record.key, record.value, record.headers, record.partition
         size = len(key or b"") + len(value or b"")
         if headers:
             size += sum(len(name) + len(content or b"") for name, content in headers)
         if size > settings.max_record_bytes:
             return LogError(
-                f"a record of {size:,} bytes is larger than {topic} takes "
+                f"a record of {size:,} bytes is larger than {record.topic} takes "
                 f"({settings.max_record_bytes:,}, max_record_bytes in the table of topics)"
             )
         if partition < 0:
             turn = partition_of(key, settings.partitions) if key is not None else next(self._turns)
             partition = turn % settings.partitions
         elif partition >= settings.partitions:
-            return LogError(f"{topic} has no partition {partition}, only {settings.partitions}")
+            return LogError(
+                f"{record.topic} has no partition {partition}, only {settings.partitions}"
+            )
         batches.setdefault(partition, []).append((key, value, headers))
         return None
 

@@ -7,8 +7,9 @@ same key.
 
 ``synchronous=FULL`` syncs the write-ahead log before a commit is visible. NORMAL would survive
 kill -9 too, but after a power loss a reader could have seen, and committed a position above,
-records that are gone and whose offsets are given out again. A commit costs 0.04 ms with NORMAL and
-0.4 ms with FULL (measured on a virtual SSD), which the batch shares.
+records that are gone and whose offsets are given out again. A commit of one record takes 0.04 ms
+with NORMAL and 0.3 ms with FULL on a virtual SSD; appends in batches of 1,000 run at 130,000 to
+260,000 a second with either.
 """
 
 from __future__ import annotations
@@ -122,8 +123,12 @@ class TopicFile:
         self._db = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        self._db.execute("PRAGMA synchronous = FULL")
-        self.partitions = self.settings().partitions
+        try:
+            self._db.execute("PRAGMA synchronous = FULL")
+            self.partitions = self.settings().partitions
+        except sqlite3.Error as error:
+            self._db.close()
+            raise LogError(f"{path} can't be read as a topic: {error}") from error
 
     def close(self) -> None:
         """Lets go of the file."""
