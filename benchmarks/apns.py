@@ -134,7 +134,7 @@ async def run_sender(
     from tidings.stores.clock import SystemClock
 
     settings = Settings(
-        key=Secret(f"file:{_key()}"),
+        key=Secret(f"file:{signing_key()}"),
         key_id="KEY1234567",
         team_id="TEAM123456",
         topic=TOPIC,
@@ -190,7 +190,7 @@ async def run_aioapns(port: int, ca: str, requests: int, in_flight: int) -> dict
     tls = ssl.create_default_context(cafile=ca)
     tls.set_alpn_protocols(["h2"])
     client = aioapns.APNs(
-        key=_key().read_text(),
+        key=signing_key().read_text(),
         key_id="KEY1234567",
         team_id="TEAM123456",
         topic=TOPIC,
@@ -219,7 +219,7 @@ async def run_aioapns(port: int, ca: str, requests: int, in_flight: int) -> dict
     return meter.report()
 
 
-def _key() -> Path:
+def signing_key() -> Path:
     """A signing key."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec

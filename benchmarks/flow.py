@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -62,8 +62,13 @@ def event(number: int, recipients: int, random: Random) -> dict[str, Any]:
     }
 
 
-def fill(bootstrap: str, topic: str, events: int, recipients: int, keyed: bool) -> int:
-    """Fill ``topic`` with events, or with entries as an intake writes them; gives its ms."""
+def fill(
+    bootstrap: str, topic: str, events: int, recipients: int, keyed: bool, rate: int = 0
+) -> int:
+    """Fill ``topic`` with events, or with entries as an intake writes them; gives its ms.
+
+    ``rate`` paces it, in events a second; 0 is as fast as it goes.
+    """
     from confluent_kafka import Producer
 
     from tidings.records import Entry, Origin, encode
@@ -95,8 +100,11 @@ def fill(bootstrap: str, topic: str, events: int, recipients: int, keyed: bool) 
                 break
             except BufferError:
                 producer.poll(0.05)
-        if number % 1000 == 0:
+        if number % 100 == 0:
             producer.poll(0)
+            ahead = rate and begun + number / rate - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
     producer.flush(60)
     return int((time.monotonic() - begun) * 1000)
 
@@ -155,7 +163,7 @@ def run_unit(part: str, bootstrap: str, valkey: str, window: int, events: int) -
 
 
 class Meter:
-    """A unit around a unit: counts records, CPU, and how long reading stood still."""
+    """A unit around a unit: counts records, CPU, and how long each batch keeps it from reading."""
 
     def __init__(self, unit: Any, events: int) -> None:
         self._unit = unit
@@ -169,20 +177,20 @@ class Meter:
         self._counted = 0
 
     def pull(self) -> Any:
+        if self._last:
+            self._gaps.append(time.monotonic() - self._last)
         batch = self._unit.pull()
-        now = time.monotonic()
+        now, self._last = time.monotonic(), 0.0
         if batch is not None:
             slices = getattr(batch, "slices", None)
             size = sum(len(r) for _, r in slices) if slices is not None else len(batch.items)
             if not self._wall:
                 self._cpu, self._wall = time.process_time(), now
-            else:
-                self._gaps.append(now - self._last)
             self._counted += size
+            self._last = now
         elif self._counted >= self._events and not self.done and self._idle():
             self._cpu, self._wall = time.process_time() - self._cpu, now - self._wall
             self.done = True
-        self._last = now
         return batch
 
     def _idle(self) -> bool:
@@ -196,8 +204,8 @@ class Meter:
             "per_cpu_second": round(self._counted / self._cpu),
             "us": round(self._cpu / self._counted * 1e6, 2),
             "per_second": round(self._counted / self._wall),
-            "gap_p99_ms": round(gaps[int(len(gaps) * 0.99)] * 1000, 1) if gaps else 0,
-            "gap_max_ms": round(gaps[-1] * 1000, 1) if gaps else 0,
+            "busy_p99_ms": round(gaps[int(len(gaps) * 0.99)] * 1000, 1) if gaps else 0,
+            "busy_max_ms": round(gaps[-1] * 1000, 1) if gaps else 0,
             "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
 
@@ -295,12 +303,13 @@ def run_plain(bootstrap: str, window: int, events: int) -> dict[str, Any]:
 
 # ── The run ───────────────────────────────────────────────────────────────────────────────────
 
-MEASURED: dict[str, Callable[..., dict[str, Any]]] = {"unit": run_unit, "plain": run_plain}
 
-
-def measure(events: int, recipients: int, runs: int, parts: list[str]) -> list[dict[str, Any]]:
-    """One row for each part: medians of ``runs``."""
+def measure(
+    events: int, recipients: int, runs: int, parts: list[str], rate: int = 0
+) -> list[dict[str, Any]]:
+    """One row for each part: medians of ``runs``. With a ``rate`` the topic fills meanwhile."""
     from tidings.log.address import open_log
+    from tidings.records import Priority
     from tidings.services.kafka import Kafka
     from tidings.services.valkey import Valkey
     from tidings.topics import flow_topics, lane_topics, settings
@@ -308,17 +317,21 @@ def measure(events: int, recipients: int, runs: int, parts: list[str]) -> list[d
     rows = []
     for part in parts:
         found = []
+        topic = "social.events" if part == "intake" else "tidings.social"
         for _ in range(runs):
             with Kafka() as kafka, Valkey() as valkey:
                 admin = open_log(f"kafka:{kafka.bootstrap}").admin()
-                names = [*flow_topics("social", keyed=True), *lane_topics("push", "normal")]  # type: ignore[arg-type]
+                names = [*flow_topics("social", keyed=True), *lane_topics("push", Priority.NORMAL)]
                 admin.create(settings(["social.events", *names]))
-                topic = "social.events" if part == "intake" else "tidings.social"
-                took = fill(kafka.bootstrap, topic, events, recipients, part != "intake")
-                window = max(50, round(recipients * PER_DIGEST * took / events))
-                arguments = [part, kafka.bootstrap, valkey.url, window, events]
-                found.append(child("benchmarks.flow", "--child", json.dumps(arguments)))
-        rows.append({"what": f"{part}, {recipients:,} recipients", **medians(found)})
+                filling = (kafka.bootstrap, topic, events, recipients, part != "intake", rate)
+                with ThreadPoolExecutor() as pool:
+                    filler = pool.submit(fill, *filling)
+                    took = 1000 * events // rate if rate else filler.result()
+                    window = max(50, round(recipients * PER_DIGEST * took / events))
+                    arguments = [part, kafka.bootstrap, valkey.url, window, events]
+                    found.append(child("benchmarks.flow", "--child", json.dumps(arguments)))
+        paced = f", {rate:,} events/s" if rate else ""
+        rows.append({"what": f"{part}, {recipients:,} recipients{paced}", **medians(found)})
     return rows
 
 
@@ -329,6 +342,7 @@ def main() -> None:
     parser.add_argument("--recipients", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--parts", default="intake,flow,plain")
+    parser.add_argument("--rate", type=int, default=0, help="events a second while it is measured")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -341,7 +355,9 @@ def main() -> None:
         sys.stdout.write(json.dumps(report) + "\n")
         sys.stdout.flush()
         os._exit(0)
-    rows = measure(options.events, options.recipients, options.runs, options.parts.split(","))
+    rows = measure(
+        options.events, options.recipients, options.runs, options.parts.split(","), options.rate
+    )
     print_table("Intake and flow on Kafka", rows, as_json=options.json)
 
 

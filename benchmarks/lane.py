@@ -1,10 +1,10 @@
-"""A whole lane on real Kafka and Valkey with the sandbox as its provider: sends per CPU-second.
+"""A whole lane on real Kafka and Valkey: sends per CPU-second.
 
     python -m benchmarks.lane [--deliveries N] [--runs N] [--json]
 
 Decode, expiry, addresses, consent, suppression, sandboxed Jinja title and body, lease, send, mark,
 both outcomes confirmed, offset committed. Once with a provider that answers at once, once with one
-that takes 20 to 80 ms.
+that takes 20 to 80 ms, and once with APNs' sender over TLS, for which nginx stands in.
 """
 
 from __future__ import annotations
@@ -140,26 +140,47 @@ steps:
 
 def measure(deliveries: int, runs: int) -> list[dict[str, Any]]:
     """Medians of ``runs`` for each provider."""
+    from benchmarks.apns import ANSWERS, TOPIC, signing_key
     from tidings.log.address import open_log
     from tidings.records import Priority
     from tidings.services.kafka import Kafka
+    from tidings.services.nginx import Nginx
     from tidings.services.valkey import Valkey
     from tidings.topics import EVENTS, lane_topics, settings
 
     rows = []
-    for what, latency in (("no latency", "0ms"), ("20-80 ms", ["20ms", "80ms"])):
-        found = []
-        for _ in range(runs):
-            with Kafka() as kafka, Valkey() as valkey, tempfile.TemporaryDirectory() as folder:
-                admin = open_log(f"kafka:{kafka.bootstrap}").admin()
-                admin.create(settings([*lane_topics("push", Priority.NORMAL), EVENTS]))
-                fill(kafka.bootstrap, deliveries)
-                provider = {"kind": "sandbox", "file": f"{folder}/got.jsonl", "latency": latency}
-                arguments = [kafka.bootstrap, valkey.url, deliveries, {"provider": provider}, LANE]
-                found.append(child("benchmarks.lane", "--child", json.dumps(arguments)))
-                got = Path(f"{folder}/got.jsonl").read_bytes().count(b"\n")
-                assert got == deliveries, f"the provider got {got} of {deliveries}"
-        rows.append({"what": f"lane, sandbox, {what}", **medians(found)})
+    with Nginx(ANSWERS) as nginx, tempfile.TemporaryDirectory() as folder:
+        kept = f"{folder}/got.jsonl"
+        sandbox = {"kind": "sandbox", "file": kept}
+        apns = {
+            "kind": "apns",
+            "key": f"file:{signing_key()}",
+            "key_id": "KEY1234567",
+            "team_id": "TEAM123456",
+            "topic": TOPIC,
+            "host": "127.0.0.1",
+            "port": nginx.port,
+            "ca": str(nginx.certificate.certificate),
+        }
+        for what, provider in (
+            ("sandbox, no latency", sandbox),
+            ("sandbox, 20-80 ms", {**sandbox, "latency": ["20ms", "80ms"]}),
+            ("APNs over TLS", apns),
+        ):
+            found = []
+            for _ in range(runs):
+                Path(kept).unlink(missing_ok=True)
+                with Kafka() as kafka, Valkey() as valkey:
+                    admin = open_log(f"kafka:{kafka.bootstrap}").admin()
+                    admin.create(settings([*lane_topics("push", Priority.NORMAL), EVENTS]))
+                    fill(kafka.bootstrap, deliveries)
+                    providers = {"provider": provider}
+                    arguments = [kafka.bootstrap, valkey.url, deliveries, providers, LANE]
+                    found.append(child("benchmarks.lane", "--child", json.dumps(arguments)))
+                if provider is not apns:
+                    got = Path(kept).read_bytes().count(b"\n")
+                    assert got == deliveries, f"the provider got {got} of {deliveries}"
+            rows.append({"what": f"lane, {what}", **medians(found)})
     return rows
 
 
