@@ -48,14 +48,16 @@ class Courier:
         self._each = list(dict.fromkeys(senders.values()))
         self._clock = clock
         self._loads: deque[tuple[Load, int]] = deque()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
     def start(self) -> None:
         """Open all senders. Raises ValueError where one's settings are of no use."""
         opened: Future[None] = Future()
+        self._loop = asyncio.new_event_loop()
         self._loop.call_soon(self._open, opened)
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._thread.start()
         opened.result()
 
@@ -75,17 +77,18 @@ class Courier:
 
     def close(self) -> None:
         """Let the senders finish, answers included, and end the thread."""
-        if self._thread.is_alive():
-            closed: Future[None] = Future()
-            self._loop.call_soon_threadsafe(self._close, closed)
-            try:
-                closed.result(timeout=2 * _CLOSING)
-            except TimeoutError:
-                _LOG.warning("senders did not close in time", seconds=_CLOSING)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        if not self._loop.is_closed():
-            self._loop.close()
+        if self._thread is None:
+            return
+        closed: Future[None] = Future()
+        self._loop.call_soon_threadsafe(self._close, closed)
+        try:
+            closed.result(timeout=2 * _CLOSING)
+        except TimeoutError:
+            _LOG.warning("senders did not close in time", seconds=_CLOSING)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._thread = None
+        self._loop.close()
 
     # ── On the loop ───────────────────────────────────────────────────────────────────────────
 

@@ -34,7 +34,7 @@ class Endings:
         """An address has come to an end that is no yes."""
         parcel: Parcel = send.ticket
         parcel.news = True
-        parcel.reason, parcel.detail = reason, detail
+        parcel.reasons[word] = reason, detail
         self.close(send, word, at)
 
     def park(self, send: Send, at: int, rung: int, tried: int) -> None:
@@ -65,8 +65,6 @@ class Endings:
             else:
                 self._tracker.abandon(parcel)
         elif parcel.news:
-            self._settlement.end(
-                parcel, Kind.FAILED, at, reason=parcel.reason, detail=parcel.detail
-            )
+            self._settlement.end(parcel, Kind.FAILED, at)
         else:  # everything had been said and confirmed before
             self._tracker.finish(parcel)

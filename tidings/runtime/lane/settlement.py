@@ -101,9 +101,12 @@ class Settlement:
         answers = delivery.answers.values()
         for answer, word in _LAST_WORDS:
             if answer in answers:
-                if word is not kind:
-                    kind, reason, detail = word, "", ""
+                kind = word
+                reason, detail = parcel.reasons.get(answer, ("", ""))
                 break
+        else:
+            if not reason and parcel.reasons:
+                reason, detail = [*parcel.reasons.values()][-1]
         if delivery.chain and kind in (Kind.FAILED, Kind.SUPPRESSED):
             following = f"next: {delivery.chain[0]}"
             detail = f"{detail}; {following}" if detail else following

@@ -66,20 +66,19 @@ class Parcel(Ticket):
 
     ``open`` counts its sends that have not ended, ``marked`` are those that Claims know as sent.
     ``later`` (epoch ms, rung) is set when one of them wants the ladder; ``tried`` and ``spared`` go
-    with it. ``reason`` and ``detail`` are those of the last send that failed. ``news``: something
-    is to be said of it that was not said and confirmed before. ``abandoned``: its partition went to
-    another process, which will do it all again. ``outcome`` is Settlement's.
+    with it. ``reasons`` (reason, detail) are those of the sends that failed, by their last words.
+    ``news``: something is to be said that was not said and confirmed before. ``abandoned``: its
+    partition went to another process, which will do it all again. ``outcome`` is Settlement's.
     """
 
     __slots__ = (
         "abandoned",
-        "detail",
         "later",
         "marked",
         "news",
         "open",
         "outcome",
-        "reason",
+        "reasons",
         "spared",
         "tried",
         "work",
@@ -94,8 +93,7 @@ class Parcel(Ticket):
         self.open = 0
         self.tried = work.delivery.attempt
         self.spared = work.delivery.spared
-        self.reason = ""
-        self.detail = ""
+        self.reasons: dict[str, tuple[str, str]] = {}
         self.news = False
         self.abandoned = False
 
