@@ -24,9 +24,11 @@ HEAD = Head(b"push.example", ((b"apns-topic", b"com.example.app"),))
 class Client:
     """A pool, and what its requests came to."""
 
-    def __init__(self, port: int, tls: ssl.SSLContext, limits: Limits) -> None:
+    def __init__(
+        self, port: int, tls: ssl.SSLContext, limits: Limits, host: str = "127.0.0.1"
+    ) -> None:
         self.pool = Pool(
-            Origin("127.0.0.1", port, tls),
+            Origin(host, port, tls),
             limits,
             loop=asyncio.get_running_loop(),
             random=lambda: 0.5,
@@ -309,6 +311,18 @@ def test_nobody_there_says_so(tmp_path: Path) -> None:
         assert failure.fate is Fate.NOT_SENT
         assert f"127.0.0.1:{port}" in failure.why
         assert "Connect call failed" in failure.why
+        await client.pool.close(grace=0.1)
+
+    asyncio.run(whole())
+
+
+def test_a_name_that_can_be_none_says_so() -> None:
+    async def whole() -> None:
+        client = Client(443, ssl.create_default_context(), Limits(wait=0.1), host="push..example")
+        await client.pool.open()
+        client.submit([1])
+        await client.until_answered(1)
+        assert "push..example:443: encoding with 'idna' codec failed" in client.failure(1).why
         await client.pool.close(grace=0.1)
 
     asyncio.run(whole())

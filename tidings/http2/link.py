@@ -123,7 +123,7 @@ class Link:
                 )
         except TimeoutError:
             self._failed(f"no connection within {limits.connect_timeout:g} s")
-        except OSError as error:  # TLS errors are among them
+        except (OSError, UnicodeError) as error:  # errors of TLS, and names that can be none
             self._failed(str(error))
 
     def _failed(self, why: str) -> None:
