@@ -44,6 +44,7 @@ class LimitSpec(Spec):
 
 
 State = dict[str, list[int]]
+CROWDED = 32  # groups of one person; from there on those that no longer count are let go at once
 
 
 class Limit:
@@ -76,6 +77,8 @@ class Limit:
         else:
             out.drop(item, Kind.SUPPRESSED, self._reason)
         state[group] = times
+        if len(state) > CROWDED:
+            state = {group: times for group, times in state.items() if times[-1] > since}
         return state
 
     def on_time(self, state: State, who: Who, now: int, out: Out) -> State | None:

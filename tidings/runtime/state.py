@@ -68,7 +68,8 @@ class Bucket:
 
 
 class Blob(msgspec.Struct, array_like=True, frozen=True):
-    """The head of a bucket in the log. ``states`` is the first chunk of ``chunks``."""
+    """The head of a bucket in the log. ``states`` is the first chunk of ``chunks``, in bytes: cut
+    anywhere, so that no one person's state can be too large."""
 
     format: int
     steps: tuple[str, ...]
@@ -77,7 +78,7 @@ class Blob(msgspec.Struct, array_like=True, frozen=True):
     chunks: int
     version: int
     marks: dict[str, dict[int, tuple[int, int]]]
-    states: dict[bytes, bytes]
+    states: bytes
 
 
 class Positions(msgspec.Struct, array_like=True, frozen=True):
@@ -89,7 +90,7 @@ class Positions(msgspec.Struct, array_like=True, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_blob = msgspec.msgpack.Decoder(Blob).decode
-_decode_chunk = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+_decode_states = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
 _decode_positions = msgspec.msgpack.Decoder(Positions).decode
 
 
@@ -114,12 +115,12 @@ class StateStore:
         They are to be written in this order, and not before every output below ``at.offset`` is
         confirmed: a blob that knows of an entry is the promise that what it caused is written.
         """
-        chunks = list(_chunks(bucket.states))
-        body = [_encode(chunk) for chunk in chunks[1:]]
-        head = (FORMAT, self._steps, *at, len(chunks))
-        whole = _encode((*head, 0, bucket.marks, chunks[0]))
-        version = xxh3_64_intdigest(b"".join([whole, *body])) >> 1
-        blob = _encode((*head, version, bucket.marks, chunks[0]))
+        states = _encode(bucket.states)
+        chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
+        body = chunks[1:]
+        version = xxh3_64_intdigest(_encode((self._steps, *at, bucket.marks)) + states) >> 1
+        head = (FORMAT, self._steps, *at, len(chunks), version, bucket.marks, chunks[0])
+        blob = _encode(head)
         appends = [
             self._append(f"{number}.{version}.{i}", value) for i, value in enumerate(body, 1)
         ]
@@ -189,9 +190,8 @@ class StateStore:
         return buckets
 
     def _fill(self, bucket: Bucket, number: int, blob: Blob, chunks: dict[bytes, bytes]) -> None:
-        states = dict(blob.states)
-        for i in range(1, blob.chunks):
-            states.update(_decode_chunk(chunks[f"{number}.{blob.version}.{i}".encode()]))
+        body = [chunks[f"{number}.{blob.version}.{i}".encode()] for i in range(1, blob.chunks)]
+        states = _decode_states(b"".join([blob.states, *body]))
         if blob.steps != self._steps:
             states = dict(_moved(states, blob.steps, self._steps))
         bucket.states = states
@@ -200,19 +200,6 @@ class StateStore:
         bucket.covered = Label(blob.offset, blob.time)
         if blob.chunks > 1:
             self._chunked[number] = (blob.version, blob.chunks)
-
-
-def _chunks(states: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
-    """``states`` in parts of at most CHUNK bytes, at least one part."""
-    part: dict[bytes, bytes] = {}
-    size = 0
-    for key, state in states.items():
-        if size > CHUNK:
-            yield part
-            part, size = {}, 0
-        part[key] = state
-        size += len(key) + len(state)
-    yield part
 
 
 def _moved(
