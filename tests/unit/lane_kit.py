@@ -41,6 +41,7 @@ from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.sender import Answer, Content, Send, Verdict
 from tidings.stores.claims_local import LocalClaims
+from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.clock import ManualClock
 from tidings.topics import EVENTS
 
@@ -288,11 +289,14 @@ class Paper:
     ) -> PaperLane:
         """A started process; it is given all partitions unless ``take`` says which."""
         courier = HandCourier(self.clock)
+        claims = cast(Claims, self.claims)
+        if self.priority is Priority.HIGH:
+            claims = ShelteredClaims(claims, LocalClaims(self.clock))
         io = Io(
             people=cast(Any, self.people),
             suppressions=cast(Any, None),
             templates=cast(Any, None),
-            claims=cast(Claims, self.claims),
+            claims=claims,
             caps=cast(Any, None),
             clock=self.clock,
         )

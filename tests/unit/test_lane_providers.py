@@ -240,6 +240,20 @@ def test_while_claims_are_away_normal_priority_waits_and_then_goes_on() -> None:
     assert told.verdict == "done", "its mark was made up for"
 
 
+def test_that_claims_were_away_is_no_providers_fault() -> None:
+    paper = Paper()
+    lane = paper.lane(BOTH)
+    for number in range(50):
+        paper.deliver(f"i{number}", ios("phone"))
+    paper.claims.away = True
+    lane.turn(300)
+    paper.claims.away = False
+    lane.turn(60)
+    paper.confirm()
+    assert len(lane.in_flight) == 2
+    assert not paper.of(RUNG_30S)
+
+
 def test_while_claims_are_away_high_priority_goes_on_by_its_own_memory() -> None:
     paper = Paper(priority=Priority.HIGH)
     lane = paper.lane()

@@ -100,8 +100,7 @@ class Dispatch:
     def round(self, works: Iterable[Work], now: int) -> None:
         """Take works over, and answers; then send what has a place and gets a lease."""
         if now - self._ran_at > _FROZEN_MS:
-            for quota in self._quotas.values():
-                quota.forgive(now)
+            self._forgive(now)
         self._ran_at = now
         for work in works:
             self._enter(work, now)
@@ -118,6 +117,11 @@ class Dispatch:
             quota.resting = 0
         while self._resting:
             self._endings.forsake(self._resting.pop()[2])
+
+    def _forgive(self, now: int) -> None:
+        """That nothing left was no provider's fault."""
+        for quota in self._quotas.values():
+            quota.forgive(now)
 
     def _enter(self, work: Work, now: int) -> None:
         parcel: Parcel = work.ticket
@@ -146,24 +150,25 @@ class Dispatch:
     # ── Leaving ───────────────────────────────────────────────────────────────────────────────
 
     def _depart(self, now: int) -> None:
+        if not self._leases.available(now):
+            self._forgive(now)
+            return
         asked: list[Send] = []
-        available = self._leases.available(now)
-        if available:
-            for quota in self._quotas.values():
-                if quota.waiting:
-                    self._choose(quota, asked, now)
+        for quota in self._quotas.values():
+            if quota.waiting:
+                self._choose(quota, asked, now)
         holder = self._settings.holder
         leases = [Lease(send.send_id, send.ticket.origin(), holder) for send in asked]
         # A kill from here on leaves leases: what they stand for waits until they have run out.
         answers = self._leases.round(leases, self._tracker.done, now)
         if answers is not None:
             self._leave(asked, answers, now)
-            if available:
-                self._spill(now)
+            self._spill(now)
             return
         for send in reversed(asked):
             del self._in_flight[send.send_id]
             self._quotas[send.provider].waiting.appendleft(send)
+        self._forgive(now)
 
     def _choose(self, quota: Quota, asked: list[Send], now: int) -> None:
         """Those that wait, as far as there are places."""
