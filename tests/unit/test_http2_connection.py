@@ -196,6 +196,45 @@ def test_a_server_that_keeps_its_table_is_decoded_all_the_same() -> None:
     assert [response(wire, n).header(b"x-same") for n in range(3)] == [b"each time"] * 3
 
 
+def test_of_a_server_that_keeps_its_table_no_block_is_passed_over() -> None:
+    wire = Wire()
+    wire.send(wire.request("a"), wire.request("b"))
+    encoder = hpack.Encoder()
+    for stream, status in ((1, "200"), (3, "410")):
+        block = encoder.encode([(":status", status), ("x-same", "each time")])
+        flags = ["END_HEADERS", "END_STREAM"]
+        wire.give(hf.HeadersFrame(stream, block, flags=flags).serialize())
+    assert response(wire, "b").header(b"x-same") == b"each time"
+
+
+def stateless() -> Wire:
+    """A wire whose server has confirmed that it keeps no table: its 200s are not decoded."""
+    wire = Wire()
+    wire.send(wire.request("first"))
+    wire.respond(1)
+    assert wire.connection._inbound.decoder.stateless
+    wire.send(wire.request("a"), wire.request("b"))
+    return wire
+
+
+def test_a_200_in_the_middle_of_another_answer_is_not_taken_for_the_answer() -> None:
+    wire = stateless()
+    wire.give(hf.HeadersFrame(3, b"\x8c", flags=["END_HEADERS"]).serialize())
+    wire.give(hf.HeadersFrame(3, b"\x88", flags=["END_HEADERS", "END_STREAM"]).serialize())
+    assert wire.results["a"] == Failure(
+        Fate.UNKNOWN, "malformed answer: headers in the middle of a body"
+    )
+
+
+def test_a_200_in_the_middle_of_a_header_block_ends_the_connection() -> None:
+    wire = stateless()
+    wire.give(hf.HeadersFrame(3, b"\x8c").serialize())
+    wire.give(hf.HeadersFrame(5, b"\x88", flags=["END_HEADERS", "END_STREAM"]).serialize())
+    assert wire.results["b"] == Failure(
+        Fate.UNKNOWN, "the server broke the protocol: a header block was cut short"
+    )
+
+
 def test_an_answer_before_the_end_of_the_body_stops_the_body() -> None:
     wire = Wire(settings={SettingCodes.INITIAL_WINDOW_SIZE: 10})
     wire.send(wire.request("a", b"x" * 30))

@@ -393,7 +393,10 @@ def test_closing_before_there_is_a_connection_is_clean(tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
-def test_failures_are_followed_by_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("somebody", [False, True], ids=["nobody there", "it would not have us"])
+def test_failures_are_followed_by_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, somebody: bool
+) -> None:
     pauses: list[float] = []
 
     async def whole() -> None:
@@ -407,10 +410,12 @@ def test_failures_are_followed_by_growing_pauses(monkeypatch: pytest.MonkeyPatch
             return call_later(delay, callback, *arguments, **options)
 
         monkeypatch.setattr(loop, "call_later", hurried)
-        client = Client(free_port(), ssl.create_default_context(), Limits(connections=1))
-        await client.pool.open()
-        await eventually(lambda: len(pauses) >= 11)
-        await client.pool.close(grace=0.0)
+        async with H2Server(tmp_path, alpn="http/1.1", silent=True) as server:
+            port = server.port if somebody else free_port()
+            client = Client(port, server.client_tls(), Limits(connections=1))
+            await client.pool.open()
+            await eventually(lambda: len(pauses) >= 11)
+            await client.pool.close(grace=0.0)
 
     asyncio.run(whole())
     # 0.1 s doubled each time up to 30 s, times 0.75 for a draw of 0.5
