@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,7 @@ DATA_VARIABLE = "TIDINGS_DATA"
 class House:
     """The processes of ``roles``, and what they need. A ``with`` block starts and stops it.
 
-    ``env`` is added to the children's environment, ``data`` is where everything is kept.
+    ``data`` is where everything is kept; the children have this process's environment.
     """
 
     def __init__(
@@ -37,7 +37,6 @@ class House:
         settings: Settings,
         data: Path,
         config: Path | None = None,
-        env: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
         self.packs = pack(roles)
@@ -45,7 +44,6 @@ class House:
         self._roles = roles
         self._data = data
         self._config = config
-        self._env = {"PYTHONUNBUFFERED": "1", DATA_VARIABLE: str(data), **(env or {})}
         self._stack = ExitStack()
         self.supervisor: Supervisor
 
@@ -60,7 +58,11 @@ class House:
                 claims = self.valkey.url
             with closing(open_log(self.settings.log).admin()) as admin:
                 provide(admin, self._roles, self.settings)
-            env = {**self._env, "TIDINGS_LOG": self.settings.log, "TIDINGS_CLAIMS": claims}
+            env = {
+                DATA_VARIABLE: str(self._data),
+                "TIDINGS_LOG": self.settings.log,
+                "TIDINGS_CLAIMS": claims,
+            }
             programs = [Program(each.name, self._command(each), env) for each in self.packs]
             self.supervisor = Supervisor(programs, self._data / "logs")
             stack.callback(self.supervisor.kill)

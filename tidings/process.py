@@ -24,6 +24,7 @@ import structlog
 
 from tidings.compile import dataflow, run
 from tidings.log.port import LogError
+from tidings.readiness import tell_ready
 from tidings.runtime.unit import Stage, Unit
 
 DRAIN_FOR = 25  # seconds; supervisors and containers wait for 30
@@ -67,8 +68,9 @@ class Stop:
 class Housekeeper:
     """A unit that collects garbage between the batches of the others.
 
-    Once all have started, what there is by then is frozen. From then on young containers are
-    collected as they gather, and all of them only every few minutes and in a quiet moment.
+    Once all have started, ``ready`` is told, and what there is by then is frozen. From then on
+    young containers are collected as they gather, and all of them only every few minutes and in a
+    quiet moment.
     """
 
     name = "housekeeping"
@@ -76,9 +78,11 @@ class Housekeeper:
 
     def __init__(
         self,
+        ready: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
         spent: Callable[[], float] = time.process_time,
     ) -> None:
+        self._ready = ready
         self._monotonic = monotonic
         self._spent = spent
         self._look_at = 0.0
@@ -104,6 +108,7 @@ class Housekeeper:
         gc.freeze()
         gc.disable()
         self._frozen = True
+        self._ready()
         self._whole_at = self._monotonic() + WHOLE_EVERY
 
     def _look(self, now: float) -> None:
@@ -139,9 +144,14 @@ def run_units(name: str, units: Sequence[Unit]) -> int:
     """
     stop = Stop()
     stop.install()
-    _LOG.info("started", process=name, units=[unit.name for unit in units], pid=os.getpid())
+    _LOG.info("starting", process=name, units=[unit.name for unit in units], pid=os.getpid())
+
+    def ready() -> None:
+        _LOG.info("ready", process=name)
+        tell_ready()
+
     try:
-        run(dataflow(name, [*units, Housekeeper()], stop))
+        run(dataflow(name, [*units, Housekeeper(ready)], stop))
     except Exception as error:
         refusal = _cause(error, LogError)
         if refusal is None:

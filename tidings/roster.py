@@ -7,7 +7,7 @@ priority, as a lane is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,17 +59,14 @@ def roles(
     env: Mapping[str, str],
     problems: Problems,
 ) -> list[Role]:
-    """The roles of these files, each file read once for each priority.
+    """The roles of these files; one that names the priority is read once for each.
 
     A flow that is the same at every priority is one role. Two files with the same name are a
     problem: they would share their topics, their group and their state.
     """
     found: dict[str, Role] = {}
     for file in files:
-        for priority in priorities:
-            plan = load(file, {**env, PRIORITY_VARIABLE: priority}, problems)
-            if plan is None:
-                continue
+        for priority, plan in _plans(file, priorities, env, problems):
             role = Role(plan, priority)
             other = found.setdefault(role.name, role)
             if other.plan.file != plan.file:
@@ -83,6 +80,18 @@ def roles(
                     see=_head(other.plan.file, kind),
                 )
     return list(found.values())
+
+
+def _plans(
+    file: Path, priorities: Sequence[Priority], env: Mapping[str, str], problems: Problems
+) -> Iterator[tuple[Priority, FlowPlan | LanePlan]]:
+    varies = file.is_file() and PRIORITY_VARIABLE.encode() in file.read_bytes()
+    plan = None
+    for number, priority in enumerate(priorities):
+        if number == 0 or varies:
+            plan = load(file, {**env, PRIORITY_VARIABLE: priority}, problems)
+        if plan is not None:
+            yield priority, plan
 
 
 def _head(file: Path, kind: str) -> Mark:

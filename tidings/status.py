@@ -11,14 +11,15 @@ from tidings.supervisor import Child, Phase
 from tidings.vitals import Load, vitals
 
 _MIB = 1_048_576
-_COLOUR = {Phase.UP: "green", Phase.WAITING: "yellow", Phase.STOPPED: "red"}
+_COLOUR = {Phase.STARTING: "cyan", Phase.UP: "green", Phase.WAITING: "yellow", Phase.STOPPED: "red"}
 
 
 class Status:
     """Makes the table; keeps what it needs to tell the load between two of them."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, *, roles: bool = True) -> None:
         self._house = house
+        self._shows_roles = roles
         self._load = Load()
         self._roles = {each.name: " ".join(each.roles) for each in house.packs}
 
@@ -29,14 +30,15 @@ class Status:
             table.add_column(
                 heading, justify="left" if heading in ("process", "state") else "right"
             )
-        table.add_column("runs", style="dim", overflow="fold")
+        if self._shows_roles:
+            table.add_column("runs", style="dim", overflow="fold")
         now = time.monotonic()
         for child in self._house.supervisor.children:
             table.add_row(*self._child(child, now))
         for name in ("valkey", "supervisor"):
             pid = self._house.pids().get(name)
             if pid is not None:
-                table.add_row(name, "[green]up[/]", str(pid), *self._taken(pid, now), "", "")
+                table.add_row(name, "[green]up[/]", str(pid), *self._taken(pid, now))
         return table
 
     def _child(self, child: Child, now: float) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ class Status:
             *(name, state, str(child.pid or "")),
             *taken,
             str(child.restarts),
-            self._roles.get(name, ""),
+            *((self._roles.get(name, ""),) if self._shows_roles else ()),
         )
 
     def _taken(self, pid: int, now: float) -> tuple[str, str]:

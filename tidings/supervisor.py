@@ -13,12 +13,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
 from tidings.ids import unit
+from tidings.readiness import VARIABLE, Ear
 from tidings.services.process import spawn
 
 PATIENCE = 30.0  # seconds from SIGTERM to SIGKILL; a process drains for 25
@@ -52,7 +53,8 @@ class Program(NamedTuple):
 class Phase(StrEnum):
     """Where a child stands."""
 
-    UP = "up"
+    STARTING = "starting"
+    UP = "up"  # it has told so itself
     WAITING = "waiting"  # for its restart
     STOPPED = "stopped"
 
@@ -63,18 +65,20 @@ class Child:
 
     program: Program
     log: Path
+    ear: Ear
     phase: Phase = Phase.STOPPED
     process: subprocess.Popen[bytes] | None = None
     since: float = 0.0
     restart_at: float = 0.0
     crashes: int = 0
     restarts: int = 0
-    last_exit: int | None = field(default=None)
+    last_exit: int | None = None
 
     @property
     def pid(self) -> int | None:
         """Its process id while it runs."""
-        return self.process.pid if self.process is not None and self.phase is Phase.UP else None
+        runs = self.phase in (Phase.STARTING, Phase.UP)
+        return self.process.pid if self.process is not None and runs else None
 
     def last_words(self, lines: int = 8) -> str:
         """The end of what it has written."""
@@ -104,7 +108,9 @@ class Supervisor:
         self._backoff = backoff or Backoff()
         self._monotonic = monotonic
         logs.mkdir(parents=True, exist_ok=True)
-        self.children = [Child(program, logs / f"{program.name}.log") for program in programs]
+        self.children = [
+            Child(program, logs / f"{program.name}.log", Ear()) for program in programs
+        ]
 
     def start(self) -> None:
         """Start all."""
@@ -116,10 +122,13 @@ class Supervisor:
         now = self._monotonic()
         events: list[Event] = []
         for child in self.children:
-            if child.phase is Phase.UP:
-                code = child.process.poll() if child.process is not None else None
+            if child.process is not None and child.phase in (Phase.STARTING, Phase.UP):
+                told, code = child.ear.heard(), child.process.poll()
                 if code is not None:
                     events.append(self._ended(child, code, now))
+                elif told:
+                    child.phase = Phase.UP
+                    events.append(Event(child, "is up"))
             elif child.phase is Phase.WAITING and now >= child.restart_at:
                 child.restarts += 1
                 self._start(child)
@@ -128,8 +137,9 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         _, command, env = child.program
+        env = {**env, VARIABLE: child.ear.address}
         child.process = spawn(command, log=child.log, cwd=Path.cwd(), env=env)
-        child.phase, child.since = Phase.UP, self._monotonic()
+        child.phase, child.since = Phase.STARTING, self._monotonic()
 
     def _ended(self, child: Child, code: int, now: float) -> Event:
         child.crashes = 1 if now - child.since >= self._backoff.healthy_after else child.crashes + 1
@@ -137,6 +147,10 @@ class Supervisor:
         child.phase, child.since, child.last_exit = Phase.WAITING, now, code
         child.restart_at = now + wait
         return Event(child, f"ended {_how(code)}; again in {wait:.1f} s")
+
+    def up(self) -> bool:
+        """Whether all children have told that they are ready."""
+        return all(child.phase is Phase.UP for child in self.children)
 
     def stop(self, patience: float = PATIENCE) -> bool:
         """End all by SIGTERM; tells whether all ended by themselves, with code 0, in time."""
@@ -158,6 +172,7 @@ class Supervisor:
             if child.process is not None:
                 child.process.wait()
             child.phase = Phase.STOPPED
+            child.ear.close()
 
     def _running(self) -> bool:
         return any(
@@ -166,7 +181,7 @@ class Supervisor:
 
 
 def _ended_well(child: Child) -> bool:
-    return child.phase is not Phase.UP or child.process is None or child.process.returncode == 0
+    return child.phase is Phase.WAITING or child.process is None or child.process.returncode == 0
 
 
 def _signal(child: Child, number: signal.Signals) -> None:

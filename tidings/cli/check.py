@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidings.problems import Mark, Problems
+    from tidings.roster import Role
 
 
 class Format(StrEnum):
@@ -42,7 +43,7 @@ def check(
     from tidings.roster import shipped_files
 
     paths = list(files or shipped_files())
-    problems = found(paths, config)
+    problems, _ = survey(paths, config)
     if form is Format.JSON:
         import msgspec
 
@@ -57,8 +58,8 @@ def check(
         raise typer.Exit(1)
 
 
-def found(files: Sequence[Path], config: Path | None) -> Problems:
-    """The problems of these files, alone and together, under the settings."""
+def survey(files: Sequence[Path], config: Path | None) -> tuple[Problems, list[Role]]:
+    """The problems of these files, alone and together, under the settings; and their roles."""
     import os
 
     from tidings.content import content, content_root
@@ -77,7 +78,7 @@ def found(files: Sequence[Path], config: Path | None) -> Problems:
     except ProblemsError as error:
         for problem in error.problems:
             problems.add(problem)
-        return problems
+        return problems, chosen
     named = settings_file(config) or content_root() / "config" / "tidings.yaml"
     review_settings(settings, named, os.environ, problems)
     try:
@@ -87,9 +88,9 @@ def found(files: Sequence[Path], config: Path | None) -> Problems:
     except ValueError as error:
         for line in str(error).splitlines():
             problems.error("bad-template", line, _at_start(named), "templates")
-        return problems
+        return problems, chosen
     review(chosen, settings, templates, os.environ, problems)
-    return problems
+    return problems, chosen
 
 
 def _folder(path: str) -> Path:

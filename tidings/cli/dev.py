@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tidings.house import House
-    from tidings.problems import Problems
     from tidings.roster import Role
     from tidings.settings import Settings
 
@@ -54,18 +53,15 @@ def prepare(
     """The roles and the settings for ``data``; raises ProblemsError with all that is wrong."""
     import os
 
-    from tidings.cli.check import found
+    from tidings.cli.check import survey
     from tidings.house import DATA_VARIABLE
-    from tidings.problems import Problems
-    from tidings.records import Priority
-    from tidings.roster import roles, shipped_files
+    from tidings.roster import shipped_files
     from tidings.settings import read_settings
 
     os.environ[DATA_VARIABLE] = str(data.resolve())
-    paths = list(files) or shipped_files()
-    found(paths, config).raise_if_any()
-    problems: Problems = Problems()
-    return roles(paths, list(Priority), os.environ, problems), read_settings(config, log)
+    problems, chosen = survey(list(files) or shipped_files(), config)
+    problems.raise_if_any()
+    return chosen, read_settings(config, log)
 
 
 class Watch:
@@ -118,10 +114,8 @@ class Watch:
             time.sleep(_LOOK)
 
     def _lines(self) -> None:
-        for child in self._house.supervisor.children:
-            [roles] = [each.roles for each in self._house.packs if each.name == child.program.name]
-            typer.echo(f"{child.program.name} is up, pid {child.pid}: {' '.join(roles)}")
-        typer.echo(f"log {self._house.settings.log}")
+        for child, pack in zip(self._house.supervisor.children, self._house.packs, strict=True):
+            typer.echo(f"{pack.name} is starting, pid {child.pid}: {' '.join(pack.roles)}")
         self._until_signal(typer.echo, lambda: None)
 
     def _table(self) -> None:

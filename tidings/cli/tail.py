@@ -10,7 +10,7 @@ from tidings.cli.failures import Refusal
 from tidings.cli.options import Config, LogAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tidings.log.port import Admin, Reader, Record, Slot
 
@@ -45,8 +45,10 @@ def tail(
 
     It reads outside any group: nobody's position moves.
     """
+    import time
     from contextlib import closing, suppress
 
+    from tidings.following import Follower
     from tidings.log.address import open_log
     from tidings.settings import read_settings
 
@@ -56,19 +58,29 @@ def tail(
     write = _as_json if as_json else _for_the_eye()
     with closing(opened.reader()) as reader, suppress(KeyboardInterrupt, BrokenPipeError):
         starts = _starts(reader, slots, start or ("latest" if follow else "earliest"))
-        for record in records(reader, starts, follow=follow):
-            write(shown(record, show_all=show_all))
+        follower = Follower(reader, starts)
+        while True:
+            found = follower.poll()
+            for record in found:
+                write(shown(record, show_all=show_all))
+            if not follow:
+                break
+            if not found:
+                time.sleep(_LOOK)
 
 
 def _slots(admin: Admin, topic: str) -> list[Slot]:
-    from tidings.log.port import Slot
+    from tidings.following import slots_of
     from tidings.problems import suggestion
 
-    topics = admin.topics()
-    if topic not in topics:
-        hint = suggestion(topic, topics) or "`tidings topics apply` makes those of the flows"
-        raise Refusal(f"there is no topic {topic}: {hint}")
-    return [Slot(topic, partition) for partition in range(topics[topic].partitions)]
+    slots = slots_of(admin, [topic])
+    if not slots:
+        hint = suggestion(topic, admin.topics())
+        raise Refusal(
+            f"there is no topic {topic}: "
+            + (hint or "`tidings topics apply --sources` makes those of the flows")
+        )
+    return slots
 
 
 def _starts(reader: Reader, slots: list[Slot], start: str) -> dict[Slot, int]:
@@ -79,24 +91,6 @@ def _starts(reader: Reader, slots: list[Slot], start: str) -> dict[Slot, int]:
     if not start.isdigit():
         raise Refusal(f"--from takes earliest, latest or an offset, not {start!r}")
     return {slot: max(int(start), reader.span(slot).first) for slot in slots}
-
-
-def records(reader: Reader, starts: dict[Slot, int], *, follow: bool) -> Iterator[Record]:
-    """The records from ``starts`` on, by time as far as they are there; ``starts`` moves along."""
-    import time
-
-    while True:
-        found: list[Record] = []
-        for slot, start in starts.items():
-            end = reader.span(slot).end
-            for batch in reader.read(slot, start, end):
-                found += batch
-            starts[slot] = max(start, end)
-        yield from sorted(found, key=lambda record: (record.time, record.partition, record.offset))
-        if not follow:
-            return
-        if not found:
-            time.sleep(_LOOK)
 
 
 def shown(record: Record, *, show_all: bool) -> dict[str, Any]:
