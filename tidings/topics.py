@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -73,13 +73,16 @@ def flow_topics(flow: str, *, keyed: bool) -> list[str]:
 
 
 class TopicRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings for the topics whose name fits ``pattern`` (`*` any text); None says nothing."""
+    """Settings for the topics whose name fits ``pattern`` (`*` any text); None says nothing.
+
+    A topic that takes less than a producer's batch (1 MB) would refuse a batch of small records.
+    """
 
     pattern: str
-    partitions: int | None = None
+    partitions: Annotated[int, msgspec.Meta(ge=1)] | None = None
     replication: int | None = None
     retention_ms: int | None = None
-    max_record_bytes: int | None = None
+    max_record_bytes: Annotated[int, msgspec.Meta(ge=MIB)] | None = None
     compacted: bool | None = None
 
 

@@ -175,6 +175,45 @@ def test_a_paused_partition_is_not_read_until_resumed(world: World, group: str) 
     assert [record.offset for record in gather(consumer, 49)] == list(range(1, 50))
 
 
+def test_polls_while_all_is_paused_lose_nothing(world: World, group: str) -> None:
+    topic = world.topic(partitions=2)
+    world.write([*numbered(topic, 500, 0), *numbered(topic, 500, 1)])
+    held = [Slot(topic, 0), Slot(topic, 1)]
+    consumer = world.consumer(group, [topic])
+    read = gather(consumer, 10, limit=10)
+    for _ in range(3):
+        consumer.pause(held)
+        assert [record for _ in range(100) for record in consumer.poll(1)] == []
+        consumer.resume(held[:1])
+        first = gather(consumer, 50, limit=50)
+        assert {record.partition for record in first} == {0}
+        consumer.resume(held[1:])
+        read += first + gather(consumer, 50, limit=7)
+    read += gather(consumer, 1000 - len(read))
+    for partition in (0, 1):
+        assert [r.offset for r in read if r.partition == partition] == list(range(500))
+
+
+def test_seek_while_paused_is_where_reading_goes_on(world: World, group: str) -> None:
+    topic = world.topic()
+    world.write(numbered(topic, 500))
+    slot = Slot(topic, 0)
+    consumer = world.consumer(group, [topic])
+    gather(consumer, 5, limit=5)
+    for polls, target in ((5, 100), (100, 50)):
+        consumer.pause([slot])
+        for _ in range(polls):
+            assert consumer.poll(1) == []
+        consumer.seek(slot, target)
+        assert consumer.poll(1, 0.1) == []
+        consumer.resume([slot])
+        assert [record.offset for record in gather(consumer, 3, limit=3)][:3] == [
+            target,
+            target + 1,
+            target + 2,
+        ]
+
+
 def test_seek_drops_what_was_read_ahead(world: World, group: str) -> None:
     topic = world.topic()
     world.write(numbered(topic, 100))
@@ -194,3 +233,15 @@ def test_the_pause_flag_does_not_survive_a_rebalance(world: World, group: str) -
     first.pause([Slot(topic, 0)])
     first.close()
     assert len(gather(world.consumer(group, [topic]), 5)) == 5
+
+
+def test_an_error_in_an_ack_comes_out_of_the_call_that_serves_it(world: World) -> None:
+    def refuse(error: object | None, _message: object) -> None:
+        raise ArithmeticError("a bug in an ack")
+
+    producer = world.log.producer()
+    producer.append(numbered(world.topic(), 1), refuse)
+    with pytest.raises(ArithmeticError, match="a bug in an ack"):
+        producer.flush(PATIENCE)
+    assert producer.flush(PATIENCE)
+    producer.close()

@@ -77,10 +77,10 @@ def test_what_is_missing_is_created() -> None:
 
 
 def test_retention_and_record_size_are_altered() -> None:
-    rule = TopicRule(pattern="*", retention_ms=1, max_record_bytes=5)
+    rule = TopicRule(pattern="*", retention_ms=1, max_record_bytes=5 << 20)
     [change] = plan(existing("notif_events"), settings(["notif_events"], [rule]))
     assert change.step is Step.ALTER
-    assert change.why == "retention_ms 604800000 → 1, max_record_bytes 1048576 → 5"
+    assert change.why == "retention_ms 604800000 → 1, max_record_bytes 1048576 → 5242880"
 
 
 def test_the_retention_of_a_compacted_topic_says_nothing() -> None:
@@ -129,3 +129,9 @@ def test_apply_does_nothing_where_one_change_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_field_of_a_rule_is_an_error() -> None:
     with pytest.raises(msgspec.ValidationError, match="retention"):
         msgspec.convert({"pattern": "*", "retention": 5}, TopicRule)
+
+
+@pytest.mark.parametrize("rule", [{"max_record_bytes": 1000}, {"partitions": 0}])
+def test_a_rule_that_no_topic_can_follow_is_an_error(rule: dict[str, int]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"pattern": "*", **rule}, TopicRule)

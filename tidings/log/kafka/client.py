@@ -77,6 +77,35 @@ def common(brokers: str) -> dict[str, Any]:
     }
 
 
+def member_settings(brokers: str, group: str, settings: Settings) -> dict[str, Any]:
+    """librdkafka's settings for a member of ``group``; those of the address win where that is safe.
+
+    In the protocol `consumer` the session and the way of assigning are the broker's to say.
+    """
+    merged = {
+        **common(brokers),
+        "fetch.queue.backoff.ms": 2,  # the default of 1 s caps reading at 30,000 records/s
+        "fetch.wait.max.ms": 100,  # a seek or a new partition waits for the fetch on the road
+        "fetch.error.backoff.ms": 100,
+        "queued.max.messages.kbytes": 16_384,
+        "allow.auto.create.topics": False,
+        "session.timeout.ms": "6000",
+        **consumers(settings),
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+    }
+    if merged.get("group.protocol") == "consumer":
+        del merged["session.timeout.ms"]
+        return merged
+    return {
+        "heartbeat.interval.ms": int(merged["session.timeout.ms"]) // 4,
+        **merged,
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+
+
 def is_final(error: KafkaError) -> bool:
     """Whether the error stays however long one waits."""
     return bool(error.fatal()) or error.code() in _FINAL

@@ -1,40 +1,36 @@
 """A member of a Kafka consumer group: librdkafka's consumer, with its traps closed.
 
 - The pause flag of a partition survives revocation, loss and a new assignment: it is cleared.
-- A commit during a rebalance fails without a word: it is tried again.
 - ``consume(n, timeout)`` waits its whole time-out: a single poll waits in its place.
 - An exception in a rebalance callback makes librdkafka assign by itself: none leaves a callback,
   ``poll`` raises it.
-- What was polled before a rebalance in the same call may belong to a partition that is gone.
+- What was fetched before a rebalance in the same poll may belong to a partition that is gone.
+- Commits that fail during a rebalance say nothing (``commits``), pauses are dear (``pauses``).
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tidings.log.kafka.client import (
     ANSWER,
-    FENCED,
     Settings,
     ask,
-    common,
-    consumers,
     is_final,
     librdkafka_log,
-    raise_first_error,
+    member_settings,
     records_of,
     slot_of,
     span_of,
 )
+from tidings.log.kafka.commits import Commits
+from tidings.log.kafka.pauses import Pauses
 from tidings.log.port import (
-    METADATA_LIMIT,
     Listener,
     LogError,
     OutOfRange,
@@ -45,37 +41,7 @@ from tidings.log.port import (
     Span,
 )
 
-_COMMIT_RETRY = 0.05  # seconds between two tries to save a position
 _log = logging.getLogger(__name__)
-
-
-def member_settings(brokers: str, group: str, settings: Settings) -> dict[str, Any]:
-    """librdkafka's settings for a member of ``group``; those of the address win where that is safe.
-
-    In the protocol `consumer` the session and the way of assigning are the broker's to say.
-    """
-    merged = {
-        **common(brokers),
-        "fetch.queue.backoff.ms": 2,  # the default of 1 s caps reading at 30,000 records/s
-        "fetch.wait.max.ms": 100,  # a seek or a new partition waits for the fetch on the road
-        "fetch.error.backoff.ms": 100,
-        "queued.max.messages.kbytes": 16_384,
-        "allow.auto.create.topics": False,
-        "session.timeout.ms": "6000",
-        **consumers(settings),
-        "group.id": group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-    }
-    if merged.get("group.protocol") == "consumer":
-        del merged["session.timeout.ms"]
-        return merged
-    return {
-        "heartbeat.interval.ms": int(merged["session.timeout.ms"]) // 4,
-        **merged,
-        "partition.assignment.strategy": "cooperative-sticky",
-    }
 
 
 class KafkaConsumer:
@@ -92,13 +58,16 @@ class KafkaConsumer:
             on_commit=self._on_commit,
         )
         self._listener: Listener | None = None
-        self._assigned: set[Slot] = set()
+        self._held: set[Slot] = set()
         # Given up in the poll that runs, and where it starts if it was assigned again in the same.
         self._left: dict[Slot, int | None] = {}
+        self._commits = Commits(self._client, group, self._held)
+        self._pauses = Pauses(
+            self._held,
+            stop=lambda slots: self._client.pause(_partitions(slots)),
+            go=lambda slots: self._client.resume(_partitions(slots)),
+        )
         self._failure: BaseException | None = None
-        self._latest: dict[Slot, Position] = {}  # the last position asked to be saved
-        self._unsaved: set[Slot] = set()  # of these saving failed
-        self._save_again = 0.0  # when to try it again, monotonic
         self._closed = False
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
@@ -126,22 +95,40 @@ class KafkaConsumer:
 
     def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
         """Up to ``limit`` records; serves rebalances and what is left of commits on the way."""
-        self._check()
-        if self._unsaved and time.monotonic() >= self._save_again:
-            self._save()
+        if self._failure is not None:
+            raise self._failure
+        if self._listener is None:
+            raise LogError("poll before subscribe: the consumer does not know what to read")
+        self._commits.retry()
         self._left.clear()
+        due = self._pauses.due(limit)
+        messages = self._fetch(limit - len(due), 0.0 if due else timeout)
+        records = records_of(messages)
+        if len(records) < len(messages):
+            with self._guarded():
+                for message in messages:
+                    self._judge(message)
+        if self._failure is not None:
+            raise self._failure
+        if due:
+            records = due + records
+        if self._left:
+            records = self._without_left(records)
+        return self._pauses.sift(records) if self._pauses else records
+
+    def _fetch(self, limit: int, timeout: float) -> list[Message]:
+        if self._pauses.all:
+            limit = min(limit, 1)
+            if timeout > 0:
+                self._pauses.settle()
+        if limit <= 0:
+            return []
         messages = self._client.consume(limit, 0)
         if not messages and timeout > 0 and self._failure is None:
             first = self._client.poll(timeout)
             if first is not None:
                 messages = [first, *self._client.consume(limit - 1, 0)] if limit > 1 else [first]
-        if self._failure is not None:
-            self._check()
-        records = records_of(messages)
-        if len(records) < len(messages):
-            for message in messages:
-                self._judge(message)
-        return self._without_left(records) if self._left else records
+        return messages
 
     def _without_left(self, records: list[Record]) -> list[Record]:
         for slot, start in self._left.items():
@@ -149,19 +136,13 @@ class KafkaConsumer:
                 self.seek(slot, start)
         return [r for r in records if Slot(r.topic, r.partition) not in self._left]
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._listener is None:
-            raise LogError("poll before subscribe: the consumer does not know what to read")
-
     def _judge(self, message: Message) -> None:
         error = message.error()
         if error is None:
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             slot = Slot(message.topic() or "", message.partition() or 0)
-            if slot in self._assigned:
+            if slot in self._held:
                 self._jump(slot, message.offset() or 0)
         elif is_final(error):
             raise LogError(f"{self._group} can't read on: {error.str()} ({error.name()})")
@@ -179,111 +160,53 @@ class KafkaConsumer:
             f"which holds {span.first} to {span.end}"
         )
         if self._policy is OutOfRange.FAIL:
-            self._failure = OutOfRangeError(
+            raise OutOfRangeError(
                 f"{what}: the records in between are gone by retention, or the topic was made "
                 "anew. To accept the loss start with on_out_of_range earliest or latest."
             )
-            raise self._failure
         _log.warning("%s: going on from the %s record", what, self._policy)
         return span.first if self._policy is OutOfRange.EARLIEST else span.end
 
     def assignment(self) -> frozenset[Slot]:
         """The partitions held now."""
-        return frozenset(self._assigned)
+        return frozenset(self._held)
 
     def pause(self, slots: Sequence[Slot]) -> None:
         """Reads no more of ``slots`` until resumed."""
-        self._client.pause(self._partitions(slots))
+        self._demand(slots)
+        self._pauses.pause(slots)
 
     def resume(self, slots: Sequence[Slot]) -> None:
         """Reads ``slots`` again."""
-        self._client.resume(self._partitions(slots))
+        self._demand(slots)
+        self._pauses.resume(slots)
 
     def seek(self, slot: Slot, offset: int) -> None:
         """Reads on from ``offset``."""
-        [partition] = self._partitions([slot])
-        partition.offset = offset
+        self._demand([slot])
+        self._pauses.forget([slot])
+        place = [TopicPartition(*slot, offset)]
         try:
-            self._client.seek(partition)
+            self._client.seek(place[0])
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:
                 raise LogError(f"{slot} can't be read from {offset}: {error.args[0]}") from error
             # It is not being read: only just assigned, or stopped because it was out of range.
-            self._client.incremental_unassign([partition])
-            self._client.incremental_assign([partition])
+            self._client.incremental_unassign(place)
+            self._client.incremental_assign(place)
 
-    def _partitions(self, slots: Sequence[Slot]) -> list[TopicPartition]:
+    def _demand(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
-            if slot not in self._assigned:
+            if slot not in self._held:
                 raise LogError(f"{slot.topic}[{slot.partition}] is not assigned to this consumer")
-        return [TopicPartition(*slot) for slot in slots]
 
     def commit(self, positions: Mapping[Slot, Position], wait: bool = False) -> None:
-        """Saves positions of partitions that are held.
-
-        With ``wait`` raises LogError where they were not saved, also because the group has moved
-        on without this process. Without it, what failed is tried again by the next polls, as long
-        as the partition is held.
-        """
-        held = {slot: position for slot, position in positions.items() if slot in self._assigned}
-        if wait and len(held) < len(positions):
-            others = ", ".join(f"{s.topic}[{s.partition}]" for s in positions if s not in held)
-            raise LogError(f"{self._group}'s position was not saved: {others} is not held here")
-        for slot, position in held.items():
-            if len(position.metadata.encode()) > METADATA_LIMIT:
-                raise LogError(f"the metadata of {slot} is longer than {METADATA_LIMIT} bytes")
-        if not held:
-            return
-        self._latest.update(held)
-        self._unsaved.difference_update(held)
-        partitions = [TopicPartition(*slot, *position) for slot, position in held.items()]
-        if wait:
-            ask(
-                lambda: raise_first_error(
-                    self._client.commit(offsets=partitions, asynchronous=False)
-                ),
-                f"{self._group}'s position was not saved",
-                FENCED,
-            )
-        else:
-            self._commit(partitions)
-
-    def _commit(self, partitions: list[TopicPartition]) -> None:
-        try:
-            self._client.commit(offsets=partitions, asynchronous=True)
-        except KafkaException as error:
-            self._on_commit(error.args[0], partitions)
-
-    def _on_commit(self, failed: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        for partition in partitions:
-            error = failed or partition.error
-            slot = slot_of(partition)
-            if error is None or slot not in self._assigned:
-                continue
-            _log.debug("the position of %s was not saved, again soon: %s", slot, error)
-            self._unsaved.add(slot)
-            self._save_again = time.monotonic() + _COMMIT_RETRY
-
-    def _save(self) -> None:
-        partitions = [TopicPartition(*slot, *self._latest[slot]) for slot in self._unsaved]
-        self._unsaved.clear()
-        self._commit(partitions)
+        """Saves positions of partitions that are held."""
+        self._commits.save(positions, wait=wait)
 
     def committed(self, slots: Sequence[Slot]) -> dict[Slot, Position | None]:
         """The group's saved positions."""
-
-        def question() -> list[TopicPartition]:
-            found = self._client.committed([TopicPartition(*slot) for slot in slots], ANSWER)
-            raise_first_error(found)
-            return found
-
-        answer = ask(question, f"{self._group}'s positions can't be read")
-        return {
-            slot_of(found): Position(found.offset, found.metadata or "")
-            if found.offset >= 0
-            else None
-            for found in answer
-        }
+        return self._commits.saved(slots)
 
     def span(self, slot: Slot) -> Span:
         """What the partition holds now."""
@@ -302,16 +225,19 @@ class KafkaConsumer:
 
     # librdkafka calls these from inside a poll, and no exception may leave them.
 
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        self._commits.answered(error, partitions)
+
     def _on_assign(self, client: Client, partitions: list[TopicPartition]) -> None:
         if self._closed:
             return
-        with self._kept():
+        with self._guarded():
             slots = [slot_of(partition) for partition in partitions]
             positions = self.committed(slots)
             starts = self._starts(positions)
             client.incremental_assign([TopicPartition(*slot, at) for slot, at in starts.items()])
             client.resume(partitions)
-            self._assigned.update(slots)
+            self._held.update(slots)
             self._left.update((slot, starts[slot]) for slot in slots if slot in self._left)
             self.commit({s: Position(starts[s]) for s in slots if positions[s] is None})
 
@@ -337,21 +263,24 @@ class KafkaConsumer:
         partitions: list[TopicPartition],
         tell: Callable[[Listener], Callable[[Sequence[Slot]], None]],
     ) -> None:
-        slots = [slot for slot in map(slot_of, partitions) if slot in self._assigned]
+        slots = [slot for slot in map(slot_of, partitions) if slot in self._held]
         if slots and self._listener is not None:
-            with self._kept():
+            with self._guarded():
                 tell(self._listener)(slots)
-        with self._kept():
+        with self._guarded():
             client.incremental_unassign(partitions)
-        self._assigned.difference_update(slots)
-        self._unsaved.difference_update(slots)
-        for slot in slots:
-            self._left[slot] = None
-            self._latest.pop(slot, None)
+        self._held.difference_update(slots)
+        self._commits.drop(slots)
+        self._pauses.drop(slots)
+        self._left.update(dict.fromkeys(slots))
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         try:
             yield
         except BaseException as error:  # noqa: BLE001  poll raises it
             self._failure = self._failure or error
+
+
+def _partitions(slots: Iterable[Slot]) -> list[TopicPartition]:
+    return [TopicPartition(*slot) for slot in slots]

@@ -17,23 +17,23 @@ class KafkaLog:
     """
 
     def __init__(self, brokers: str, settings: Settings) -> None:
-        self._brokers = brokers
-        self._settings = dict(settings)
+        self.brokers = brokers
+        self.settings = dict(settings)
 
     def consumer(
         self, group: str, *, on_out_of_range: OutOfRange = OutOfRange.FAIL
     ) -> KafkaConsumer:
         """A member of ``group``."""
-        return KafkaConsumer(self._brokers, group, self._settings, on_out_of_range)
+        return KafkaConsumer(self.brokers, group, self.settings, on_out_of_range)
 
     def producer(self, *, linger_ms: int = 2) -> KafkaProducer:
         """A producer that gathers for ``linger_ms``."""
-        return KafkaProducer(self._brokers, self._settings, linger_ms=linger_ms)
+        return KafkaProducer(self.brokers, self.settings, linger_ms=linger_ms)
 
     def reader(self) -> KafkaReader:
         """A reader of whole partitions."""
-        return KafkaReader(self._brokers, self._settings)
+        return KafkaReader(self.brokers, self.settings)
 
     def admin(self) -> KafkaAdmin:
         """Looks at topics and makes them."""
-        return KafkaAdmin(self._brokers, self._settings)
+        return KafkaAdmin(self.brokers, self.settings)
