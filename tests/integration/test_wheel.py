@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -99,3 +100,11 @@ def test_it_is_imported_from_the_environment(installed: Installed) -> None:
 
 def test_the_command_says_what_it_can_do(installed: Installed) -> None:
     assert "Usage: tidings" in installed.run("tidings", "--help")
+
+
+@pytest.mark.timeout(240)
+def test_it_runs_the_shipped_flows_with_nothing_beside_it(installed: Installed) -> None:
+    summary = json.loads(installed.run("tidings", "demo", "--for", "3s", "--json"))
+
+    assert summary["notifications"] > 0
+    assert (summary["lost"], summary["pending"], summary["repeated"]) == (0, 0, 0)
