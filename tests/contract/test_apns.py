@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from tests.peers.h2_server import Exchange, H2Server
 from tests.peers.pushy.peer import Pushy
 from tidings.operators.senders import apns
-from tidings.operators.senders.apns import Apns, MixUp, Settings, apns_id, classify, collapse_id
+from tidings.operators.senders.apns import Apns, Settings, apns_id, classify, collapse_id
 from tidings.operators.senders.apns_token import ProviderToken
+from tidings.operators.senders.mix_up import MixUp
 from tidings.ports import Address
 from tidings.registry import senders
 from tidings.sender import Answer, Content, Send, Verdict
