@@ -42,11 +42,11 @@ class Fault:
 def draw(random: Random, targets: Sequence[str], kills: int, seconds: float) -> list[Fault]:
     """``kills`` instants in a blast of ``seconds``, the targets in turn.
 
-    Each falls into the first 60 % of a stretch of its own, so that recoveries can be told apart.
+    Each falls into the first half of a stretch of its own, so that recoveries can be told apart.
     """
     stretch = seconds / max(1, kills)
     return [
-        Fault(n + 1, targets[n % len(targets)], round((n + 0.6 * random.random()) * stretch, 3))
+        Fault(n + 1, targets[n % len(targets)], round((n + random.random() / 2) * stretch, 3))
         for n in range(kills)
     ]
 

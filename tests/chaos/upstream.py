@@ -22,6 +22,7 @@ TYPES = ("like", "like", "like", "comment", "comment", "follow")
 TRICKLE = 0.3  # of the events, spread evenly; the others come in bursts
 BURST_EVERY = 4.0  # seconds
 OWN, TWICE = 0.01, 0.02
+STALLED = 0.5  # seconds without a confirmation
 
 
 class Upstream:
@@ -49,19 +50,17 @@ class Upstream:
         self._events = events
         self._people = scene.recipients(people)
         self._seconds = seconds
+        self.passed = 0.0  # seconds of the blast so far; stands still while the log is away
         self.written: dict[str, str] = {}
         self.own: set[str] = set()
         self.repeated = 0
         self._failed: list[object] = []
+        self._acked_at = 0.0
         self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
-
-    def running(self) -> bool:
-        """Whether more is to come."""
-        return self._thread.is_alive()
 
     def finish(self) -> None:
         """Wait until all is written and confirmed."""
@@ -70,16 +69,23 @@ class Upstream:
         assert not self._failed, self._failed[:3]
 
     def _run(self) -> None:
-        begun = time.monotonic()
+        looked = time.monotonic()
         number = 0
         while number < self._events:
-            passed = time.monotonic() - begun
-            due = min(self._events, self._due(passed))
+            self._producer.poll(0.01)
+            now = time.monotonic()
+            if not self._stalled(now):
+                self.passed += now - looked
+            looked = now
+            due = self._due(self.passed)
             while number < due:
                 self._write(number)
                 number += 1
-            self._producer.poll(0)
-            time.sleep(0.01)
+
+    def _stalled(self, now: float) -> bool:
+        if not len(self._producer):
+            self._acked_at = now
+        return now - self._acked_at > STALLED
 
     def _due(self, passed: float) -> int:
         if passed >= self._seconds:
@@ -116,4 +122,5 @@ class Upstream:
     def _ack(self, error: object, event_id: str, recipient: str) -> None:
         if error is not None:
             self._failed.append(error)
+        self._acked_at = time.monotonic()
         self.written[event_id] = recipient

@@ -30,7 +30,7 @@ class World:
     topics and files, and workers by part. Use as a context; everything ends with it.
     """
 
-    def __init__(self, folder: Path, people: int, session_ms: int = 6_000) -> None:
+    def __init__(self, folder: Path, people: int, session_ms: int = 3_000) -> None:
         self.folder = folder
         self.kafka = Kafka(folder / "kafka")
         self.valkey = Valkey(folder / "valkey", persistence="appendonly")
@@ -158,13 +158,17 @@ class World:
     def wait_for_work(self, parts: Sequence[str], timeout: float = 30.0) -> None:
         """Wait until the groups of ``parts`` have taken their partitions: a position is saved."""
         for part in parts:
-            group, topic = GROUPS[part]
-            consumer = self.log.consumer(group)
-            try:
-                wait_for(
-                    lambda: consumer.committed([Slot(topic, 0)])[Slot(topic, 0)] is not None,
-                    timeout=timeout,
-                    what=f"the {part} to take its partitions",
-                )
-            finally:
-                consumer.close()
+            wait_for(
+                lambda part=part: self._has_position(part),  # type: ignore[misc]
+                timeout=timeout,
+                what=f"the {part} to take its partitions",
+            )
+
+    def _has_position(self, part: str) -> bool:
+        self.check()
+        group, topic = GROUPS[part]
+        consumer = self.log.consumer(group)
+        try:
+            return consumer.committed([Slot(topic, 0)])[Slot(topic, 0)] is not None
+        finally:
+            consumer.close()
