@@ -135,7 +135,7 @@ class Task:
             chain.cell, chain.key = cell, key
             tenant, _, recipient = key.decode().rpartition("\x1f")
             following = chain.due(at, Who(tenant or "default", recipient, topic, partition))
-            if following and not cell.act_at:
+            if following and (not cell.act_at or following < cell.act_at):
                 cell.act_at = following
                 heappush(heap, (following, key))
 
