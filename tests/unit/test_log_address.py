@@ -54,6 +54,6 @@ def test_the_settings_that_positions_depend_on_are_not_the_addresss_to_change() 
 def test_either_group_protocol_gets_what_it_allows() -> None:
     classic = member_settings("b:1", "g", {"session.timeout.ms": "3000"})
     assert classic["partition.assignment.strategy"] == "cooperative-sticky"
-    assert (classic["session.timeout.ms"], classic["heartbeat.interval.ms"]) == ("3000", 750)
+    assert (classic["session.timeout.ms"], classic["heartbeat.interval.ms"]) == ("3000", 500)
     newer = member_settings("b:1", "g", {"group.protocol": "consumer"})
     assert newer.keys().isdisjoint({"session.timeout.ms", "partition.assignment.strategy"})

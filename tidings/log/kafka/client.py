@@ -100,7 +100,7 @@ def member_settings(brokers: str, group: str, settings: Settings) -> dict[str, A
         del merged["session.timeout.ms"]
         return merged
     return {
-        "heartbeat.interval.ms": int(merged["session.timeout.ms"]) // 4,
+        "heartbeat.interval.ms": int(merged["session.timeout.ms"]) // 6,
         **merged,
         "partition.assignment.strategy": "cooperative-sticky",
     }
