@@ -12,16 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from tidings.compile import build
 from tidings.footprint import DELIVER, SEND, channels_of, footprint
-from tidings.load import read_file
+from tidings.load import bind, read_file
 from tidings.load.nodes import Map, Node
 from tidings.plan import FlowPlan, LanePlan, StepPlan
 from tidings.ports import Templates
 from tidings.problems import Mark, Problems, ValueProblem, suggestion
-from tidings.providers import own_settings
+from tidings.providers import kind_of
 from tidings.roster import Role
 from tidings.settings import Settings
 from tidings.texts import TextError, Typesetter
@@ -62,18 +60,15 @@ def review_settings(
     for name, given in settings.providers.items():
         path = f"providers.{name}"
         try:
-            own_settings(given)
+            kind = kind_of(given)
         except ValueProblem as problem:
             place = _place(node, file, "providers", name, "kind")
             problems.error(problem.code, problem.message, place, path, problem.hint)
-        except ValidationError as error:
-            for each in error.errors(include_url=False):
-                problems.error(
-                    "bad-value",
-                    each["msg"].removeprefix("Value error, "),
-                    _place(node, file, "providers", name, *map(str, each["loc"])),
-                    ".".join([path, *map(str, each["loc"])]),
-                )
+            continue
+        written = _node(node, "providers", name)
+        if isinstance(written, Map):
+            own = {entry.name: entry for entry in written if entry.name != "kind"}
+            bind(Map(own, written.where, written.key), kind.settings, path, problems)
 
 
 # ── Texts and providers ───────────────────────────────────────────────────────────────────────
@@ -179,12 +174,18 @@ def _reached(
         reached = further
 
 
-def _place(node: Node | None, file: Path, *keys: str) -> Mark:
-    """The place of the deepest of ``keys`` that is there."""
-    where = node.where if node is not None else Mark(str(file), 1, 1)
+def _node(node: Node | None, *keys: str) -> Node | None:
     for key in keys:
         if not isinstance(node, Map) or key not in node:
-            break
+            return None
         node = node[key]
-        where = node.where
-    return where
+    return node
+
+
+def _place(node: Node | None, file: Path, *keys: str) -> Mark:
+    """The place of the deepest of ``keys`` that is there."""
+    for number in range(len(keys), -1, -1):
+        found = _node(node, *keys[:number])
+        if found is not None:
+            return found.where
+    return Mark(str(file), 1, 1)

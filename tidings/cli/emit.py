@@ -115,4 +115,6 @@ class Emission:
 def _kind(value: object) -> str:
     if isinstance(value, list):
         return "a list"
-    return "null" if value is None else f"the {type(value).__name__} {value!r}"
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    return "null" if value is None else f"{value!r}"

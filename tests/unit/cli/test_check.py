@@ -1,0 +1,162 @@
+"""`tidings check`: everything that is wrong, at once, with its place and a hint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.command import Command
+
+FLOW = """\
+flow: shop
+source: {topic: shop.events, key: recipient_id}
+steps:
+  - deliver: {to: push, template: order_update, category: orders}
+"""
+LANE = """\
+lane: push
+steps:
+  - addresses
+  - render
+  - send: {default: sandbox}
+"""
+
+
+@pytest.fixture
+def flows(here: Path) -> Path:
+    """A flow and a lane that are good."""
+    folder = here / "flows"
+    (folder / "lanes").mkdir(parents=True)
+    (folder / "shop.yaml").write_text(FLOW)
+    (folder / "lanes" / "push.yaml").write_text(LANE)
+    return folder
+
+
+def write(flows: Path, name: str, old: str, new: str) -> None:
+    file = flows / name
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_what_is_good_has_no_problems(tidings: Command, flows: Path) -> None:
+    assert tidings("check") == (0, "2 files: no problems\n", "")
+
+
+def test_what_is_shipped_is_good(tidings: Command) -> None:
+    assert tidings("check") == (0, "9 files: no problems\n", "")
+
+
+def test_all_problems_of_all_files_are_told_at_once(tidings: Command, flows: Path) -> None:
+    write(flows, "shop.yaml", "order_update", "order_updat")
+    write(flows, "lanes/push.yaml", "default: sandbox", "default: sandbx")
+    said = tidings("check")
+    assert (said.code, said.err) == (1, "")
+    assert said.out == (
+        "flows/lanes/push.yaml:5:5  error[unknown-provider]  push.send\n"
+        "  there is no provider `sandbx` in the settings\n"
+        "     5 |   - send: {default: sandbx}\n"
+        "       |     ^^^^\n"
+        "  hint: did you mean `sandbox`?\n"
+        "\n"
+        "flows/shop.yaml:4:5  error[unknown-template]  shop.deliver\n"
+        "  there is no template `order_updat` in config/templates\n"
+        "     4 |   - deliver: {to: push, template: order_updat, category: orders}\n"
+        "       |     ^^^^^^^\n"
+        "  hint: did you mean `order_update`?\n"
+        "\n"
+        "2 files: 2 errors\n"
+    )
+
+
+def test_tools_get_json(tidings: Command, flows: Path) -> None:
+    write(flows, "shop.yaml", "category: orders", "category: order")
+    said = tidings("check", "--format", "json")
+    assert said.code == 1
+    assert json.loads(said.out) == {
+        "files": 2,
+        "errors": 1,
+        "warnings": 0,
+        "problems": [
+            {
+                "severity": "error",
+                "code": "unknown-category",
+                "message": "there is no category `order` in the configuration",
+                "path": "shop.deliver",
+                "hint": "did you mean `orders`?",
+                "file": "flows/shop.yaml",
+                "line": 4,
+                "column": 5,
+                "length": 7,
+            }
+        ],
+    }
+
+
+def codes(tidings: Command, *arguments: str) -> list[str]:
+    """The codes and places of what `check` finds."""
+    problems = json.loads(tidings("check", "--format", "json", *arguments).out)["problems"]
+    return [f"{found['file']}:{found['line']} {found['code']}" for found in problems]
+
+
+def test_only_the_files_that_are_named_are_checked(tidings: Command, flows: Path) -> None:
+    write(flows, "shop.yaml", "order_update", "nowhere")
+    assert codes(tidings, "flows/lanes/push.yaml") == []
+
+
+def test_a_channel_without_a_text_is_an_error(tidings: Command, flows: Path) -> None:
+    write(flows, "shop.yaml", "to: push", "first_of: [push, sms]")
+    assert codes(tidings) == ["flows/shop.yaml:4 missing-text"]
+
+
+def test_two_flows_of_one_name_are_an_error_in_the_second(tidings: Command, flows: Path) -> None:
+    (flows / "other.yaml").write_text("# another\n" + FLOW)
+    assert codes(tidings) == ["flows/shop.yaml:1 duplicate-flow"]
+
+
+@pytest.mark.parametrize("topic", ["notif_events", "notif_dlq.flow", "deliveries.push.normal"])
+def test_a_flow_may_not_read_what_it_causes(tidings: Command, flows: Path, topic: str) -> None:
+    write(flows, "shop.yaml", "shop.events", topic)
+    assert codes(tidings) == ["flows/shop.yaml:2 own-topic"]
+
+
+def test_flows_may_not_feed_each_other_in_a_circle(tidings: Command, flows: Path) -> None:
+    limited = FLOW.replace("steps:", "steps:\n  - limit: {at_most: 1, within: 1d}")
+    (flows / "shop.yaml").write_text(limited.replace("shop.events", "tidings.club"))
+    (flows / "club.yaml").write_text(
+        limited.replace("shop.events", "tidings.shop").replace("flow: shop", "flow: club")
+    )
+    assert codes(tidings) == ["flows/club.yaml:2 own-topic", "flows/shop.yaml:2 own-topic"]
+
+
+def test_the_settings_are_checked_too(tidings: Command, flows: Path, here: Path) -> None:
+    (here / "config").mkdir()
+    (here / "config" / "tidings.yaml").write_text(
+        "categories: {orders: {}}\n"
+        "types: {order: oders}\n"
+        "providers:\n"
+        "  sandbox: {kind: sandbox, latency: soon}\n"
+        "  other: {kind: sandbocks}\n"
+    )
+    assert codes(tidings) == [
+        "config/tidings.yaml:2 unknown-category",
+        "config/tidings.yaml:4 bad-duration",
+        "config/tidings.yaml:5 unknown-kind",
+    ]
+
+
+def test_a_template_that_does_not_compile_is_an_error(
+    tidings: Command, flows: Path, here: Path
+) -> None:
+    texts = here / "config" / "templates" / "order_update"
+    texts.mkdir(parents=True)
+    (texts / "push.en.j2").write_text("--- title\n{{ oops\n--- body\nb\n")
+    assert codes(tidings) == ["flows/shop.yaml:4 bad-text"]
+
+
+def test_a_file_that_is_not_there_is_an_error(tidings: Command) -> None:
+    said = tidings("check", "flows/nowhere.yaml")
+    assert said.code == 1
+    assert "flows/nowhere.yaml" in said.out

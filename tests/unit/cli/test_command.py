@@ -1,0 +1,105 @@
+"""The command itself: its verbs, its words for failures, its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.command import Command
+
+
+def test_help_names_every_verb(tidings: Command) -> None:
+    said = tidings("--help")
+    assert said.code == 0
+    verbs = [line.split()[0] for line in said.out.partition("Commands:\n")[2].splitlines()]
+    assert verbs == ["demo", "dev", "check", "run", "emit", "tail", "list", "topics"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, tidings.cli\n"
+        "heavy = {'bytewax', 'pydantic', 'msgspec', 'rich', 'redis', 'confluent_kafka', 'yaml'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
+def test_wrong_usage_exits_with_2(tidings: Command) -> None:
+    assert tidings("chek").code == 2
+    assert tidings("emit").code == 2
+    assert tidings("run", "x.yaml", "--part", "half").code == 2
+
+
+def test_a_bug_exits_with_3_and_its_trace(
+    tidings: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(**options: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("tidings.cli.app", broken)
+    said = tidings("list")
+    assert said.code == 3
+    assert "Traceback (most recent call last):" in said.err
+    assert said.err.endswith("ZeroDivisionError: a bug\n")
+
+
+def test_list_names_operators_and_providers(tidings: Command) -> None:
+    said = tidings("list")
+    assert said.code == 0
+    operators, _, providers = said.out.partition("\nProviders\n")
+    named = {line.split()[0] for line in operators.splitlines()[1:]}
+    assert {"filter", "dedupe", "digest", "limit", "consent", "deliver", "send"} <= named
+    assert {"apns", "sandbox"} <= {line.split()[0] for line in providers.splitlines()}
+
+
+# ── run, before it runs ───────────────────────────────────────────────────────────────────────
+
+FLOW = """\
+flow: shop
+source: {topic: shop.events, key: recipient_id}
+steps:
+  - deliver: {to: push, template: order_update, category: orders}
+"""
+
+
+def test_a_lane_wants_a_priority(here: Path, tidings: Command) -> None:
+    (here / "sms.yaml").write_text("lane: sms\nsteps:\n  - send: {default: sandbox}\n")
+    assert tidings("run", "sms.yaml") == (
+        1,
+        "",
+        "sms.yaml: a lane serves one priority, and none was given: "
+        "tidings run sms.yaml --priority high|normal|low\n",
+    )
+
+
+def test_missing_topics_are_named_with_what_makes_them(here: Path, tidings: Command) -> None:
+    (here / "shop.yaml").write_text(FLOW)
+    assert tidings("run", "shop.yaml") == (
+        1,
+        "",
+        f"these topics are missing in sqlite:{here}/data/log: deliveries.push.normal, "
+        "notif_dlq.flow, notif_events, shop.events\n"
+        "make them by: tidings topics apply --sources shop.yaml\n"
+        "or start with --create-topics\n",
+    )
+
+
+def test_a_flow_without_state_has_no_flow_part(here: Path, tidings: Command) -> None:
+    (here / "shop.yaml").write_text(FLOW)
+    assert tidings("run", "shop.yaml", "--part", "flow", "--create-topics") == (
+        1,
+        "",
+        "shop.yaml: shop keeps no state, its intake is all of it\n",
+    )
+
+
+def test_a_wrong_file_is_refused_with_its_problems(here: Path, tidings: Command) -> None:
+    (here / "shop.yaml").write_text(FLOW.replace("deliver:", "delivr:"))
+    said = tidings("run", "shop.yaml")
+    assert said.code == 1
+    assert "shop.yaml:4:5  error[unknown-operator]  shop.delivr" in said.err
+    assert "did you mean `deliver`?" in said.err
