@@ -21,6 +21,7 @@ from tidings.log.sqlite.group import Group
 from tidings.log.sqlite.topic import TopicFile
 
 _LOOK = 0.002  # seconds between two looks while a poll waits
+_ASK_ANYHOW = 0.25  # seconds after which a file is asked though its pulse stands still
 _log = logging.getLogger(__name__)
 
 
@@ -201,15 +202,21 @@ class SqliteConsumer:
 
 
 class _Topic:
-    """A topic and the version of its file at the last look."""
+    """A topic, its pulse and the version of its file at the last look."""
 
-    __slots__ = ("_seen", "file")
+    __slots__ = ("_ask_at", "_beat", "_seen", "file")
 
     def __init__(self, file: TopicFile) -> None:
         self.file = file
+        self._beat = b""
+        self._ask_at = 0.0
         self._seen = -1
 
     def changed(self) -> bool:
+        beat, now = self.file.pulse.last(), time.monotonic()
+        if beat == self._beat and now < self._ask_at:
+            return False
+        self._beat, self._ask_at = beat, now + _ASK_ANYHOW
         version = self.file.version()
         if version == self._seen:
             return False

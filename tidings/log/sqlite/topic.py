@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from tidings.log.port import Headers, LogError, Record, Span, TopicSettings
+from tidings.log.sqlite.pulse import Pulse
 
 Body = tuple[bytes | None, bytes | None, Headers]  # key, value, headers
 
@@ -129,10 +130,12 @@ class TopicFile:
         except sqlite3.Error as error:
             self._db.close()
             raise LogError(f"{path} can't be read as a topic: {error}") from error
+        self.pulse = Pulse(path.with_suffix(".pulse"))
 
     def close(self) -> None:
         """Lets go of the file."""
         self._db.close()
+        self.pulse.close()
 
     def settings(self) -> TopicSettings:
         """The topic's settings as they are now."""
@@ -181,6 +184,7 @@ class TopicFile:
             raise LogError(
                 f"{self.topic} can't be written ({error}): is the disk full or read-only?"
             ) from error
+        self.pulse.beat()
 
     def _append(
         self, partition: int, records: Sequence[Body], settings: TopicSettings, now: int
