@@ -10,6 +10,7 @@ the stamp on each entry (where its source record stands) lets the keyed part cou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ import msgspec
 
 from tidings.contract import Item, Part, Site
 from tidings.expressions import EvaluationError
-from tidings.ids import person_key
+from tidings.ids import SEPARATOR, person_key
 from tidings.log.port import Append, Log, OutOfRange, Record, Slot
 from tidings.ports import Clock, Io
 from tidings.records import Entry, Origin, decode_event, encode, fields_of
@@ -29,7 +30,11 @@ from tidings.topics import entries
 NOWHERE = Label(0, 0)
 ENVELOPE = "specversion"  # the field that tells a CloudEvent
 NOT_THERE = (LookupError, EvaluationError)
-LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 1 MiB with key and headers
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 2 MiB with key and headers
+LONGEST_ID = 1_024  # characters; ids are keys, and many of them go into one outcome
+DEEPEST = 500  # levels of an event: state and deliveries nest it deeper, up to Python's own limit
+TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,12 +129,17 @@ class Intake(Member):
                 now = time
             where = Origin(topic, partition, offset)
             item = Item({}, where, time, "", "", "default", record, 0, whole)
+            value = record.value or b""
             try:
-                event = decode(record.value or b"")
+                if not whole:
+                    value.decode()  # fields that are passed over are not looked at
+                event = decode(value)
+                if len(value) > 2 * DEEPEST:
+                    check_depth(value)
                 if ENVELOPE in event:
-                    event = unwrap(decode_event(record.value or b""))
+                    event = unwrap(decode_event(value))
                     item.whole = True
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except UNDECODABLE as error:
                 bad.append((item, "undecodable", str(error)))
                 continue
             item.data = event
@@ -170,16 +180,15 @@ class Intake(Member):
     def _cut(self, batch: FlowBatch, io: Io) -> None:
         topic, appends = self._topic, batch.appends
         for item in batch.items:
-            value = encode(
-                Entry(
-                    recipient_id=item.recipient_id,
-                    event_id=item.event_id,
-                    origin=item.origin,
-                    event=item.data if item.whole else cast(Any, msgspec.Raw(_value(item))),
-                    tenant=item.tenant,
-                    expires_at=item.expires_at,
-                )
+            entry = Entry(
+                recipient_id=item.recipient_id,
+                event_id=item.event_id,
+                origin=item.origin,
+                event=item.data if item.whole else cast(Any, msgspec.Raw(_value(item))),
+                tenant=item.tenant,
+                expires_at=item.expires_at,
             )
+            value = encode(entry)
             if len(value) > LARGEST_ENTRY:
                 batch.dead(item, "too_large", f"the entry has {len(value)} bytes", self._site)
                 continue
@@ -194,12 +203,32 @@ def _value(item: Item) -> bytes:
 
 
 def text(value: object) -> str:
-    """An id as text. Raises LookupError for what is no id: null, empty, a list, a map."""
-    if type(value) is str and value:
-        return value
+    """An id as text. Raises LookupError for what is no id: null, empty, a list, a map; and for one
+    that can be no key: longer than LONGEST_ID, or with the character that parts tenant and person.
+    """
     if type(value) is int:
-        return str(value)
-    raise LookupError(f"an id must be a text or a whole number, not {value!r}")
+        value = str(value)
+    if type(value) is not str or not value:
+        raise LookupError(f"an id must be a text or a whole number, not {value!r}")
+    if len(value) > LONGEST_ID:
+        raise LookupError(f"an id may have {LONGEST_ID} characters, this one has {len(value)}")
+    if SEPARATOR in value:
+        raise LookupError(f"an id may not hold the character {SEPARATOR!r}: {value!r}")
+    return value
+
+
+def check_depth(value: bytes) -> None:
+    """Raises DecodeError for valid JSON that nests deeper than DEEPEST."""
+    if value.count(91) + value.count(123) <= DEEPEST:  # [ and {
+        return
+    level = 0
+    for token in TOKENS.finditer(value):
+        if token[0] in (b"[", b"{"):
+            level += 1
+            if level > DEEPEST:
+                raise msgspec.DecodeError(f"the event is nested deeper than {DEEPEST} levels")
+        elif token[0] in (b"]", b"}"):
+            level -= 1
 
 
 def unwrap(event: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,235 @@
+"""The intake: what becomes an entry, what becomes a dead letter, and what a crash repeats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import engine
+from tests.engine import Tick, ground_of, outcomes, plan_of, turn
+from tests.paper_log import PaperConsumer, PaperLog, PaperProducer
+from tidings.compile import Ground, intake
+from tidings.log.port import Append, Record, Slot
+from tidings.plan import FlowPlan
+from tidings.ports import Claims, Unavailable
+from tidings.records import Entry, Outcome, decode_entry
+from tidings.runtime.intake import Intake
+from tidings.stores.claims_local import LocalClaims
+
+NOW = 1_000_000
+SOURCE, ENTRIES, LETTERS = "social.events", "tidings.social", "notif_dlq.flow"
+HEAD = """
+flow: social
+source: {topic: social.events, key: recipient_id, tenant: "coalesce(tenant, 'default')"}
+steps:
+"""
+TAIL = """
+  - digest: {by: [photo], window: 1s, keep: last 0}
+  - deliver: {to: push, template: t}
+"""
+
+
+class FlakyClaims(LocalClaims):
+    """Claims that can be away."""
+
+    away = False
+
+    def first(self, claims: Any, ttl_ms: int) -> list[str]:
+        if self.away:
+            raise Unavailable("the server is away")
+        return super().first(claims, ttl_ms)
+
+
+class OneIntake:
+    """The intake of ``social`` with these steps before its digest, turned by hand."""
+
+    unit: Intake
+    consumer: PaperConsumer
+    producer: PaperProducer
+
+    def __init__(self, folder: Path, steps: str = "", head: str = HEAD, partitions: int = 1):
+        self.clock = Tick(NOW)
+        self.claims = FlakyClaims(self.clock)
+        self.log = PaperLog(
+            self.clock, {SOURCE: partitions, ENTRIES: 1, "notif_events": 1, LETTERS: 1}
+        )
+        self.group = self.log.group("tidings.social.intake")
+        plan = plan_of(folder, head + steps + TAIL)
+        assert isinstance(plan, FlowPlan)
+        self._plan = plan
+        ground = ground_of(folder, self.log, self.clock)
+        claims: Claims = self.claims
+        self._ground = Ground(
+            self.log, ground.io._replace(claims=claims), ground.settings, "holder"
+        )
+        self.start()
+
+    def start(self) -> None:
+        self.unit = intake(self._plan, self._ground)
+        self.unit.start()
+        self.consumer = self.unit._consumer  # type: ignore[assignment]
+        self.producer = self.unit._producer  # type: ignore[assignment]
+        self.group.share(dict.fromkeys(self.consumer.slots(), self.consumer))
+
+    def kill(self) -> None:
+        self.group.evict(self.consumer)
+        self.producer.die()
+
+    def emit(self, *events: Any, partition: int = 0) -> None:
+        """Events as upstreams write them: values of JSON, or bytes as they are."""
+        for event in events:
+            value = event if event is None or type(event) is bytes else json.dumps(event).encode()
+            self.log.write(Append(SOURCE, b"a key of theirs", value, (), partition))
+
+    def settle(self, turns: int = 3) -> None:
+        quiet = 0
+        while quiet < turns:
+            self.clock.advance(100)
+            quiet = 0 if turn(self.unit) else quiet + 1
+
+    def records(self) -> Iterator[Record]:
+        return engine.records(self.log, ENTRIES)
+
+    def entries(self) -> list[Entry]:
+        return [decode_entry(record.value or b"") for record in self.records()]
+
+    def letters(self) -> list[Record]:
+        return list(engine.records(self.log, LETTERS))
+
+    def reasons(self) -> list[str]:
+        return [dict(one.headers)["tidings-reason"].decode() for one in self.letters()]
+
+    def outcomes(self) -> list[Outcome]:
+        return outcomes(self.log)
+
+    def committed(self, partition: int = 0) -> int | None:
+        position = self.group.positions.get(Slot(SOURCE, partition))
+        return None if position is None else position.offset
+
+
+def event(event_number: int = 1, person: Any = "ana", **more: Any) -> dict[str, Any]:
+    return {"event_id": f"e{event_number}", "recipient_id": person, "photo": "p", **more}
+
+
+def nested(levels: int) -> bytes:
+    return b'{"recipient_id":"ana","x":' + b"[" * levels + b"]" * levels + b"}"
+
+
+# ── What comes in ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_event_becomes_an_entry_under_its_persons_key(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(7, text="hi"))
+    it.settle()
+
+    (record,) = it.records()
+    (entry,) = it.entries()
+    assert record.key == b"ana"
+    assert (entry.recipient_id, entry.event_id, entry.event["text"]) == ("ana", "e7", "hi")
+    assert str(entry.origin) == "social.events:0:0"
+
+
+def test_a_cloud_event_is_unwrapped(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    data = {"recipient_id": "ana", "photo": "p"}
+    it.emit({"specversion": "1.0", "id": "c1", "type": "like", "data": data})
+    it.settle()
+
+    (entry,) = it.entries()
+    assert (entry.event_id, entry.event["type"], entry.event["photo"]) == ("c1", "like", "p")
+
+
+def test_an_event_without_an_id_is_called_by_its_coordinates(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    it.emit({"recipient_id": "ana"}, {"recipient_id": "ana", "event_id": "x" * 5_000})
+    it.settle()
+
+    assert [entry.event_id for entry in it.entries()] == ["social.events:0:0", "social.events:0:1"]
+
+
+def test_a_person_is_the_same_by_number_and_by_text(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(1, 42), event(2, "42"))
+    it.settle()
+
+    assert [record.key for record in it.records()] == [b"42", b"42"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"null",
+        b"[1]",
+        b"{",
+        b'{"recipient_id":"ana","x":"\xff"}',  # no UTF-8, in a field that nobody reads
+        b'{"recipient_id":"ana","x":"\\ud800"}',
+        b'{"recipient_id":"ana","x":"\x00"}',
+        b'{"recipient_id":"ana","photo":' + b"9" * 5_000 + b"}",
+        nested(501),
+        nested(100_000),
+    ],
+)
+def test_what_is_no_event_goes_to_the_dead_letters_and_its_neighbours_go_on(
+    tmp_path: Path, value: bytes | None
+) -> None:
+    it = OneIntake(tmp_path, "  - filter: exists(photo)\n")
+    it.emit(event(1), value, event(2))
+    it.settle()
+
+    assert [entry.event_id for entry in it.entries()] == ["e1", "e2"]
+    assert it.reasons() == ["undecodable"]
+    assert it.letters()[0].value == value
+    assert it.committed() == 3
+
+
+def test_brackets_in_texts_are_no_nesting(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(1, text='\\"[{' * 1_000), nested(490))
+    it.settle()
+
+    assert (len(it.entries()), it.reasons()) == (2, [])
+
+
+@pytest.mark.parametrize("person", [None, "", True, 1.5, ["ana"], "a\x1fb", "x" * 1_025])
+def test_what_can_be_nobodys_id_goes_to_the_dead_letters(tmp_path: Path, person: Any) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(1, person), event(2))
+    it.settle()
+
+    assert [entry.event_id for entry in it.entries()] == ["e2"]
+    assert it.reasons() == ["no_recipient"]
+
+
+@pytest.mark.parametrize("tenant", ["", "a\x1fb", 1.5])
+def test_what_can_be_no_tenant_goes_to_the_dead_letters(tmp_path: Path, tenant: Any) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(1, tenant=tenant), event(2, tenant="shop"))
+    it.settle()
+
+    assert [record.key for record in it.records()] == [b"shop\x1fana"]
+    assert it.reasons() == ["no_recipient"]
+
+
+@pytest.mark.parametrize("person", ["\x00", "ana maria", "анна", "👩‍👩‍👧", "a:b#c", "x" * 1_024])
+def test_odd_ids_are_ids(tmp_path: Path, person: str) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(1, person))
+    it.settle()
+
+    assert [record.key for record in it.records()] == [person.encode()]
+
+
+def test_an_event_that_no_topic_takes_goes_to_the_dead_letters(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    it.emit(event(1, text="x" * 1_000_000), event(2))
+    it.settle()
+
+    assert [entry.event_id for entry in it.entries()] == ["e2"]
+    assert it.reasons() == ["too_large"]
