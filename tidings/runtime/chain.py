@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from heapq import heappush
 from typing import Any, cast
 
-import msgspec
-
 from tidings.contract import Item, Keyed, Map, Route, Site, Who
 from tidings.expressions import EvaluationError
 from tidings.ports import Io
 from tidings.records import Entry, Kind, decode_entry
 from tidings.runtime.batch import FlowBatch
-from tidings.runtime.state import Cell
+from tidings.runtime.state import Cell, Slots
 
 Push = Callable[[Item], None]
 
@@ -57,14 +55,8 @@ class Chain:
         self.batch: FlowBatch
         self._io = io
         self._number(links)
-        states = tuple(step.state | None for step in self.keyed)
-        # A list, for slots change; each is decoded as its step's own type.
-        self._slots = msgspec.msgpack.Decoder(tuple[states]).decode  # type: ignore[valid-type]
+        self.unpack = Slots([step.state | None for step in self.keyed]).unpack
         self.push: Push = self._build(links, self.emitted.append)
-
-    def unpack(self, state: bytes) -> list[Any]:
-        """The slots of a state at rest."""
-        return list(self._slots(state))
 
     def due(self, at: int, who: Who) -> int:
         """Let every keyed step of the person in hand act on deadlines up to ``at``.

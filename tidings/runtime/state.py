@@ -33,8 +33,35 @@ CHUNK = 4_000_000  # bytes of a record; the topic takes 8 MiB
 HORIZON = struct.Struct(">QQ")  # act_at, forget_at: before the slots of a state at rest
 POSITION = b"position"
 
-pack_slots = msgspec.msgpack.Encoder().encode
-_decode_slots = msgspec.msgpack.Decoder(list[Any]).decode
+IN_JSON = b"\xc1"  # a byte that msgpack never uses: before slots that are JSON
+
+
+def pack_slots(slots: Sequence[Any]) -> bytes:
+    """The slots of a state at rest, for ``Slots.unpack`` behind a HORIZON."""
+    try:
+        return _pack(slots)
+    except OverflowError:  # a whole number of more than 64 bits: JSON has those, msgpack has not
+        return IN_JSON + msgspec.json.encode(slots)
+
+
+class Slots:
+    """Unpacks slots, each as its own type; without types, as plain data."""
+
+    def __init__(self, types: Sequence[Any] | None = None) -> None:
+        wanted: Any = list[Any] if types is None else tuple[tuple(types)]  # type: ignore[misc]
+        self._decode = msgspec.msgpack.Decoder(wanted).decode
+        self._decode_large = msgspec.json.Decoder(wanted).decode
+
+    def unpack(self, state: bytes) -> list[Any]:
+        """The slots of a state at rest."""
+        packed = state[HORIZON.size :]
+        if packed[:1] == IN_JSON:
+            return list(self._decode_large(packed[1:]))
+        return list(self._decode(packed))
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_plain = Slots().unpack
 
 
 class Cell:
@@ -208,7 +235,7 @@ def _moved(
     """States saved by an older version of the flow: each slot goes to the step of its name."""
     places = [old.index(step) if step in old else -1 for step in new]
     for key, state in states.items():
-        slots = _decode_slots(state[HORIZON.size :])
+        slots = _plain(state)
         moved = [slots[place] if place >= 0 else None for place in places]
         if any(slot is not None for slot in moved):
             yield key, state[: HORIZON.size] + pack_slots(moved)

@@ -15,6 +15,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from tidings.contract import Item, Site, Who
+from tidings.ids import person_key
 from tidings.log.port import Append, Record, Slot
 from tidings.records import Origin
 from tidings.runtime.chain import Chain
@@ -22,6 +23,7 @@ from tidings.runtime.flight import Label
 from tidings.runtime.state import HORIZON, Bucket, Cell, StateStore, pack_slots
 
 UNSEEN = (-1, 0)
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
 MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
 HOT = 20_000  # people of a task kept decoded; saving a bucket cools it, this bounds the rest
@@ -73,8 +75,11 @@ class Task:
             if heap and heap[0][0] <= time:
                 self._fire(time)
             value, key = record.value, record.key
-            if value is None or key is None:
+            if value is None:
                 self.marker_until = 0
+                continue
+            if key is None:
+                self._refuse(record, time, "no_key", "an entry stands under its person's key")
                 continue
             bucket = buckets[xxh3_64_intdigest(key) % count]
             offset = record.offset
@@ -82,11 +87,16 @@ class Task:
                 continue
             try:
                 entry = decode(value)
-            except msgspec.MsgspecError as error:
-                origin = Origin(topic, partition, offset)
-                item = Item(data={}, origin=origin, time=time, record=record)
-                chain.batch.dead(item, "undecodable", error, self._site)
+            except UNDECODABLE as error:
+                self._refuse(record, time, "undecodable", error)
                 continue
+            cell = bucket.hot.get(key)
+            if cell is None and key not in bucket.states:
+                # Deadlines know a person by the key alone.
+                person = person_key(entry.tenant, entry.recipient_id)
+                if key != person.encode():
+                    self._refuse(record, time, "wrong_key", f"it belongs under {person!r}")
+                    continue
             source = entry.origin
             stamp = (source.offset, source.index)
             marks = bucket.marks.get(source.topic)
@@ -95,7 +105,6 @@ class Task:
             if stamp <= marks.get(source.partition, UNSEEN):
                 continue  # the intake died and repeated itself: this one is counted
             marks[source.partition] = stamp
-            cell = bucket.hot.get(key)
             if cell is None:
                 cell = self._warm(bucket, key)
             bucket.changed = True
@@ -116,6 +125,12 @@ class Task:
         self.position = Label(records[-1].offset + 1, time)
         if self._hot > HOT:
             self._cool_some()
+
+    def _refuse(self, record: Record, time: int, reason: str, error: BaseException | str) -> None:
+        """To the dead letters with an entry that none of our intakes has written."""
+        origin = Origin(record.topic, record.partition, record.offset)
+        item = Item(data={}, origin=origin, time=time, record=record)
+        self._chain.batch.dead(item, reason, error, self._site)
 
     def _fire(self, time: int) -> None:
         chain, heap, count = self._chain, self._heap, len(self.buckets)
@@ -169,7 +184,7 @@ class Task:
         if state is None:
             cell = Cell([None] * len(self._chain.steps))
         else:
-            cell = Cell(self._chain.unpack(state[HORIZON.size :]), HORIZON.unpack_from(state)[0])
+            cell = Cell(self._chain.unpack(state), HORIZON.unpack_from(state)[0])
         bucket.hot[key] = cell
         self._hot += 1
         return cell
