@@ -30,6 +30,9 @@ def records(log: Log, topic: str) -> Iterator[Record]:
         reader.close()
 
 
+Due = tuple[str, frozenset[str]]  # a device, and the events that its push is to name
+
+
 @dataclass
 class Flow:
     """How the intake and the flow did. What should be empty, says so."""
@@ -146,16 +149,20 @@ class Sends:
         }
 
 
-def audit_sends(log: Log, truth: Expected, stage: scene.Scene) -> Sends:
-    """Hold the provider's file against the digests that passed."""
-    due = {
+def due_of(truth: Expected) -> set[Due]:
+    """What the digests that passed should make of it."""
+    return {
         (device, frozenset(decision.members))
         for decision in truth.decisions
         if decision.passed
         for device in scene.devices(decision.recipient)
     }
+
+
+def audit_sends(log: Log, due: set[Due], stage: scene.Scene) -> Sends:
+    """Hold the provider's file against what should have gone out."""
     found = Sends(due=len(due))
-    taken: set[tuple[str, frozenset[str]]] = set()
+    taken: set[Due] = set()
     for line in received(stage.sandbox):
         if not line.accepted:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -26,7 +26,8 @@ class Fault:
     """One kill. Instants are epoch ms; ``at`` is seconds into the blast.
 
     ``gone``: from then on the victim surely did nothing more. ``up``: a server answers again.
-    ``unmarked``: sends that the provider had accepted and that Claims did not know as sent.
+    ``unmarked``: how many sends the provider had accepted of which Claims did not know it yet;
+    ``repeats``: how many of them it accepted once more.
     """
 
     number: int
@@ -51,7 +52,7 @@ def draw(random: Random, targets: Sequence[str], kills: int, seconds: float) -> 
     ]
 
 
-def strike(world: World, fault: Fault) -> None:
+def strike(world: World, fault: Fault, provider: Provider) -> None:
     """Kill -9, note what was under way, and start again at once, as a supervisor does."""
     if fault.target == "broker":
         world.kafka.kill()
@@ -65,35 +66,49 @@ def strike(world: World, fault: Fault) -> None:
         fault.up = _now()
     else:
         fault.gone = world.kill(world.workers[fault.target][0])
-        world.start(fault.target)
         if fault.target == "lane":
-            fault.unmarked = unmarked(world)
+            provider.look(fault)
+        world.start(fault.target)
 
 
-def unmarked(world: World) -> int:
-    """How many sends the provider has accepted that Claims do not know as sent or done."""
-    taken = [line.send_id for line in received(world.stage.sandbox) if line.accepted]
-    if not taken:
-        return 0
-    with redis.from_url(world.valkey.url) as client:
-        states = client.mget([f"tidings:send:{send_id}" for send_id in taken])
-    return sum(1 for state in states if state is None or state[:1] == b"L")
+class Provider:
+    """What the provider has accepted and Claims do not know: the sends that a kill may repeat.
 
+    A send that was accepted n times has been lost sight of by n - 1 kills; more would be a repeat
+    without a reason.
+    """
 
-def assign_repeats(faults: Sequence[Fault], world: World) -> None:
-    """Give each repeated send to the last kill of a lane between its two acceptances (of anything,
-    where no lane was killed)."""
-    first: dict[str, int] = {}
-    for line in received(world.stage.sandbox):
-        if not line.accepted:
-            continue
-        before = first.setdefault(line.send_id, line.at)
-        if before == line.at:
-            continue
-        between = [fault for fault in faults if before - 1_000 <= fault.gone <= line.at]
-        guilty = [fault for fault in between if fault.target == "lane"] or between
-        if guilty:
-            guilty[-1].repeats += 1
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._guilty: dict[str, list[Fault]] = {}
+
+    def look(self, fault: Fault) -> None:
+        """To be called when the lane's process is dead and Valkey answers."""
+        taken = self._taken()
+        if not taken:
+            return
+        with redis.from_url(self._world.valkey.url) as client:
+            states = client.mget([f"tidings:send:{send_id}" for send_id in taken])
+        for (send_id, times), state in zip(taken.items(), states, strict=True):
+            if state is None or state[:1] == b"L":
+                guilty = self._guilty.setdefault(send_id, [])
+                if times > len(guilty):  # else it is an earlier kill's, and still waits
+                    guilty.append(fault)
+                    fault.unmarked += 1
+
+    def count(self) -> list[str]:
+        """Give each repeat to its kill; gives the repeats that no kill explains."""
+        unexplained: list[str] = []
+        for send_id, times in self._taken().items():
+            guilty = self._guilty.get(send_id, [])
+            for fault in guilty[: times - 1]:
+                fault.repeats += 1
+            unexplained += [send_id] * (times - 1 - len(guilty))
+        return unexplained
+
+    def _taken(self) -> Counter[str]:
+        lines = received(self._world.stage.sandbox)
+        return Counter(line.send_id for line in lines if line.accepted)
 
 
 # ── Back at work ──────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,10 @@
-"""The scenarios: each breaks a world in the middle of a blast, lets it settle, and audits it."""
+"""The scenarios: each breaks a world in the middle of a blast, lets it settle, and audits it.
+
+crash       kill -9 of every part and server in turn, at random instants
+storm       kill -9 of one part again and again, within its first second of work on a backlog
+elastic     from one process to several and back, by SIGTERM or by kill -9
+frozen      a process that lost its partitions wakes up with its old state in hand
+"""
 
 from __future__ import annotations
 
@@ -10,8 +16,9 @@ from random import Random
 from typing import Any
 
 from tests.chaos import faults
-from tests.chaos.audit import audit_flow, audit_sends
-from tests.chaos.faults import Fault
+from tests.chaos.audit import audit_flow, audit_sends, due_of
+from tests.chaos.backlog import pile_up
+from tests.chaos.faults import Fault, Provider
 from tests.chaos.upstream import Upstream
 from tests.chaos.world import World
 
@@ -26,8 +33,8 @@ class Blast:
     """What is written meanwhile."""
 
     events: int = 60_000
-    people: int = 1_500
-    seconds: float = 140.0
+    people: int = 1_000
+    seconds: float = 200.0
     seed: int = 1
 
 
@@ -39,145 +46,178 @@ class Result:
     figures: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     wrong: dict[str, Any] = field(default_factory=dict)
+    slow: list[str] = field(default_factory=list)
 
 
-Act = Callable[[World, float], None]
+class Play:
+    """A scenario under way: a world with one process of each of ``parts``."""
+
+    def __init__(self, world: World, blast: Blast, parts: Sequence[str] = PARTS) -> None:
+        self.world = world
+        self.provider = Provider(world)
+        self.kills: list[Fault] = []
+        self.random = Random(blast.seed)
+        self._parts = parts
+        self._blast = blast
+        for part in parts:
+            world.start(part)
+        world.wait_for_work(parts)
+
+    def blast(self, acts: Sequence[tuple[float, Act]], seconds: float) -> Upstream:
+        """Run the blast, do each act at its second, and wait until all is settled."""
+        blast = self._blast
+        brokers = self.world.kafka.bootstrap
+        upstream = Upstream(brokers, blast.events, blast.people, seconds, blast.seed)
+        upstream.start()
+        for at, act in sorted(acts, key=lambda one: one[0]):
+            while upstream.passed < at:
+                time.sleep(0.005)
+            self.world.check()
+            act(at)
+        upstream.finish()
+        self.world.settle(self._parts, quiet=QUIET, timeout=180)
+        return upstream
+
+    def kill(self, part: str, at: float, which: int = 0) -> Fault:
+        """Kill -9 one process of ``part``; nobody starts it again."""
+        fault = Fault(len(self.kills) + 1, part, at)
+        fault.gone = self.world.kill(self.world.workers[part][which])
+        if part == "lane":
+            self.provider.look(fault)
+        self.kills.append(fault)
+        return fault
+
+    def rage(self, part: str, kills: int) -> None:
+        """Kill and restart ``part`` as soon as it has begun to work."""
+        while len(self.kills) < kills and self.world.gets_on(part):
+            time.sleep(self.random.uniform(0.0, 0.8))
+            fault = Fault(len(self.kills) + 1, part, 0.0)
+            faults.strike(self.world, fault, self.provider)
+            self.kills.append(fault)
+
+    def audit(self, name: str, upstream: Upstream) -> Result:
+        """What became of all that the upstream wrote; then end by SIGTERM."""
+        flow, truth = audit_flow(self.world.log, upstream)
+        sends = audit_sends(self.world.log, due_of(truth), self.world.stage)
+        result = Result(name, {"flow": flow.figures(), "sends": sends.figures()})
+        result.wrong = flow.faults() | sends.faults()
+        if not flow.digests or not sends.accepted:
+            result.wrong["idle"] = "nothing was decided or sent at all"
+        return self._end(result)
+
+    def audit_lane(self, name: str, due: set[Any]) -> Result:
+        """The same for a lane alone."""
+        sends = audit_sends(self.world.log, due, self.world.stage)
+        return self._end(Result(name, {"sends": sends.figures()}, wrong=sends.faults()))
+
+    def _end(self, result: Result) -> Result:
+        if unexplained := self.provider.count():
+            result.wrong["repeats"] = unexplained
+        for fault in self.kills:
+            if fault.repeats > REPEATS:
+                result.wrong[f"kill {fault.number}"] = f"{fault.repeats} sends were repeated"
+        self.world.end(list(self.world.everyone()))
+        result.rows = [faults.as_row(fault) for fault in self.kills]
+        return result
+
+    def clock(self, result: Result, within: float) -> None:
+        """Add how long each kill kept its partitions waiting."""
+        done = {part: faults.progress(self.world, part) for part in self._parts}
+        for fault, row in zip(self.kills, result.rows, strict=True):
+            row["back"] = back = faults.back_at_work(fault, self._parts, done)
+            if back is None or back > within:
+                result.slow.append(f"kill {fault.number} of {fault.target}: {back} s")
 
 
-def _play(world: World, blast: Blast, acts: Sequence[tuple[float, Act]]) -> Upstream:
-    """Run the blast, do each act at its second, and wait until all is settled."""
-    upstream = Upstream(
-        world.kafka.bootstrap, blast.events, blast.people, blast.seconds, blast.seed
-    )
-    begun = time.monotonic()
-    upstream.start()
-    for at, act in sorted(acts, key=lambda one: one[0]):
-        time.sleep(max(0.0, begun + at - time.monotonic()))
-        world.check()
-        act(world, at)
-    upstream.finish()
-    world.settle(PARTS, quiet=QUIET, timeout=180)
-    return upstream
-
-
-def _audit(name: str, world: World, upstream: Upstream) -> Result:
-    flow, truth = audit_flow(world.log, upstream)
-    result = Result(name, {"flow": flow.figures()}, wrong=flow.faults())
-    if flow.digests == 0:
-        result.wrong["idle"] = "nothing was decided at all"
-    if "lane" in PARTS:
-        sends = audit_sends(world.log, truth, world.stage)
-        result.figures["sends"] = sends.figures()
-        result.wrong |= sends.faults()
-    return result
-
-
-# ── Crash ─────────────────────────────────────────────────────────────────────────────────────
+Act = Callable[[float], None]
 
 
 def crash(folder: Path, blast: Blast, targets: Sequence[str], kills: int) -> Result:
     """Kill -9 of ``targets`` in turn at random instants, each started again at once."""
     with World(folder, blast.people) as world:
-        for part in PARTS:
-            world.start(part)
-        world.wait_for_work(PARTS)
-        plan = faults.draw(Random(blast.seed), targets, kills, blast.seconds)
-        upstream = _play(world, blast, [(fault.at, _striking(fault)) for fault in plan])
-        result = _audit("crash", world, upstream)
-        _judge(result, world, plan, RESTARTED)
-        world.end(list(world.everyone()))
+        play = Play(world, blast)
+        play.kills = faults.draw(play.random, targets, kills, blast.seconds)
+
+        def strike(fault: Fault) -> Act:
+            return lambda at: faults.strike(world, fault, play.provider)
+
+        acts = [(fault.at, strike(fault)) for fault in play.kills]
+        upstream = play.blast(acts, blast.seconds)
+        result = play.audit("crash", upstream)
+        play.clock(result, RESTARTED)
     return result
 
 
-def _striking(fault: Fault) -> Act:
-    return lambda world, at: faults.strike(world, fault)
+def storm(folder: Path, blast: Blast, part: str, kills: int) -> Result:
+    """Kill -9 of ``part`` (intake or flow) again and again while it works off a backlog."""
+    with World(folder, blast.people) as world:
+        play = Play(world, blast)
+        upstream = play.blast([(0.0, lambda at: play.rage(part, kills))], seconds=5.0)
+        return play.audit(f"storm on the {part}", upstream)
 
 
-def _judge(result: Result, world: World, plan: Sequence[Fault], within: float) -> None:
-    """Add what each kill cost, and whether that is too much."""
-    done = {part: faults.progress(world, part) for part in PARTS}
-    faults.assign_repeats(plan, world)
-    for fault in plan:
-        fault.back = faults.back_at_work(fault, PARTS, done)
-        if fault.back is None or fault.back > within:
-            result.figures.setdefault("slow", []).append(f"kill {fault.number}: {fault.back} s")
-        if fault.repeats > min(REPEATS, max(fault.unmarked, 0)):
-            result.wrong.setdefault("repeats", []).append(faults.as_row(fault))
-        result.rows.append(faults.as_row(fault))
-
-
-# ── Elastic ───────────────────────────────────────────────────────────────────────────────────
+def lane_storm(folder: Path, blast: Blast, kills: int) -> Result:
+    """The same on a lane all of whose places are taken: ``blast.events`` deliveries wait for it."""
+    with World(folder, blast.people) as world:
+        due = pile_up(world.log, blast.events, blast.people, blast.seed)
+        play = Play(world, blast, ["lane"])
+        play.rage("lane", kills)
+        world.settle(["lane"], quiet=1.0, timeout=180)
+        return play.audit_lane("storm on the lane", due)
 
 
 def elastic(folder: Path, blast: Blast, parts: Sequence[str], most: int, by: str) -> Result:
     """From one process of each of ``parts`` to ``most``, doubling, and back to one, by ``term`` or
     by ``kill``; every process in an empty folder."""
-    plan: list[Fault] = []
-
-    def grow(world: World, at: float) -> None:
-        for part in parts:
-            for _ in range(len(world.workers[part])):
-                world.start(part)
-
-    def shrink(world: World, at: float) -> None:
-        leaving = [worker for part in parts for worker in world.workers[part][1:]]
-        if by == "term":
-            world.end(leaving)
-            return
-        for worker in leaving:
-            worker.process.kill()
-        for part in parts:
-            fault = Fault(len(plan) + 1, part, at)
-            for worker in [worker for worker in leaving if worker.part == part]:
-                fault.gone = world.kill(worker)
-            if part == "lane":
-                fault.unmarked = faults.unmarked(world)
-            plan.append(fault)
-
-    growths = most.bit_length() - 1
-    step = blast.seconds / (growths + 2)
-    acts: list[tuple[float, Act]] = [((n + 1) * step, grow) for n in range(growths)]
-    acts.append(((growths + 1) * step, shrink))
     with World(folder, blast.people) as world:
-        for part in PARTS:
-            world.start(part)
-        world.wait_for_work(PARTS)
-        upstream = _play(world, blast, acts)
-        result = _audit(f"elastic by {by}", world, upstream)
-        _judge(result, world, plan, TAKEN_OVER)
-        world.end(list(world.everyone()))
+        play = Play(world, blast)
+
+        def grow(at: float) -> None:
+            for part in parts:
+                for _ in range(len(world.workers[part])):
+                    world.start(part)
+
+        def shrink(part: str) -> Act:
+            def act(at: float) -> None:
+                leaving = world.workers[part][1:]
+                if by == "term":
+                    world.end(leaving)
+                    return
+                for worker in leaving:
+                    worker.process.kill()
+                for _ in leaving:
+                    play.kill(part, at, which=1)
+
+            return act
+
+        growths = most.bit_length() - 1
+        step = blast.seconds / (growths + len(parts) + 1)
+        acts: list[tuple[float, Act]] = [((n + 1) * step, grow) for n in range(growths)]
+        acts += [((growths + 1 + n) * step, shrink(part)) for n, part in enumerate(parts)]
+        upstream = play.blast(acts, blast.seconds)
+        result = play.audit(f"elastic by {by}", upstream)
+        play.clock(result, TAKEN_OVER)
     return result
-
-
-# ── Frozen ────────────────────────────────────────────────────────────────────────────────────
 
 
 def frozen(folder: Path, blast: Blast, part: str, seconds: float) -> Result:
     """Of two processes one is frozen until it has long lost its partitions; when it wakes up with
     its old state in hand, the other is killed a moment later, and the zombie must take over."""
-    plan: list[Fault] = []
-
-    def freeze(world: World, at: float) -> None:
-        world.workers[part][0].freeze()
-
-    def thaw(world: World, at: float) -> None:
-        zombie, other = world.workers[part]
-        zombie.thaw()
-        time.sleep(0.1)
-        fault = Fault(1, part, at)
-        fault.gone = world.kill(other)
-        if part == "lane":
-            fault.unmarked = faults.unmarked(world)
-        plan.append(fault)
-
     with World(folder, blast.people) as world:
-        for each in PARTS:
-            world.start(each)
+        play = Play(world, blast)
         world.start(part)
-        world.wait_for_work(PARTS)
+
+        def freeze(at: float) -> None:
+            world.workers[part][0].freeze()
+
+        def thaw(at: float) -> None:
+            world.workers[part][0].thaw()
+            time.sleep(0.1)
+            play.kill(part, at, which=1)
+
         start = blast.seconds * 0.3
-        upstream = _play(world, blast, [(start, freeze), (start + seconds, thaw)])
-        result = _audit(f"a frozen {part}", world, upstream)
-        _judge(result, world, plan, TAKEN_OVER)
-        world.end(list(world.everyone()))
+        acts = [(start, freeze), (start + seconds, thaw)]
+        upstream = play.blast(acts, blast.seconds)
+        result = play.audit(f"a frozen {part}", upstream)
+        play.clock(result, TAKEN_OVER)
     return result

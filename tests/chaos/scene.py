@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidings.records import Priority
-from tidings.topics import EVENTS, dead_letters, flow_topics, lane_topics
+from tidings.topics import (
+    EVENTS,
+    RETRY_DELAYS,
+    dead_letters,
+    flow_topics,
+    lane_topics,
+    retry,
+)
 
 SOURCE = "social.events"
 ENTRIES = "tidings.social"
 DELIVERIES = "deliveries.push.normal"
+LADDER = [retry("push", Priority.NORMAL, delay) for delay in RETRY_DELAYS]
 OUTCOMES = EVENTS
 LETTERS = (dead_letters("flow"), dead_letters("push"))
 

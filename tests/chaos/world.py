@@ -19,9 +19,9 @@ from tidings.services.valkey import Valkey
 from tidings.topics import settings
 
 GROUPS = {  # the consumer group of each part, and what it reads
-    "intake": ("tidings.social.intake", scene.SOURCE),
-    "flow": ("tidings.social", scene.ENTRIES),
-    "lane": ("tidings.lane.push.normal", scene.DELIVERIES),
+    "intake": ("tidings.social.intake", [scene.SOURCE]),
+    "flow": ("tidings.social", [scene.ENTRIES]),
+    "lane": ("tidings.lane.push.normal", [scene.DELIVERIES, *scene.LADDER]),
 }
 
 
@@ -109,11 +109,12 @@ class World:
 
     def lag(self, part: str) -> int:
         """How many records the group of ``part`` has not committed yet."""
-        group, topic = GROUPS[part]
+        group, topics = GROUPS[part]
+        existing = self.log.admin().topics()
+        slots = [Slot(topic, n) for topic in topics for n in range(existing[topic].partitions)]
         reader = self.log.reader()
         consumer = self.log.consumer(group)
         try:
-            slots = [Slot(topic, n) for n in range(self.log.admin().topics()[topic].partitions)]
             committed = consumer.committed(slots)
             total = 0
             for slot in slots:
@@ -143,6 +144,29 @@ class World:
             )
             time.sleep(0.2)
 
+    def gets_on(self, part: str, timeout: float = 60.0) -> bool:
+        """Wait until ``part`` gets something done; False where it has nothing left to do."""
+        deadline = time.monotonic() + timeout
+        before = self._done(part)
+        while self._done(part) <= before:
+            self.check()
+            if self.lag(part) == 0:
+                return False
+            assert time.monotonic() < deadline, f"the {part} does nothing for {timeout:g} s"
+        return True
+
+    def _done(self, part: str) -> int:
+        if part == "lane":
+            sandbox = self.stage.sandbox
+            return sandbox.stat().st_size if sandbox.exists() else 0
+        topic = scene.ENTRIES if part == "intake" else scene.OUTCOMES
+        reader = self.log.reader()
+        try:
+            partitions = self.log.admin().topics()[topic].partitions
+            return sum(reader.span(Slot(topic, number)).end for number in range(partitions))
+        finally:
+            reader.close()
+
     def _ends(self) -> list[int]:
         reader = self.log.reader()
         try:
@@ -166,9 +190,10 @@ class World:
 
     def _has_position(self, part: str) -> bool:
         self.check()
-        group, topic = GROUPS[part]
+        group, topics = GROUPS[part]
+        slot = Slot(topics[0], 0)
         consumer = self.log.consumer(group)
         try:
-            return consumer.committed([Slot(topic, 0)])[Slot(topic, 0)] is not None
+            return consumer.committed([slot])[slot] is not None
         finally:
             consumer.close()
