@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import structlog
 
@@ -38,16 +38,26 @@ _LOG = structlog.get_logger(__name__)
 
 
 class Stop:
-    """Told by a signal to stop; a second signal ends the process."""
+    """Told by a signal to stop; a second signal ends the process. Listens within a ``with``."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
 
-    def install(self) -> None:
-        """Listen to SIGTERM, SIGINT, and to the end of the time for draining."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGALRM, self._too_long)
+    def __enter__(self) -> Self:
+        listeners = {
+            signal.SIGTERM: self._on_signal,
+            signal.SIGINT: self._on_signal,
+            signal.SIGALRM: self._too_long,
+        }
+        for number, listener in listeners.items():
+            self._before[number] = signal.signal(number, listener)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.alarm(0)
+        for number, listener in self._before.items():
+            signal.signal(number, listener)
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -142,8 +152,6 @@ def run_units(name: str, units: Sequence[Unit]) -> int:
     0 when stopped and drained, 1 when the log refuses (a topic that is missing, a position out of
     range), with a message. Anything else that comes out of a unit is a bug: it is raised.
     """
-    stop = Stop()
-    stop.install()
     _LOG.info("starting", process=name, units=[unit.name for unit in units], pid=os.getpid())
 
     def ready() -> None:
@@ -151,7 +159,8 @@ def run_units(name: str, units: Sequence[Unit]) -> int:
         tell_ready()
 
     try:
-        run(dataflow(name, [*units, Housekeeper(ready)], stop))
+        with Stop() as stop:
+            run(dataflow(name, [*units, Housekeeper(ready)], stop))
     except Exception as error:
         refusal = _cause(error, LogError)
         if refusal is None:

@@ -81,6 +81,8 @@ def run(
     SIGTERM or Ctrl-C drains and ends it, a second one ends it at once. Any process can be killed
     or added at any time: what it had open is done by the others of its group.
     """
+    import traceback
+
     from tidings import logs
     from tidings.ground import open_ground
     from tidings.problems import Problems
@@ -97,7 +99,12 @@ def run(
     sheltered = all(role.high() for role in chosen)
     with open_ground(settings, sheltered=sheltered) as ground:
         units = [unit for role in chosen for unit in _units(role, part, ground)]
-        end(run_units(name, units))
+        try:
+            code = run_units(name, units)
+        except Exception:  # noqa: BLE001  a bug: its trace, and no waiting for clients
+            traceback.print_exc()
+            code = 3
+        end(code)
 
 
 def _roles(files: Sequence[Path], priorities: Sequence[Priority], problems: Problems) -> list[Role]:

@@ -1,0 +1,79 @@
+"""`tidings run`: flows and lanes as a process, from an event to what the provider got."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.integration.installation import Installation, ends
+from tidings.content import content_root
+
+FLOWS = content_root() / "flows"
+OTP = {"request_id": "r1", "type": "otp", "recipient_id": "bob", "code": "481516", "app": "Shop"}
+
+
+def files(*names: str) -> list[str]:
+    return [str(FLOWS / f"{name}.yaml") for name in names]
+
+
+def test_a_flow_and_its_lane_send_what_comes_and_end_cleanly(installation: Installation) -> None:
+    process = installation.start(
+        *("run", *files("otp", "lanes/sms"), "--priority", "high", "--create-topics")
+    )
+    installation.wait_until_said('"event": "ready"')
+    installation.emit("otp.events", OTP)
+    [message] = installation.wait_for_accepted(1)
+    assert (message.channel, message.address, message.priority) == ("sms", "+447700900101", "high")
+    assert message.parts == {"body": "481516 is your Shop code. Never share it with anyone."}
+    assert ends(process, signal.SIGTERM) == 0
+    assert "481516" not in installation.said()
+    kinds = [(outcome["stage"], outcome["kind"]) for outcome in installation.outcomes()]
+    assert kinds == [("decision", "queued"), ("attempt", "sent"), ("end", "sent")]
+
+
+def test_the_parts_of_a_flow_run_apart(installation: Installation) -> None:
+    social = {
+        "event_id": "e1",
+        "type": "like",
+        "recipient_id": "bob",
+        "actor_id": "ana",
+        "actor_name": "Ana",
+        "photo_id": "p",
+        "photo_title": "Sunset",
+        "text": "",
+    }
+    intake = installation.start(
+        "run", *files("social"), "--part", "intake", "--create-topics", "--name", "in"
+    )
+    installation.wait_until_said('"event": "ready"')
+    flow = installation.start("run", *files("social"), "--part", "flow")
+    installation.wait_until_said('"event": "ready"')
+    lane = installation.start(
+        "run", *files("lanes/push"), "--priority", "normal", "--create-topics"
+    )
+    installation.wait_until_said('"event": "ready"')
+    installation.emit("social.events", social)
+    [message] = installation.wait_for_accepted(1)
+    assert message.parts["title"] == "Ana liked your photo"
+    assert [ends(process, signal.SIGINT) for process in (intake, flow, lane)] == [0, 0, 0]
+
+
+def test_a_second_signal_ends_it_at_once(installation: Installation, tmp_path: Path) -> None:
+    # A provider that takes longer than the test keeps the lane from being drained.
+    config = tmp_path / "slow.yaml"
+    config.write_text(
+        "log: sqlite:data/log\n"
+        "categories: {codes: {critical: true}}\n"
+        "providers: {sandbox: {kind: sandbox, latency: 20s}}\n"
+    )
+    process = installation.start(
+        *("run", *files("otp", "lanes/sms"), "--priority", "high", "--create-topics"),
+        *("--config", str(config)),
+    )
+    installation.wait_until_said('"event": "ready"')
+    installation.emit("otp.events", OTP)
+    installation.wait_for_accepted(1)
+    os.kill(process.pid, signal.SIGTERM)
+    installation.wait_until_said('"event": "stopping"')
+    assert ends(process, signal.SIGTERM) == 128 + signal.SIGTERM
