@@ -16,7 +16,7 @@ from typing import Any
 
 SUITE: dict[str, list[str]] = {
     "flow": ["benchmarks.flow"],
-    "flow-100k": ["benchmarks.flow", "--parts", "unit,plain", "--recipients", "100000",
+    "flow-100k": ["benchmarks.flow", "--parts", "flow,plain", "--recipients", "100000",
                   "--events", "1400000"],
     "lane": ["benchmarks.lane"],
     "apns": ["benchmarks.apns"],
