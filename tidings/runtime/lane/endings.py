@@ -12,6 +12,8 @@ from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Tracker
 from tidings.sender import Send
 
+_FAILED = Kind.FAILED  # unless an address has answered better
+
 
 class Endings:
     """Closes sends and, with the last one, their parcel."""
@@ -65,6 +67,6 @@ class Endings:
             else:
                 self._tracker.abandon(parcel)
         elif parcel.news:
-            self._settlement.end(parcel, Kind.FAILED, at)
+            self._settlement.end(parcel, _FAILED, at)
         else:  # everything had been said and confirmed before
             self._tracker.finish(parcel)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from tidings.contract import Work
 from tidings.log.port import Append, Position, Record, Slot
 from tidings.log.positions import Settled
@@ -30,22 +32,19 @@ class Partition:
         self.origin = f"{slot.topic}:{slot.partition}:"  # with an offset behind it: str(Origin)
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """One record in hand, from its reading to the confirmation of its last word.
 
     ``writes`` are to be handed to the log, ``unconfirmed`` counts those that were, ``over`` tells
     that the last word is among them.
     """
 
-    __slots__ = ("over", "partition", "record", "tracker", "unconfirmed", "writes")
-
-    def __init__(self, tracker: Tracker, partition: Partition, record: Record) -> None:
-        self.tracker = tracker
-        self.partition = partition
-        self.record = record
-        self.writes: list[Append] = []
-        self.unconfirmed = 0
-        self.over = False
+    tracker: Tracker
+    partition: Partition
+    record: Record
+    writes: list[Append] = msgspec.field(default_factory=list)
+    unconfirmed: int = 0
+    over: bool = False
 
     def ack(self, error: object | None, receipt: object = None) -> None:
         """One of its writes is confirmed. One that was refused keeps the ticket open."""
@@ -61,41 +60,28 @@ class Ticket:
         return ()
 
 
-class Parcel(Ticket):
+class Parcel(Ticket, kw_only=True, eq=False):
     """The ticket of a delivery.
 
     ``open`` counts its sends that have not ended, ``marked`` are those that Claims know as sent.
     ``later`` (epoch ms, rung) is set when one of them wants the ladder; ``tried`` and ``spared`` go
     with it. ``reasons`` (reason, detail) are those of the sends that failed, by their last words.
     ``news``: something is to be said that was not said and confirmed before. ``abandoned``: its
-    partition went to another process, which will do it all again. ``outcome`` is Settlement's.
+    partition went to another process, which will do it all again. ``outcome`` and ``key`` are
+    Settlement's.
     """
 
-    __slots__ = (
-        "abandoned",
-        "later",
-        "marked",
-        "news",
-        "open",
-        "outcome",
-        "reasons",
-        "spared",
-        "tried",
-        "work",
-    )
-
-    def __init__(self, tracker: Tracker, partition: Partition, record: Record, work: Work) -> None:
-        super().__init__(tracker, partition, record)
-        self.work = work
-        self.marked: list[str] = []
-        self.later: tuple[int, int] | None = None
-        self.outcome: Outcome | None = None
-        self.open = 0
-        self.tried = work.delivery.attempt
-        self.spared = work.delivery.spared
-        self.reasons: dict[str, tuple[str, str]] = {}
-        self.news = False
-        self.abandoned = False
+    work: Work
+    tried: int
+    spared: int
+    open: int = 0
+    marked: list[str] = msgspec.field(default_factory=list)
+    later: tuple[int, int] | None = None
+    reasons: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
+    news: bool = False
+    abandoned: bool = False
+    outcome: Outcome | None = None
+    key: bytes = b""
 
     def origin(self) -> str:
         """Where the delivery's record stands, as text."""
@@ -137,7 +123,15 @@ class Tracker:
     def take_work(self, partition: Partition, work: Work) -> Parcel:
         """A ticket for a delivery that was read and is open."""
         self.open += 1
-        parcel = Parcel(self, partition, work.record, work)
+        delivery = work.delivery
+        parcel = Parcel(
+            self,
+            partition,
+            work.record,
+            work=work,
+            tried=delivery.attempt,
+            spared=delivery.spared,
+        )
         work.ticket = parcel
         return parcel
 
