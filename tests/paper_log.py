@@ -200,7 +200,7 @@ class PaperConsumer:
     def __init__(self, log: PaperLog, group: PaperGroup, policy: OutOfRange) -> None:
         self.places: dict[Slot, int] = {}
         self.paused: set[Slot] = set()
-        self.polls = 0
+        self.fenced = False  # the group has moved on, and it does not know yet
         self._log = log
         self._group = group
         self._policy = policy
@@ -217,7 +217,6 @@ class PaperConsumer:
         ]
 
     def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
-        self.polls += 1
         self._obey()
         if self._log.random is not None:
             limit = self._log.random.randint(1, min(20, limit))
@@ -279,7 +278,7 @@ class PaperConsumer:
 
     def commit(self, positions: Mapping[Slot, Position], wait: bool = False) -> None:
         for slot, position in positions.items():
-            if self._group.owners.get(slot) is self:
+            if self._group.owners.get(slot) is self and not self.fenced:
                 before = self._group.positions.get(slot, Position(0)).offset
                 assert position.offset >= before, f"{slot} goes back from {before} to {position}"
                 self._group.positions[slot] = position

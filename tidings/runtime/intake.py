@@ -102,9 +102,6 @@ class Intake(Member):
         for slot in slots:
             self._positions.pop(slot, None)
 
-    def _slots(self) -> Sequence[Slot]:
-        return list(self._positions)
-
     def _position(self, slot: Slot) -> Label:
         return self._positions.get(slot, NOWHERE)
 

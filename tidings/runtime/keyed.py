@@ -18,7 +18,6 @@ when it was left out, were measured over 15 runs of 80,000 events under kills:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 from tidings.contract import Part, Site
@@ -145,6 +144,7 @@ class KeyedFlow(Member):
             self._committed[slot] = committed
             self._marked[slot] = -1
             starts[slot] = task.position.offset
+        self._still = False
         return starts
 
     def _check(self, slot: Slot, task: Task) -> None:
@@ -161,29 +161,26 @@ class KeyedFlow(Member):
             )
         task.position = Label(first, task.position.time)
 
-    def revoked(self, slots: Sequence[Slot]) -> None:
-        """Give partitions up in order, so that the next owner has next to nothing to replay."""
-        # Not with a batch in hand whose state has moved and whose outputs are not written.
-        if self._held is None and not self._queue and self._producer.flush(FLUSH_FOR):
+    def _hand_over(self, slots: Sequence[Slot]) -> None:
+        """Save, so that the next owner has next to nothing to replay."""
+        # Not those with a batch in hand, whose state has moved and whose outputs are not written.
+        batches = [*self._queue] if self._held is None else [*self._queue, self._held]
+        pending = {slot for batch in batches for slot in batch.labels}
+        if self._producer.flush(FLUSH_FOR):
             budget = SAVE_AT_REVOKE
             for slot in slots:
                 task = self._tasks[slot]
-                if not task.replaying():
+                if slot not in pending and not task.replaying():
                     budget -= task.save_all(budget)
                     task.release(self._low(slot))
                     task.mark(self._low(slot))
-        super().revoked(slots)
+        super()._hand_over(slots)
 
     def lost(self, slots: Sequence[Slot]) -> None:
         """Drop what is held of these partitions."""
-        super().lost(slots)
-        gone = set(slots)
         for slot in slots:
             self._tasks.pop(slot, None)
-        self._queue = deque(batch for batch in self._queue if not gone & batch.labels.keys())
-
-    def _slots(self) -> Sequence[Slot]:
-        return list(self._tasks)
+        super().lost(slots)
 
     def _position(self, slot: Slot) -> Label:
         return self._tasks[slot].position
@@ -219,7 +216,8 @@ class KeyedFlow(Member):
             if part:
                 flight = Flight() if muted else self._flights.take(labels)
                 self._queue.append(KeyedBatch(part, flight, labels, muted))
-        self._wake_quiet(slices, wall)
+        if self._held is None:
+            self._wake_quiet(slices, wall)
 
     def _wake_quiet(self, busy: Mapping[Slot, object], wall: int) -> None:
         """Write a marker to each partition whose time stands still while a deadline waits."""
@@ -244,7 +242,9 @@ class KeyedFlow(Member):
         for task, records in batch.slices:
             task.run(records)
             batch.now = max(batch.now, task.position.time)
-        batch.items, batch.slices = chain.emitted[:], []
+        if not batch.muted:
+            batch.items = chain.emitted[:]
+        batch.slices = []
         chain.emitted.clear()
         return batch
 

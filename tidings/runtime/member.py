@@ -11,7 +11,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from tidings.log.port import Consumer, Log, OutOfRange, Position, Producer, Record, Slot
+import structlog
+
+from tidings.log.port import (
+    Consumer,
+    Log,
+    LogError,
+    OutOfRange,
+    Position,
+    Producer,
+    Record,
+    Slot,
+)
 from tidings.ports import Clock
 from tidings.runtime.batch import FlowBatch
 from tidings.runtime.flight import Flights, Label
@@ -19,9 +30,11 @@ from tidings.runtime.unit import Stage
 
 BATCH = 1_000  # records a pull: about 10 ms of work
 COMMIT_EVERY_MS = 200
-HELD_FOR = 0.1  # seconds between two tries of a batch that a port could not answer
+HELD_FOR_MS = 100  # between two tries of a batch that a port could not answer
 IDLE_FOR = 0.005  # seconds between two looks at a quiet log
 FLUSH_FOR = 5.0  # seconds that a rebalance waits for the log to confirm
+
+_LOG = structlog.get_logger(__name__)
 
 
 class Member:
@@ -50,7 +63,9 @@ class Member:
         self._committed: dict[Slot, int] = {}
         self._queue: deque[FlowBatch] = deque()
         self._held: FlowBatch | None = None
-        self._still = False  # partitions paused for a held batch
+        self._again_at = 0  # when the held batch is tried again
+        self._paused = False  # some partitions are, for a held batch
+        self._still = False  # all are; what has come to us since is not
         self._due_at = 0
         self._stopping = False
 
@@ -63,10 +78,6 @@ class Member:
     def _position(self, slot: Slot) -> Label:
         """The next offset to be handled."""
         raise AssertionError("a member knows its positions")
-
-    def _slots(self) -> Sequence[Slot]:
-        """The partitions in hand."""
-        raise AssertionError("a member knows its partitions")
 
     def _keep_up(self, wall: int) -> None:
         """What is to be done every now and then, beside the commit."""
@@ -83,25 +94,31 @@ class Member:
         """The next batch, if there is one."""
         self._producer.poll()
         wall = self._clock.now()
-        if wall >= self._due_at:
+        if not 0 < self._due_at - wall <= COMMIT_EVERY_MS:  # a clock may be set back
             self._due_at = wall + COMMIT_EVERY_MS
-            self._commit(self._slots(), wait=False)
+            self._commit(list(self._committed), wait=False)
             self._keep_up(wall)
         if self._stopping:
             return None
         if self._held is not None:
             return self._again(wall)
+        if self._paused:
+            self._consumer.resume(list(self._committed))
+            self._paused = self._still = False
         if not self._queue:
             self._take(self._consumer.poll(BATCH), wall)
         return self._queue.popleft() if self._queue else None
 
     def _again(self, wall: int) -> FlowBatch | None:
-        """The held batch once more. Only partitions that come to us meanwhile are read."""
+        """The held batch once more, when it is time. Nothing is read, but the group is served."""
         if not self._still:
-            self._consumer.pause(self._slots())
-            self._still = True
+            self._consumer.pause(list(self._committed))
+            self._paused = self._still = True
         self._take(self._consumer.poll(1), wall)
-        held, self._held = self._held, None
+        held = self._held
+        if held is None or 0 < self._again_at - wall <= HELD_FOR_MS:
+            return None
+        self._held = None
         return held
 
     def push(self, batch: FlowBatch) -> None:
@@ -109,10 +126,8 @@ class Member:
         if batch.held:
             batch.held = False
             self._held = batch
+            self._again_at = self._clock.now() + HELD_FOR_MS
             return
-        if self._still:
-            self._consumer.resume(self._slots())
-            self._still = False
         if batch.appends:
             batch.flight.open += len(batch.appends)
             self._producer.append(batch.appends, batch.flight.ack)
@@ -124,7 +139,7 @@ class Member:
 
     def pause(self) -> float:
         """Look again soon."""
-        return HELD_FOR if self._held is not None else IDLE_FOR
+        return HELD_FOR_MS / 1_000 if self._held is not None else IDLE_FOR
 
     def stop(self) -> None:
         """Leave the group in order: ``revoked`` flushes and commits."""
@@ -145,19 +160,35 @@ class Member:
         """Start where the group stands."""
         for slot, position in positions.items():
             self._committed[slot] = position.offset if position is not None else 0
+        self._still = False
         return {}
 
     def revoked(self, slots: Sequence[Slot]) -> None:
-        """Have everything confirmed, commit, forget."""
+        """Have everything confirmed, commit, forget. What can't be is left to the next owner."""
+        try:
+            self._hand_over(slots)
+        except LogError as error:
+            _LOG.warning("handed over late", unit=self.name, slots=slots, error=str(error))
+        finally:
+            self.lost(slots)
+
+    def _hand_over(self, slots: Sequence[Slot]) -> None:
         self._producer.flush(FLUSH_FOR)
         self._commit(slots, wait=True)
-        self.lost(slots)
 
     def lost(self, slots: Sequence[Slot]) -> None:
-        """Forget. What is held or queued goes on: the next owner makes the same, ids included."""
+        """Forget. A batch of which all is lost is let go; of another, what is lost goes on with it:
+        the next owner makes the same, ids included."""
         for slot in slots:
             self._flights.forget(slot)
             self._committed.pop(slot, None)
+        self._still = False
+        self._queue = deque(batch for batch in self._queue if self._ours(batch))
+        if self._held is not None and not self._ours(self._held):
+            self._held = None
+
+    def _ours(self, batch: FlowBatch) -> bool:
+        return any(slot in self._committed for slot in batch.labels)
 
     def _low(self, slot: Slot) -> Label:
         return self._flights.low(slot, self._position(slot))

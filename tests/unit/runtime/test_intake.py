@@ -85,6 +85,11 @@ class OneIntake:
             value = event if event is None or type(event) is bytes else json.dumps(event).encode()
             self.log.write(Append(SOURCE, b"a key of theirs", value, (), partition))
 
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.advance(100)
+            turn(self.unit)
+
     def settle(self, turns: int = 3) -> None:
         quiet = 0
         while quiet < turns:

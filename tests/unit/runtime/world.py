@@ -1,0 +1,339 @@
+"""A flow's keyed part among several processes, on a paper log, and the oracle of what it decides.
+
+The oracle is written apart from the engine: it reads the entries with their append times and plays
+windows and limits over them, one person after the other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from tests.engine import Tick, ground_of, outcomes, plan_of, records, turn
+from tests.paper_log import PaperConsumer, PaperLog, PaperProducer, dealt
+from tests.unit.runtime.one_flow import FlakyPeople
+from tidings.compile import Ground, keyed
+from tidings.log.port import Append, Log, Slot
+from tidings.plan import FlowPlan
+from tidings.records import (
+    Entry,
+    Origin,
+    Outcome,
+    decode_delivery,
+    decode_entry,
+    decode_outcome,
+    encode,
+)
+
+ENTRIES, STATE, DELIVERIES = "tidings.social", "tidings.social.state", "deliveries.push.normal"
+TOPICS = {ENTRIES: 2, STATE: 2, DELIVERIES: 1, "notif_events": 2, "notif_dlq.flow": 1}
+BUCKETS = 4
+LIKES, GAP, MAX_WAIT, WITHIN = 1_000, 600, 2_000, 8_000  # ms
+AT_MOST, MAX_ITEMS = 3, 6
+FLOW = f"""
+flow: social
+source: {{topic: social.events, key: recipient_id}}
+steps:
+  - switch:
+      cases:
+        - name: likes
+          when: type == 'like'
+          steps:
+            - digest: {{by: [photo], window: {LIKES}ms, max_items: {MAX_ITEMS}, fields: [type]}}
+        - name: comments
+          when: type == 'comment'
+          steps:
+            - digest: {{by: [photo], gap: {GAP}ms, max_wait: {MAX_WAIT}ms, keep: first 2}}
+  - limit: {{at_most: {AT_MOST}, within: {WITHIN}ms}}
+  - deliver: {{to: push, template: t}}
+"""
+
+
+# ── The oracle ────────────────────────────────────────────────────────────────────────────────
+
+
+class Decided(NamedTuple):
+    """What became of a digest, or of a note, which goes straight to the limit."""
+
+    recipient: str
+    members: tuple[str, ...]
+    at: int
+    passed: bool
+
+
+class Window:
+    """An open digest."""
+
+    def __init__(self, opened: int, deadline: int) -> None:
+        self.opened = opened
+        self.deadline = deadline
+        self.members: list[str] = []
+
+
+class OraclePerson:
+    """One recipient, played in the order of the log."""
+
+    def __init__(self, recipient: str) -> None:
+        self._recipient = recipient
+        self._windows: dict[tuple[str, str], Window] = {}
+        self._passed: list[int] = []
+        self._seen: set[Origin] = set()
+        self.decided: list[Decided] = []
+
+    def pass_time(self, now: int) -> None:
+        """Close what is due, by deadline, likes before comments."""
+        while due := [
+            (window.deadline, ("like", "comment").index(key[0]), key)
+            for key, window in self._windows.items()
+            if window.deadline <= now
+        ]:
+            at, _, key = min(due)
+            self._decide(self._windows.pop(key).members, at)
+
+    def enter(self, entry: Entry, now: int) -> None:
+        """An entry at partition time ``now``; one that a dead intake repeats counts once."""
+        self.pass_time(now)
+        if entry.origin in self._seen:
+            return
+        self._seen.add(entry.origin)
+        kind, photo = entry.event["type"], entry.event["photo"]
+        if kind == "note":
+            self._decide([entry.event_id], now)
+            return
+        length = LIKES if kind == "like" else GAP
+        window = self._windows.setdefault((kind, photo), Window(now, now + length))
+        if kind == "comment":
+            window.deadline = min(now + GAP, window.opened + MAX_WAIT)
+        window.members.append(entry.event_id)
+        if kind == "like" and len(window.members) == MAX_ITEMS:
+            self._decide(self._windows.pop((kind, photo)).members, now)
+
+    def _decide(self, members: Iterable[str], at: int) -> None:
+        recent = [time for time in self._passed if time > at - WITHIN]
+        passes = len(recent) < AT_MOST
+        self._passed = [*recent, at] if passes else recent
+        self.decided.append(Decided(self._recipient, tuple(members), at, passes))
+
+
+def oracle(log: Log) -> set[Decided]:
+    """What the entries of the log imply."""
+    people: dict[tuple[int, str], OraclePerson] = {}
+    times: dict[int, int] = defaultdict(int)
+    for record in records(log, ENTRIES):
+        now = times[record.partition] = max(times[record.partition], record.time)
+        if record.value is not None:
+            entry = decode_entry(record.value)
+            whose = (record.partition, entry.recipient_id)
+            if whose not in people:
+                people[whose] = OraclePerson(entry.recipient_id)
+            people[whose].enter(entry, now)
+    for (partition, _), person in people.items():
+        person.pass_time(times[partition])
+    return {one for person in people.values() for one in person.decided}
+
+
+# ── What the flow has said ────────────────────────────────────────────────────────────────────
+
+
+def alike(log: Log) -> list[Outcome]:
+    """All outcomes. What has the same id has the same content, also when a replay wrote it."""
+    sent: dict[str, Any] = {}
+    for record in records(log, DELIVERIES):
+        delivery = decode_delivery(record.value or b"")
+        assert sent.setdefault(delivery.notif_id, record.value) == record.value
+    said: dict[str, Any] = {}
+    for record in records(log, "notif_events"):
+        outcome = decode_outcome(record.value or b"")
+        assert said.setdefault(outcome.outcome_id, record.value) == record.value
+    found = outcomes(log)
+    assert {one.notif_id for one in found if one.kind == "queued"} == set(sent)
+    return found
+
+
+def decided(log: Log) -> list[Decided]:
+    """What the flow has said, repeats included."""
+    return [
+        Decided(one.recipient_id, one.members, one.at, one.kind == "queued") for one in alike(log)
+    ]
+
+
+# ── The processes ─────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def the_plan() -> FlowPlan:
+    """The plan of FLOW."""
+    with TemporaryDirectory() as folder:
+        plan = plan_of(Path(folder), FLOW)
+    assert isinstance(plan, FlowPlan)
+    return plan
+
+
+class Process:
+    """One process of the flow; its turns can be stopped before the last part."""
+
+    def __init__(self, log: PaperLog, ground: Ground) -> None:
+        self.unit = keyed(the_plan(), ground)
+        self.unit.start()
+        self.consumer: PaperConsumer = self.unit._consumer  # type: ignore[assignment]
+        self.producer: PaperProducer = self.unit._producer  # type: ignore[assignment]
+        self.in_hand: Any = None
+
+    def turn(self) -> bool:
+        """Push what is in hand, then a turn."""
+        if self.in_hand is None:
+            return turn(self.unit)
+        batch, self.in_hand = self.in_hand, None
+        self.unit.push(batch)
+        return True
+
+    def half_turn(self) -> None:
+        """A turn up to its push."""
+        if self.in_hand is None and (batch := self.unit.pull()) is not None:
+            for stage in self.unit.stages:
+                batch = stage.run(batch)
+            self.in_hand = batch
+
+
+class World:
+    """Processes of one flow, and the means to break them."""
+
+    def __init__(self, folder: Path, seed: int, processes: int = 2) -> None:
+        self.random = Random(seed)
+        self.clock = Tick(1_000_000)
+        self.log = PaperLog(self._append_time, TOPICS, self.random)
+        self.people = FlakyPeople()
+        ground = ground_of(folder, self.log, self.clock, state={"buckets": BUCKETS})
+        self.ground = Ground(
+            self.log, ground.io._replace(people=self.people), ground.settings, "holder"
+        )
+        self.group = self.log.group("tidings.social")
+        self.slots = [Slot(ENTRIES, number) for number in range(TOPICS[ENTRIES])]
+        self.written: list[Append] = []
+        self.frozen: list[Process] = []
+        self.processes: list[Process] = []
+        for _ in range(processes):
+            self.join()
+
+    def _append_time(self) -> int:
+        """Brokers' clocks differ a little, and a log's times may go back."""
+        return self.clock.now() + self.random.randint(-30, 0)
+
+    def join(self) -> None:
+        """A process more."""
+        self.processes.append(Process(self.log, self.ground))
+        self.share()
+
+    def share(self) -> None:
+        """Deal the partitions anew."""
+        consumers = [process.consumer for process in self.processes]
+        self.random.shuffle(consumers)
+        if consumers:
+            self.group.share(dealt(self.slots, consumers))
+
+    def write(self) -> None:
+        """New entries; sometimes the last ones once more, as an intake that died would."""
+        if self.written and self.random.random() < 0.2:
+            for append in self.written[-self.random.randint(1, 5) :]:
+                self.log.write(append)
+        for _ in range(self.random.randint(1, 12)):
+            number = len(self.written)
+            person = f"person{self.random.randrange(8)}"
+            event = {
+                "type": self.random.choice(["like", "like", "like", "comment", "comment", "note"]),
+                "photo": f"p{self.random.randrange(2)}",
+            }
+            entry = Entry(
+                recipient_id=person,
+                event_id=f"e{number}",
+                origin=Origin("social.events", number % 2, number // 2),
+                event=event,
+            )
+            self.written.append(Append(ENTRIES, person.encode(), encode(entry)))
+            self.log.write(self.written[-1])
+
+    def kill(self, process: Process) -> None:
+        """Kill -9."""
+        self.group.evict(process.consumer)
+        process.producer.die()
+        self.processes.remove(process)
+
+    def leave(self, process: Process) -> None:
+        """SIGTERM."""
+        if process.in_hand is not None:
+            process.turn()
+        process.unit.stop()
+        process.unit.close()
+        self.processes.remove(process)
+
+    def freeze(self, process: Process) -> None:
+        """SIGSTOP, until after the group has given up on it."""
+        self.group.evict(process.consumer)
+        self.processes.remove(process)
+        self.frozen.append(process)
+
+    def wake(self) -> None:
+        """SIGCONT: it goes on as if nothing had been, and learns of it in its next poll."""
+        process = self.frozen.pop()
+        self.processes.append(process)
+        process.turn()
+
+    def step(self) -> None:
+        """One random thing happens."""
+        what = self.random.random()
+        someone = self.random.choice(self.processes) if self.processes else None
+        if what < 0.30:
+            self.write()
+        elif what < 0.45:
+            self.clock.advance(self.random.randint(1, 700))
+        elif someone is None:
+            self.join()
+        elif what < 0.80:
+            for _ in range(self.random.randint(1, 5)):
+                someone.turn()
+        elif what < 0.83:
+            someone.half_turn()
+        elif what < 0.86:
+            self.kill(someone)
+            self.join()
+        elif what < 0.88:
+            self.leave(someone)
+            self.join()
+        elif what < 0.90:
+            self.freeze(someone)
+            self.share()
+        elif what < 0.92 and self.frozen:
+            self.wake()
+        elif what < 0.95:
+            self.share()
+        elif what < 0.97:
+            self.people.away = not self.people.away
+        elif what < 0.98:
+            self.log.confirming = not self.log.confirming
+        else:
+            self.log.compact(STATE)
+
+    def finish(self) -> None:
+        """Let all that is open close, whatever it takes."""
+        self.people.away, self.log.confirming = False, True
+        while self.frozen:
+            self.wake()
+        if not self.processes:
+            self.join()
+        self.share()
+        for _ in range(6):
+            self.clock.advance(MAX_WAIT)
+            self.settle()
+
+    def settle(self, turns: int = 30) -> None:
+        """Turn until nobody has had anything to do for a while."""
+        quiet = 0
+        while quiet < turns:
+            self.clock.advance(1)
+            busy = [process.turn() for process in self.processes]
+            quiet = 0 if any(busy) else quiet + 1
