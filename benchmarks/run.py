@@ -23,6 +23,7 @@ SUITE: dict[str, list[str]] = {
     "latency": ["benchmarks.latency"],
     "memory": ["benchmarks.memory"],
     "restart": ["benchmarks.restart"],
+    "peers": ["benchmarks.peers"],
 }  # fmt: skip
 WITH_RUNS = ("flow", "flow-100k", "lane")
 

@@ -1,0 +1,403 @@
+"""The same digest task on the same Kafka by other engines: events per CPU-second, exactness.
+
+    python -m benchmarks.peers [--events N] [--recipients N] [--peers NAMES] [--json]
+
+A topic is filled with the entries of ``tidings.social``; each engine then groups them by recipient,
+type and photo in windows of the log's time and produces one record for each digest. The engines
+are those of PyPI, each with its own Kafka connectors and windows, as ``benchmarks/peer_scripts``
+has them, each in a virtual environment of its own in the cache folder, made at the first run (uv;
+Pathway's takes 1.3 GB). Beside them run our flow and ``plain``, as ``benchmarks.flow`` has them:
+ours does more (mutes own actions, drops repeats, limits, asks for consent, writes two records).
+
+A peer's clock, and its CPU with all its children, runs from its first record (Pathway's: from the
+start of its engine) to its last digest. ``exact`` is the share of an oracle's digests that came
+exactly once with the very members; ``accounted`` the share of events in any. Windows of the peers
+stand on a grid of the clock, those of ours and of ``plain`` open with their first event. A peer
+that cannot be installed or does not run is a row that says so.
+
+Faust (faust-streaming 0.15) is not among them: its tables close their windows by the wall clock
+(``Table._del_old_keys``), so that a log read again does not give the same digests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import msgspec
+import psutil
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from benchmarks.flow import PER_DIGEST, event
+from benchmarks.harness import child, print_table
+from tidings.log.address import open_log
+from tidings.log.port import TopicSettings
+from tidings.records import Entry, Origin, Priority, encode
+from tidings.services.kafka import Kafka
+from tidings.services.kafka.jars import cache_folder
+from tidings.services.valkey import Valkey
+from tidings.topics import flow_topics, lane_topics, settings
+
+ENTRIES = "tidings.social"
+ONE = "peers.one"  # the same entries in one partition
+SCRIPTS = Path(__file__).with_name("peer_scripts")
+LIMIT = 90.0  # s, for one peer's run
+QUIET = 15.0  # s without a digest, after the first: no more will come
+STEP = 1  # ms of the log's time between two events
+CLOSER = "closer-"  # recipients of the events that close what is open
+
+
+class Peer(NamedTuple):
+    """One engine: its package, pinned; None where it is ours already; the topic it reads."""
+
+    name: str
+    package: str | None
+    topic: str
+
+
+PEERS = (
+    Peer("bytewax", None, ENTRIES),
+    Peer("quixstreams", "quixstreams==3.28.0", ENTRIES),
+    Peer("pathway", "pathway==0.33.0", ONE),
+)
+
+
+class Row(NamedTuple):
+    """One record of a topic that was filled."""
+
+    partition: int
+    at: int
+    key: str
+    id: str
+
+
+class Unavailable(Exception):
+    """A peer cannot be installed or does not run; says why."""
+
+
+# ── The topics, and what is right ─────────────────────────────────────────────────────────────
+
+
+def create(kafka: Kafka) -> None:
+    """Makes the topics; the time in those that are filled is what their producer says.
+
+    With the broker's own time, as Tidings has it, a fill of a second would hold a second.
+    """
+    stamped = {"message.timestamp.type": "CreateTime"}
+    filled = [NewTopic(ENTRIES, 8, config=stamped), NewTopic(ONE, 1, config=stamped)]
+    for done in kafka.admin.create_topics(filled).values():
+        done.result(10)
+    topics = {*flow_topics("social", keyed=True), *lane_topics("push", Priority.NORMAL)}
+    open_log(f"kafka:{kafka.bootstrap}").admin().create(settings(topics - {ENTRIES}))
+
+
+def fill(bootstrap: str, topic: str, events: int, recipients: int, end: int, window: int) -> int:
+    """Fill ``topic`` with entries up to ``end`` (ms), and close it; gives how many there are."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": events + 1_000,
+        }
+    )
+    random = Random(7)
+
+    def put(number: int, one: dict[str, Any], at: int, partition: int) -> None:
+        key = one["recipient_id"]
+        value = Entry(
+            recipient_id=key,
+            event_id=one["event_id"],
+            origin=Origin("social.events", number % 8, number),
+            event=one | {"at": at},
+        )
+        producer.produce(topic, encode(value), key.encode(), partition, timestamp=at)
+
+    for number in range(events):
+        put(number, event(number, recipients, random), end - (events - number) * STEP, -1)
+        if number % 1_000 == 0:
+            producer.poll(0)
+    partitions = len(producer.list_topics(topic, timeout=10).topics[topic].partitions)
+    for partition in range(partitions):
+        one = event(events + partition, recipients, random)
+        closing = one | {"recipient_id": f"{CLOSER}{partition}"}
+        put(events + partition, closing, end + 3 * window, partition)
+    producer.flush(60)
+    return events + partitions
+
+
+def ends(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The end of each partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends"})
+    found = {}
+    for topic in topics:
+        for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
+            here = TopicPartition(topic, partition)
+            found[topic, partition] = consumer.get_watermark_offsets(here, timeout=10)[1]
+    consumer.close()
+    return found
+
+
+def read(bootstrap: str, topic: str, since: Mapping[tuple[str, int], int]) -> list[Any]:
+    """All messages of ``topic`` from ``since`` on, in the order of each partition."""
+    upto = {
+        place: end for place, end in ends(bootstrap, [topic]).items() if end > since.get(place, 0)
+    }
+    left = sum(end - since.get(place, 0) for place, end in upto.items())
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "read"})
+    consumer.assign([TopicPartition(*place, since.get(place, 0)) for place in upto])
+    found: list[Any] = []
+    while len(found) < left:
+        found += consumer.consume(10_000, 1.0)
+    consumer.close()
+    return found
+
+
+def rows(bootstrap: str, topic: str) -> list[Row]:
+    """What the oracle knows of ``topic``, what closes it left out."""
+    found = []
+    for message in read(bootstrap, topic, {}):
+        entry = json.loads(message.value())
+        data = entry["event"]
+        key = f"{entry['recipient_id']}\x1f{data['type']}\x1f{data['photo_id']}"
+        if not key.startswith(CLOSER):
+            at = message.timestamp()[1]
+            found.append(Row(message.partition(), at, key, entry["event_id"]))
+    return found
+
+
+Digests = Counter[tuple[str, ...]]  # the members of each, sorted
+
+
+def on_grid(found: Iterable[Row], window: int) -> Digests:
+    """The digests of windows that stand on a grid."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for row in found:
+        groups.setdefault((row.key, row.at // window), []).append(row.id)
+    return Counter(tuple(sorted(members)) for members in groups.values())
+
+
+def from_first(found: Iterable[Row], window: int) -> Digests:
+    """The digests of windows that open with their first event."""
+    done: list[list[str]] = []
+    current: dict[str, tuple[int, list[str]]] = {}
+    for row in found:
+        held = current.get(row.key)
+        if held is None or row.at >= held[0] + window:
+            held = current[row.key] = (row.at, [])
+            done.append(held[1])
+        held[1].append(row.id)
+    return Counter(tuple(sorted(members)) for members in done)
+
+
+def judged(produced: Iterable[Mapping[str, Any]], wanted: Digests, events: int) -> dict[str, Any]:
+    """How much of what was ``wanted`` came exactly once, and the share of events that came."""
+    found: Digests = Counter(tuple(sorted(body["members"])) for body in produced)
+    exact = sum(found[members] == 1 for members in wanted)
+    known = {member for members in wanted for member in members}
+    seen = {member for members in found for member in members} & known
+    return {
+        "exact": f"{exact / len(wanted):.2%}",
+        "accounted": f"{len(seen) / events:.2%}",
+    }
+
+
+# ── A peer ────────────────────────────────────────────────────────────────────────────────────
+
+
+def interpreter(peer: Peer) -> Path:
+    """The Python that has the peer's package, installed where it is missing.
+
+    Raises Unavailable where uv cannot install it.
+    """
+    if peer.package is None:
+        return Path(sys.executable)
+    folder = cache_folder() / "peers" / peer.package.replace("==", "-")
+    python, done = folder / "bin" / "python", folder / "installed"
+    if done.exists():
+        return python
+    uv = str(Path(sys.executable).with_name("uv"))
+    sys.stderr.write(f"installing {peer.package} into {folder} …\n")
+    for command in (
+        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+        [uv, "pip", "install", "--quiet", "--python", str(python), peer.package],
+    ):
+        try:
+            subprocess.run(command, capture_output=True, check=True, text=True, timeout=600)
+        except subprocess.CalledProcessError as error:
+            raise Unavailable(f"does not install: {_reason(error.stderr)}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Unavailable(f"does not install: {error}") from error
+    done.touch()
+    return python
+
+
+def run_peer(
+    peer: Peer, bootstrap: str, window: int, events: int, wanted: Digests
+) -> dict[str, Any]:
+    """Runs a peer until its digests are all there, or come no more; raises Unavailable."""
+    out = f"peers.{peer.name}"
+    admin = open_log(f"kafka:{bootstrap}").admin()
+    admin.create([TopicSettings(name=out, partitions=1)])
+    script = str(SCRIPTS / f"{peer.name}.py")
+    # -P: else the script's own folder hides the package that it is named after.
+    command = [str(interpreter(peer)), "-P", script, bootstrap, peer.topic, out]
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        with said.open("wb") as stream:
+            process = psutil.Popen(
+                [*command, str(window), folder], stdout=stream, stderr=stream, cwd=folder
+            )
+        try:
+            cpu, wall = _watch(process, said, bootstrap, out, len(wanted))
+        finally:
+            _stop(process)
+    produced = [json.loads(message.value()) for message in read(bootstrap, out, {})]
+    return {
+        "per_cpu_second": round(events / cpu),
+        "us": round(cpu / events * 1e6, 2),
+        "per_second": round(events / wall),
+        **judged(produced, wanted, events),
+    }
+
+
+def _watch(
+    process: psutil.Popen, said: Path, bootstrap: str, out: str, wanted: int
+) -> tuple[float, float]:
+    """CPU and wall seconds from the peer's first record to its last digest."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "watch"})
+    place = TopicPartition(out, 0)
+    limit = time.monotonic() + LIMIT
+    begun: tuple[float, float] | None = None
+    last, count = (0.0, 0.0), 0
+    while (now := time.monotonic()) < limit and count < wanted:
+        running = process.poll() is None
+        if begun is None and b"reading\n" in said.read_bytes():
+            begun = last = (_cpu(process), now)
+        if begun is not None:
+            cpu = _cpu(process)
+            end = consumer.get_watermark_offsets(place, timeout=10)[1]
+            if end > count:
+                last, count = (max(cpu, last[0]), now), end
+            elif count and now - last[1] > QUIET:
+                break
+        if not running:
+            break
+        time.sleep(0.05)
+    consumer.close()
+    if begun is None or not count:
+        ended = process.poll()
+        why = f"no digest in {LIMIT:.0f} s" if ended is None else f"ended with code {ended}"
+        raise Unavailable(f"{why}: {_reason(said.read_text(errors='replace'))}")
+    return last[0] - begun[0], last[1] - begun[1]
+
+
+def _cpu(process: psutil.Popen) -> float:
+    """CPU seconds of a process and its children, 0 where it is gone."""
+    total = 0.0
+    try:
+        for one in (process, *process.children(recursive=True)):
+            used = one.cpu_times()
+            total += used.user + used.system
+    except psutil.NoSuchProcess:
+        return total
+    return total
+
+
+def _stop(process: psutil.Popen) -> None:
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        family = [process]
+    for one in family:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait(10)
+
+
+def _reason(text: str) -> str:
+    """The line of a program's output that says best why it ended."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line]
+    return [*(errors or lines or ["it said nothing"])][-1][:100]
+
+
+# ── Ours ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def run_ours(
+    part: str, bootstrap: str, valkey: str, window: int, counts: tuple[int, int], wanted: Digests
+) -> dict[str, Any]:
+    """A part of ``benchmarks.flow`` on the same entries; ``counts``: all, the closing ones out."""
+    told = "notif_events"
+    since = ends(bootstrap, [told])
+    arguments = json.dumps([part, bootstrap, valkey, window, counts[0]])
+    report = child("benchmarks.flow", "--child", arguments, timeout=LIMIT)
+    produced = [msgspec.json.decode(message.value()) for message in read(bootstrap, told, since)]
+    digests = [body for body in produced if body.get("members") and body.get("stage") != "end"]
+    figures = {name: report[name] for name in ("per_cpu_second", "us", "per_second")}
+    return figures | judged(digests, wanted, counts[1])
+
+
+# ── The run ───────────────────────────────────────────────────────────────────────────────────
+
+
+def measure(events: int, recipients: int, names: list[str]) -> list[dict[str, Any]]:
+    """One row for each engine."""
+    window = round(recipients * PER_DIGEST * STEP)
+    found = []
+    with Kafka() as kafka, Valkey() as valkey:
+        bootstrap = kafka.bootstrap
+        create(kafka)
+        end = int(time.time() * 1000)
+        total = fill(bootstrap, ENTRIES, events, recipients, end, window)
+        fill(bootstrap, ONE, events, recipients, end, window)
+        entries = rows(bootstrap, ENTRIES)
+        grid, first = on_grid(entries, window), from_first(entries, window)
+        plain = run_ours("plain", bootstrap, valkey.url, window, (total, events), first)
+        found.append({"what": "plain", **plain})
+        for peer in PEERS:
+            if peer.name not in names:
+                continue
+            what = peer.package or peer.name
+            try:
+                found.append({"what": what, **run_peer(peer, bootstrap, window, events, grid)})
+            except Unavailable as error:
+                found.append({"what": f"{what}: {error}"})
+        # Last, as it writes marks of its own among the entries.
+        ours = run_ours("flow", bootstrap, valkey.url, window, (total, events), first)
+    return [{"what": "tidings", **ours}, *found]
+
+
+def main() -> None:
+    """The command line."""
+    every = [peer.name for peer in PEERS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--recipients", type=int, default=5_000)
+    parser.add_argument("--peers", default=",".join(every), help="which of them, by name")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    names = options.peers.split(",")
+    unknown = set(names) - set(every)
+    if unknown:
+        parser.error(f"there is no peer {', '.join(sorted(unknown))}: {', '.join(every)}")
+    found = measure(options.events, options.recipients, names)
+    print_table("A digest by other engines", found, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
