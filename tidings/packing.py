@@ -3,6 +3,11 @@
 high    flows that deliver at high priority only, and the lanes at high
 rest    all others
 <flow>  a flow that delivers at high and at another priority: it would disturb either
+
+The lanes of the rest share the process of its flows. Units take turns, a batch each, so a blast in
+one holds up another by some batches only: with 10,000 sends at low and 10,000 likes at once, an
+order's p99 was 0.5 to 0.7 s with them together and 0.6 to 0.8 s apart, on two cores, and apart took
+a quarter more CPU and 80 MB more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`tidings dev` and `tidings run` as processes, in a folder of their own, and what they left there."""
+"""`tidings` as a process, in a folder of its own, and what it left there."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class Installation:
         """What was printed, stdout before stderr."""
         return self.out() + self.err()
 
-    def wait_until_said(self, *words: str) -> None:
-        """Waits until each of ``words`` was printed."""
+    def wait_until_said(self, *words: str, times: int = 1) -> None:
+        """Waits until each of ``words`` was printed so often."""
         wait_for(
-            lambda: all(word in self.said() for word in words),
+            lambda: all(self.said().count(word) >= times for word in words),
             timeout=PATIENCE,
             what=f"{words} in\n{self.said()}",
         )
@@ -131,7 +131,7 @@ def child(of: subprocess.Popen[str], name: str) -> psutil.Process:
                     found.append(process)
         return bool(found)
 
-    wait_for(there, timeout=PATIENCE, what=f"the child {name} of {of.args}")
+    wait_for(there, timeout=PATIENCE, what=f"the child {name} of {of.pid}")
     return found[0]
 
 

@@ -71,12 +71,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
         installation.emit("orders.events", *orders(range(start, start + 50)))
         child(dev, "--name rest").kill()
         installation.emit("orders.events", *orders(range(start + 50, start + 100)))
-        starts = start // 100 + 2
-        wait_for(
-            lambda starts=starts: installation.said().count("rest is up") == starts,
-            timeout=PATIENCE,
-            what="the process to be up again",
-        )
+        installation.wait_until_said("rest is up", times=start // 100 + 2)
     everything = [f"A{number}" for number in range(300)]
     wait_for(
         lambda: all(told_of(installation, channel) == everything for channel in ("push", "email")),

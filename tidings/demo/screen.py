@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.layout import Layout
@@ -67,15 +67,14 @@ def _digests(scene: Scene) -> Panel:
 
 def _held(scene: Scene) -> Panel:
     lines = [f"{each.who}  {each.flow}: {each.why}" for each in reversed(scene.held)]
-    counts = ", ".join(f"{reason} {count}" for reason, count in scene.reasons.most_common(3))
-    return _panel(_lines(lines), f"Held  {counts}")
+    return _panel(_lines(lines), f"Held  {sum(scene.reasons.values())}")
 
 
 def _paces(scene: Scene, now: int) -> Panel:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for heading in ("/s", "p50", "p99"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for priority, colour in _COLOURS.items():
         if priority in scene.paces:
             rate, middle, most = scene.paces[priority].recent(now)
@@ -98,9 +97,6 @@ def _panel(content: RenderableType, title: str) -> Panel:
 
 
 def _ms(value: int | None) -> str:
-    return "" if value is None else f"{value} ms"
-
-
-def stages(lines: Iterable[str]) -> Text:
-    """What is being set up, line by line."""
-    return Text("\n".join(lines), "dim")
+    if value is None:
+        return ""
+    return f"{value} ms" if value < 1_000 else f"{value / 1_000:.1f} s"
