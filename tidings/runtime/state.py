@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 from xxhash import xxh3_64_intdigest
 
 from tidings.log.port import Append, Producer, Reader, Slot
@@ -32,6 +33,8 @@ FORMAT = 1
 CHUNK = 4_000_000  # bytes of a record; the topic takes 8 MiB
 HORIZON = struct.Struct(">QQ")  # act_at, forget_at: before the slots of a state at rest
 POSITION = b"position"
+
+_LOG = structlog.get_logger(__name__)
 
 IN_JSON = b"\xc1"  # a byte that msgpack never uses: before slots that are JSON
 
@@ -77,12 +80,13 @@ class Cell:
 class Bucket:
     """A share of a partition's people, saved and restored as one.
 
-    ``seen``: entries below this offset are in the state already. ``changed`` tells that it differs
-    from its blob, which is true at ``covered`` and has this ``version``. ``marks`` is, by upstream
-    topic and partition, the highest (offset, index) counted.
+    ``seen``: entries below this offset are in the state already. ``version`` is that of its blob in
+    the log, which is true at ``covered``. ``changed`` tells that it was not encoded since it
+    changed, ``waiting`` how many encoded blobs are held back. ``marks`` is, by upstream topic and
+    partition, the highest (offset, index) counted.
     """
 
-    __slots__ = ("changed", "covered", "hot", "marks", "seen", "states", "version")
+    __slots__ = ("changed", "covered", "hot", "marks", "seen", "states", "version", "waiting")
 
     def __init__(self) -> None:
         self.states: dict[bytes, bytes] = {}
@@ -90,6 +94,7 @@ class Bucket:
         self.marks: dict[str, dict[int, tuple[int, int]]] = {}
         self.seen = 0
         self.changed = False
+        self.waiting = 0
         self.version = 0
         self.covered = Label(0, 0)
 
@@ -121,6 +126,15 @@ _decode_states = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
 _decode_positions = msgspec.msgpack.Decoder(Positions).decode
 
 
+class Saved(NamedTuple):
+    """A bucket as it was at ``at``, encoded, and to be written in this order."""
+
+    bucket: Bucket
+    at: Label
+    version: int
+    appends: Sequence[Append]
+
+
 class StateError(Exception):
     """The state topic holds something this version can't read."""
 
@@ -136,11 +150,11 @@ class StateStore:
         self.flight = Flight()
         self.bytes = 0
 
-    def save(self, number: int, bucket: Bucket, at: Label) -> Sequence[Append]:
-        """The records that save ``bucket`` as it is, true at ``at``; sets its version.
+    def save(self, number: int, bucket: Bucket, at: Label) -> Saved:
+        """Encode ``bucket`` as it is, true at ``at``.
 
-        They are to be written in this order, and not before every output below ``at.offset`` is
-        confirmed: a blob that knows of an entry is the promise that what it caused is written.
+        It is not to be written before every output below ``at.offset`` is confirmed: a blob that
+        knows of an entry is the promise that what it caused is written.
         """
         states = _encode(bucket.states)
         chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
@@ -157,20 +171,32 @@ class StateStore:
             appends += [self._append(f"{number}.{old[0]}.{i}", None) for i in range(1, old[1])]
         if body:
             self._chunked[number] = (version, len(chunks))
-        bucket.version, bucket.covered, bucket.changed = version, at, False
-        return appends
+        bucket.changed = False
+        bucket.waiting += 1
+        return Saved(bucket, at, version, appends)
 
     def positions(self, buckets: Sequence[Bucket], low: Label) -> Append:
-        """The position record: raises each unchanged bucket to ``low``."""
+        """The position record: raises each bucket that is as its blob to ``low``."""
         rows = []
         for bucket in buckets:
-            if not bucket.changed and low.offset > bucket.covered.offset:
+            same = not bucket.changed and not bucket.waiting
+            if same and low.offset > bucket.covered.offset:
                 bucket.covered = low
             rows.append((bucket.version, *bucket.covered))
         return self._append(POSITION.decode(), _encode(Positions(FORMAT, rows)))
 
-    def write(self, appends: Sequence[Append]) -> None:
-        """Hand records over to the log."""
+    def write(self, saved: Saved) -> None:
+        """Write an encoded bucket; only now the position record may speak of it."""
+        bucket = saved.bucket
+        bucket.version, bucket.covered = saved.version, saved.at
+        bucket.waiting -= 1
+        self._write(saved.appends)
+
+    def mark(self, buckets: Sequence[Bucket], low: Label) -> None:
+        """Write the position record."""
+        self._write([self.positions(buckets, low)])
+
+    def _write(self, appends: Sequence[Append]) -> None:
         self.flight.open += len(appends)
         self.bytes += sum(len(append.value or b"") for append in appends)
         self._producer.append(appends, self.flight.ack)
@@ -217,7 +243,12 @@ class StateStore:
         return buckets
 
     def _fill(self, bucket: Bucket, number: int, blob: Blob, chunks: dict[bytes, bytes]) -> None:
-        body = [chunks[f"{number}.{blob.version}.{i}".encode()] for i in range(1, blob.chunks)]
+        keys = [f"{number}.{blob.version}.{i}".encode() for i in range(1, blob.chunks)]
+        body = [chunks[key] for key in keys if key in chunks]
+        if len(body) < len(keys):
+            # A process that was frozen wrote its head behind the end of its chunks.
+            _LOG.warning("a bucket's state is not whole: replaying", slot=self._slot, bucket=number)
+            return
         states = _decode_states(b"".join([blob.states, *body]))
         if blob.steps != self._steps:
             states = dict(_moved(states, blob.steps, self._steps))

@@ -16,17 +16,17 @@ from xxhash import xxh3_64_intdigest
 
 from tidings.contract import Item, Site, Who
 from tidings.ids import person_key
-from tidings.log.port import Append, Record, Slot
+from tidings.log.port import Record, Slot
 from tidings.records import Origin
 from tidings.runtime.chain import Chain
 from tidings.runtime.flight import Label
-from tidings.runtime.state import HORIZON, Bucket, Cell, StateStore, pack_slots
+from tidings.runtime.state import HORIZON, Bucket, Cell, Saved, StateStore, pack_slots
 
 UNSEEN = (-1, 0)
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
 MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
-HOT = 20_000  # people of a task kept decoded; saving a bucket cools it, this bounds the rest
+HOT = 40_000  # people of a process kept decoded, some 2 KB each; `most_hot` is a task's share
 
 
 class Task:
@@ -57,9 +57,12 @@ class Task:
             if state[:8] != b"\0" * 8
         ]
         heapify(self._heap)
+        self.most_hot = HOT
         self._hot = 0
-        self._next_cold = self._next_save = 0
-        self._waiting: deque[tuple[int, Sequence[Append]]] = deque()
+        self._next_cold = 0
+        oldest_first = sorted(range(len(buckets)), key=lambda number: buckets[number].covered)
+        self._rotation = deque(oldest_first)
+        self._waiting: deque[Saved] = deque()
 
     # ── Entries ───────────────────────────────────────────────────────────────────────────────
 
@@ -76,7 +79,9 @@ class Task:
                 self._fire(time)
             value, key = record.value, record.key
             if value is None:
-                self.marker_until = 0
+                # Where the log's clock is behind ours, the next one waits for it to get there.
+                behind = heap[0][0] - time if heap else 0
+                self.marker_until += max(0, behind) - MARKER_LIFE_MS
                 continue
             if key is None:
                 self._refuse(record, time, "no_key", "an entry stands under its person's key")
@@ -123,7 +128,7 @@ class Task:
                 )
             )
         self.position = Label(records[-1].offset + 1, time)
-        if self._hot > HOT:
+        if self._hot > self.most_hot:
             self._cool_some()
 
     def _refuse(self, record: Record, time: int, reason: str, error: BaseException | str) -> None:
@@ -209,7 +214,7 @@ class Task:
         for _ in self.buckets:
             self._cool(self.buckets[self._next_cold])
             self._next_cold = (self._next_cold + 1) % len(self.buckets)
-            if self._hot <= HOT // 2:
+            if self._hot <= self.most_hot // 2:
                 return
 
     # ── Saving ────────────────────────────────────────────────────────────────────────────────
@@ -224,8 +229,8 @@ class Task:
         To be called at a batch's end. What is encoded waits until ``release`` lets it out.
         """
         for _ in self.buckets:
-            number = self._next_save
-            self._next_save = (number + 1) % len(self.buckets)
+            number = self._rotation[0]
+            self._rotation.rotate(-1)
             if self.buckets[number].changed:
                 return self._save(number)
         return 0
@@ -245,15 +250,15 @@ class Task:
         ]
         for key in forgotten:
             del bucket.states[key]
-        appends = self.store.save(number, bucket, self.position)
-        self._waiting.append((self.position.offset, appends))
-        return sum(len(append.value or b"") for append in appends)
+        saved = self.store.save(number, bucket, self.position)
+        self._waiting.append(saved)
+        return sum(len(append.value or b"") for append in saved.appends)
 
     def release(self, low: Label) -> None:
         """Write the blobs whose past is confirmed: those true at or below ``low``."""
-        while self._waiting and self._waiting[0][0] <= low.offset:
-            self.store.write(self._waiting.popleft()[1])
+        while self._waiting and self._waiting[0].at.offset <= low.offset:
+            self.store.write(self._waiting.popleft())
 
     def mark(self, low: Label) -> None:
         """Write the position record."""
-        self.store.write([self.store.positions(self.buckets, low)])
+        self.store.mark(self.buckets, low)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.runtime.one_flow import OneFlow
+from tests.unit.runtime.one_flow import NOW, SLOT, OneFlow
 from tidings.records import Entry, Origin, encode
 
 KEEPS = """
@@ -82,3 +82,138 @@ def test_values_of_any_kind_survive_at_rest(tmp_path: Path, photo: Any) -> None:
     (delivery,) = flow.deliveries()
     assert (delivery.data["photo"], delivery.data["count"]) == (photo, 2)
     assert delivery.data["items"] == [{"photo": photo}, {"photo": photo}]
+
+
+# ── Time ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def markers(flow: OneFlow) -> int:
+    """How many markers there are."""
+    span = flow.log.span(SLOT)
+    return sum(record.value is None for record in flow.log.between(SLOT, *span))
+
+
+def test_a_quiet_partition_gets_one_marker_for_a_deadline_and_decides_at_the_deadline(
+    tmp_path: Path,
+) -> None:
+    flow = OneFlow(tmp_path)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    for _ in range(300):
+        flow.clock.advance(10)
+        flow.turn()
+
+    (outcome,) = flow.outcomes()
+    assert (outcome.at, markers(flow)) == (NOW + 1_000, 1)
+
+
+def test_a_marker_that_did_not_come_back_is_written_again(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.settle()
+    flow.clock.advance(1_100)
+    flow.turn()
+    flow.producer.die()
+    flow.pass_time(1_000)
+
+    assert flow.members() == [("e1",)]
+
+
+@pytest.mark.parametrize("behind", [-500, 500, 5_000])
+def test_a_log_whose_clock_is_wrong_is_not_flooded_with_markers(
+    tmp_path: Path, behind: int
+) -> None:
+    flow = OneFlow(tmp_path)
+    flow.log.clock = lambda: flow.clock.now() - behind
+    for number in range(3):
+        flow.enter("ana", {"photo": f"p{number}"}, id=f"e{number}")
+        flow.clock.advance(300)
+    for _ in range(800):
+        flow.clock.advance(10)
+        flow.turn()
+
+    opened = NOW - behind
+    assert [one.at - opened for one in flow.outcomes()] == [1_000, 1_300, 1_600]
+    assert markers(flow) <= 2 * 3 + behind // 1_000
+
+
+@pytest.mark.parametrize("late", [999, 1_000, 1_001])
+def test_what_comes_at_the_very_deadline_is_too_late(tmp_path: Path, late: int) -> None:
+    flow = OneFlow(tmp_path)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.clock.advance(late)
+    flow.enter("ana", {"photo": "p"}, id="e2")
+    flow.settle()
+    flow.pass_time(1_000)
+
+    together = [("e1", "e2")]
+    assert flow.members() == (together if late < 1_000 else [("e1",), ("e2",)])
+
+
+def test_time_never_goes_back(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.log.clock = lambda: NOW - 700  # a broker whose clock is behind leads now
+    flow.enter("ana", {"photo": "q"}, id="e2")
+    flow.log.clock = flow.clock
+    flow.settle()
+    flow.pass_time(1_000)
+
+    assert [(one.members, one.at) for one in flow.outcomes()] == [
+        (("e1",), NOW + 1_000),
+        (("e2",), NOW + 1_000),
+    ]
+
+
+# ── At rest ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_buckets_are_saved_oldest_first_however_short_a_process_lives(tmp_path: Path) -> None:
+    people = ["ana", "bob", "eve", "carl", "dora", "finn", "gil", "hugo"]
+    flow = OneFlow(tmp_path, buckets=4, save_rate=10_000)  # one save in a life, at this rate
+    for _ in range(4):
+        for person in people:
+            flow.enter(person, {"photo": "p"})
+        flow.settle()
+        flow.clock.advance(300)
+        flow.settle()
+        flow.kill()
+        flow.start()
+        flow.settle()
+
+    assert all(bucket.version for bucket in flow.task().buckets)
+
+
+def test_a_person_of_whom_nothing_is_open_is_forgotten(tmp_path: Path) -> None:
+    flow = OneFlow(
+        tmp_path, "\n  - limit: {at_most: 1, within: 10s}\n  - deliver: {to: push, template: t}\n"
+    )
+    flow.enter("ana", {})
+    flow.pass_time(0)
+    assert people(flow) == {b"ana"}
+    flow.clock.advance(10_000)
+    flow.enter("bob", {})
+    flow.enter("eve", {})
+    flow.settle()
+    flow.stop()
+    flow.start()
+    flow.settle()
+
+    assert people(flow) == {b"bob", b"eve"}
+
+
+def people(flow: OneFlow) -> set[bytes]:
+    """Of whom there is state."""
+    return {key for bucket in flow.task().buckets for key in (*bucket.states, *bucket.hot)}
+
+
+def test_people_beyond_those_in_use_are_put_to_rest_and_lose_nothing(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, save_rate=10_000)
+    flow.settle()
+    flow.task().most_hot = 4
+    for number in range(40):
+        flow.enter(f"person{number % 20}", {"photo": "p"}, id=f"e{number}")
+        flow.turn()
+    assert sum(len(bucket.hot) for bucket in flow.task().buckets) <= 5
+    flow.pass_time(1_000)
+
+    assert sorted(flow.members()) == sorted((f"e{n}", f"e{n + 20}") for n in range(20))
