@@ -91,6 +91,10 @@ class Dispatch:
             or self._removals.due(now)
         )
 
+    def full(self) -> bool:
+        """Whether answers for a whole batch have come."""
+        return len(self._courier.answered) >= self._settings.batch
+
     def drained(self) -> bool:
         """Whether nothing is under way, and Claims have heard everything."""
         return not (
@@ -175,7 +179,7 @@ class Dispatch:
     def _choose(self, quota: Quota, asked: list[Send], now: int) -> None:
         """Those that wait, as far as there are places."""
         waiting, in_flight = quota.waiting, self._in_flight
-        free = quota.free(now)
+        free = min(quota.free(now), self._settings.batch)
         while free > 0 and waiting:
             send = waiting.popleft()
             if not send.ticket.partition.alive:
@@ -236,7 +240,7 @@ class Dispatch:
 
     def _take_answers(self, now: int) -> None:
         answered, in_flight = self._courier.answered, self._in_flight
-        for _ in range(len(answered)):
+        for _ in range(min(len(answered), self._settings.batch)):
             send, answer, at = answered.popleft()
             if in_flight.get(send.send_id) is not send:
                 continue  # a sender that answers twice

@@ -123,7 +123,8 @@ class Lane:
         if self._arrivals is not None and not 0 <= now - self._commit_at < self._settings.commit_ms:
             self._commit_at = now
             self._arrivals.commit()
-        if 0 <= now - self._round_at < self._settings.collect_ms:
+        early = 0 <= now - self._round_at < self._settings.collect_ms
+        if early and not self._dispatch.full():
             return None
         works = self._works(now)
         if not (works or self._settlement.told or self._dispatch.due(now)):

@@ -17,7 +17,7 @@ class LaneSettings:
     holder: str
 
     batch: int = 500
-    """Deliveries a pull: some 10 ms of work, so that answers and rebalances wait no longer."""
+    """Deliveries, answers and leases in a round: some 20 ms of work, and nothing waits longer."""
 
     collect_ms: int = 5
     """Between two rounds while there is little to say: small batches are what a lane with latency
