@@ -24,6 +24,7 @@ from tidings.records import Delivery, Kind, Priority
 
 UNREACHABLE = "unreachable"
 PRIORITIES = ("high", "normal", "low", "critical", "standard")
+LONGEST = 1_024  # characters of an id that an event brings along: each is in every outcome
 
 
 class DeliverSpec(Spec):
@@ -273,7 +274,9 @@ def _text(value: Any, name: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
+        if len(text := str(value)) > LONGEST:
+            raise ValueError(f"`{name}` may have {LONGEST} characters, this one has {len(text)}")
+        return text
     raise ValueError(f"`{name}` must give a text or a whole number, got {kind_of(value)}")
 
 

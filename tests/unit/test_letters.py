@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import msgspec
+
 from tidings.log.port import Record
 from tidings.records import DeadLetter, Origin
-from tidings.runtime.letters import LONGEST, dead_letter
+from tidings.runtime.letters import LARGEST, LONGEST, dead_letter
 
 RECORD = Record(
     topic="orders",
@@ -51,3 +53,10 @@ def test_a_long_error_is_cut_at_a_whole_character() -> None:
 def test_what_has_no_utf8_is_escaped() -> None:
     error = dict(dead_letter(RECORD, letter(error="\ud800"), "flow").headers)["tidings-error"]
     assert error == b"\\ud800"
+
+
+def test_a_value_larger_than_the_topic_takes_is_cut_and_says_so() -> None:
+    huge = msgspec.structs.replace(RECORD, value=b"x" * (LARGEST + 1))
+    written = dead_letter(huge, letter(), "flow")
+    assert written.value == b"x" * LARGEST
+    assert dict(written.headers)["tidings-cut"] == b"15000001"

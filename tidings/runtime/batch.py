@@ -19,11 +19,13 @@ from tidings.ports import Io, Unavailable
 from tidings.records import DeadLetter, Delivery, Kind, Outcome, Priority, encode
 from tidings.records import Stage as OutcomeStage
 from tidings.runtime.flight import Flight, Label
-from tidings.runtime.letters import dead_letter
+from tidings.runtime.letters import LONGEST, dead_letter
 from tidings.runtime.unit import Stage
 from tidings.topics import EVENTS, deliveries
 
 FLOW = "flow"  # the dead letters of flows go to notif_dlq.flow
+LARGEST_DELIVERY = 1_500_000  # bytes; the topic takes 2 MiB, and a lane adds what was answered
+LARGEST_OUTCOME = 900_000  # bytes; the topic takes 1 MiB
 
 
 class FlowBatch:
@@ -60,14 +62,18 @@ class FlowBatch:
         self._decide(item, kind, site, at or item.time, reason=reason, detail=detail)
 
     def dead(self, item: Item, reason: str, error: BaseException | str, site: Site) -> None:
-        """Hand an item that can't go on to the dead letters."""
+        """Hand an item that can't go on to the dead letters.
+
+        A digest was never one record: its letter holds its data and the ids of its members.
+        """
         if self.muted:
             return
         record = item.record
-        if record is None:  # a digest: it was never one record
+        if record is None:
             topic, partition, offset, _ = msgspec.structs.astuple(item.origin)
             key = person_key(item.tenant, item.recipient_id).encode()
-            record = Record(topic, partition, offset, item.time, key, encode(item.data))
+            value = encode({"members": item.members, "data": item.data})
+            record = Record(topic, partition, offset, item.time, key, value)
         letter = DeadLetter(
             reason=reason,
             error=str(error),
@@ -79,12 +85,16 @@ class FlowBatch:
         self.appends.append(dead_letter(record, letter, FLOW))
 
     def deliver(self, item: Item, delivery: Delivery, site: Site) -> None:
-        """Write a delivery, and the decision that it is queued."""
+        """Write a delivery, and the decision that it is queued; one that is too large is dead."""
         if self.muted:
             return
         key = person_key(delivery.tenant, delivery.recipient_id).encode()
+        value = encode(delivery)
+        if len(value) > LARGEST_DELIVERY:
+            self.dead(item, "too_large", f"the delivery has {len(value):,} bytes", site)
+            return
         self.appends.append(
-            Append(deliveries(delivery.channel, Priority(delivery.priority)), key, encode(delivery))
+            Append(deliveries(delivery.channel, Priority(delivery.priority)), key, value)
         )
         self._decide(item, Kind.QUEUED, site, item.time, delivery=delivery)
 
@@ -145,7 +155,34 @@ class FlowBatch:
             outcome.campaign_id = delivery.campaign_id
             outcome.template = delivery.template
         key = person_key(item.tenant, item.recipient_id).encode()
-        self.appends.append(Append(EVENTS, key, encode(outcome)))
+        value = encode(outcome)
+        if len(value) <= LARGEST_OUTCOME:
+            self.appends.append(Append(EVENTS, key, value))
+        else:
+            for part in _parts(outcome, subject):
+                self.appends.append(Append(EVENTS, key, encode(part)))
+
+
+def _parts(outcome: Outcome, subject: str) -> Iterator[Outcome]:
+    """An outcome that is too large for one record as several, each with some of its members."""
+    detail = outcome.detail[:LONGEST]
+    for number, members in enumerate(_shares(outcome.members)):
+        known = outcome_id(subject, outcome.kind, number)
+        yield msgspec.structs.replace(outcome, outcome_id=known, members=members, detail=detail)
+
+
+def _shares(members: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Members in shares of at most half a record, at least one share."""
+    share: list[str] = []
+    size = 0
+    for member in members:
+        length = len(encode(member)) + 1
+        if share and size + length > LARGEST_OUTCOME // 2:
+            yield tuple(share)
+            share, size = [], 0
+        share.append(member)
+        size += length
+    yield tuple(share)
 
 
 Step = tuple[str, Callable[[FlowBatch, Io], None]]

@@ -2,7 +2,8 @@
 
 The value and the original headers stay as they were, so that a letter can be put back where it came
 from byte by byte; everything of ours is in headers ``tidings-<field>``. Flows and lanes write them
-alike.
+alike. A value that is larger than the topic takes is cut, with a header ``tidings-cut`` that says
+how long it was: the whole of it stands in the log, at the letter's origin.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tidings.topics import dead_letters
 
 PREFIX = "tidings-"
 LONGEST = 8_192  # bytes of one header; an error may quote the whole record that caused it
+LARGEST = 15_000_000  # bytes of a value; the topic takes 16 MiB with key and headers
 
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(DeadLetter))
 
@@ -30,7 +32,11 @@ def dead_letter(record: Record, dead: DeadLetter, channel: str) -> Append:
         value = getattr(dead, name)
         if value:
             headers.append((PREFIX + name, _header(value)))
-    return Append(dead_letters(channel), record.key, record.value, tuple(headers))
+    body = record.value
+    if body is not None and len(body) > LARGEST:
+        headers.append((PREFIX + "cut", str(len(body)).encode()))
+        body = body[:LARGEST]
+    return Append(dead_letters(channel), record.key, body, tuple(headers))
 
 
 def _header(value: object) -> bytes:

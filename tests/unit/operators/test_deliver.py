@@ -213,6 +213,7 @@ def test_what_a_ready_notification_leaves_out_is_the_steps() -> None:
         {"channels": [1]},
         {"template_id": {"a": 1}},
         {"notif_id": True},
+        {"notif_id": "n" * 1_025},
         {"data": "text"},
     ],
 )
