@@ -280,7 +280,8 @@ class PaperConsumer:
         for slot, position in positions.items():
             if self._group.owners.get(slot) is self and not self.fenced:
                 before = self._group.positions.get(slot, Position(0)).offset
-                assert position.offset >= before, f"{slot} goes back from {before} to {position}"
+                back = position.offset < before <= self._log.span(slot).end
+                assert not back, f"{slot} goes back from {before} to {position}"
                 self._group.positions[slot] = position
             elif wait:
                 raise LogError(f"the group has moved on, {slot} was not committed")

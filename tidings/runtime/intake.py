@@ -153,6 +153,8 @@ class Intake(Member):
             items.append(item)
         for slot, end in ends.items():
             self._positions[slot] = Label(end, 0)
+            if labels[slot].offset < self._committed.get(slot, 0):
+                self._committed[slot] = 0  # the topic was made anew: commits begin anew as well
         batch = FlowBatch(items, now, self._flights.take(labels), labels)
         for item, reason, why in bad:
             batch.dead(item, reason, why, self._site)

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from tidings.contract import Part, Site
 from tidings.log.port import (
     Append,
@@ -39,7 +41,7 @@ from tidings.runtime.chain import Chain, Link
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.member import FLUSH_FOR, Member
 from tidings.runtime.state import StateStore
-from tidings.runtime.task import Task
+from tidings.runtime.task import HOT, Task
 from tidings.runtime.unit import Stage
 from tidings.topics import entries, state
 
@@ -47,6 +49,8 @@ MARK_EVERY_MS = 2_000
 SAVE_AT_REVOKE = 16_000_000  # bytes; what is not saved is replayed by the next owner
 SAVE_AT_LEAST = 65_536  # bytes that a small bucket counts as: what one more record costs
 SAVE_BURST_MS = 50.0  # budget that may be saved up, so that no one save becomes a stall
+
+_LOG = structlog.get_logger(__name__)
 
 
 class KeyedBatch(FlowBatch):
@@ -141,25 +145,36 @@ class KeyedFlow(Member):
             task = Task(slot, buckets, store, self._chain, self._site, committed)
             self._check(slot, task)
             self._tasks[slot] = task
-            self._committed[slot] = committed
+            self._committed[slot] = task.committed
             self._marked[slot] = -1
             starts[slot] = task.position.offset
         self._still = False
         return starts
 
     def _check(self, slot: Slot, task: Task) -> None:
-        first = self._reader.span(slot).first
+        """See that the log still has what the task needs, and begins where it believes."""
+        first, end = self._reader.span(slot)
         start = task.position.offset
-        if start >= first:
-            return
-        fresh = not any(bucket.version for bucket in task.buckets)
-        if not fresh and self._policy is OutOfRange.FAIL:
-            raise OutOfRangeError(
-                f"the state of {slot.topic}:{slot.partition} needs the entries from {start} on, "
-                f"but the log begins at {first}: {first - start} entries are gone. Set "
-                f"source.on_out_of_range: earliest to go on without them."
+        known = max(task.committed, *[bucket.covered.offset for bucket in task.buckets])
+        if known > end:
+            self._accept(
+                f"{slot.topic}:{slot.partition} ends at {end}, and the group has been at {known}: "
+                f"the topic was made anew, or has lost records"
             )
-        task.position = Label(first, task.position.time)
+            task.begin(first)
+        elif start < first:
+            if any(bucket.version for bucket in task.buckets):
+                self._accept(
+                    f"the state of {slot.topic}:{slot.partition} needs the entries from {start} "
+                    f"on, but the log begins at {first}: {first - start} entries are gone"
+                )
+            task.position = Label(first, task.position.time)
+
+    def _accept(self, what: str) -> None:
+        if self._policy is OutOfRange.FAIL:
+            hint = "Set source.on_out_of_range: earliest to go on with what is there."
+            raise OutOfRangeError(f"{what}. {hint}")
+        _LOG.warning("going on with what is there", flow=self.name, reason=what)
 
     def _hand_over(self, slots: Sequence[Slot]) -> None:
         """Save, so that the next owner has next to nothing to replay."""
@@ -266,7 +281,7 @@ class KeyedFlow(Member):
                 self._spent_until += 1_000.0 * max(size, SAVE_AT_LEAST) / self._save_rate
 
     def _keep_up(self, wall: int) -> None:
-        mark = wall >= self._mark_at
+        mark = not 0 < self._mark_at - wall <= MARK_EVERY_MS
         if mark:
             self._mark_at = wall + MARK_EVERY_MS
         for slot, task in self._tasks.items():

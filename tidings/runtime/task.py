@@ -64,6 +64,13 @@ class Task:
         self._rotation = deque(oldest_first)
         self._waiting: deque[Saved] = deque()
 
+    def begin(self, first: int) -> None:
+        """Go on at ``first`` of a log that was made anew, with the state as it is."""
+        self.position = Label(first, self.position.time)
+        self.committed = first
+        for bucket in self.buckets:
+            bucket.covered, bucket.seen, bucket.changed = self.position, first, True
+
     # ── Entries ───────────────────────────────────────────────────────────────────────────────
 
     def run(self, records: Sequence[Record]) -> None:

@@ -30,11 +30,7 @@ NOW = 1_000_000
 ENTRIES, STATE, DELIVERIES = "tidings.social", "tidings.social.state", "deliveries.push.normal"
 LETTERS = "notif_dlq.flow"
 SLOT = Slot(ENTRIES, 0)
-HEAD = """
-flow: social
-source: {topic: social.events, key: recipient_id}
-steps:
-"""
+SOURCE = "{topic: social.events, key: recipient_id}"
 DIGEST = """
   - digest: {by: [photo], window: 1s, keep: last 0}
   - deliver: {to: push, template: t}
@@ -64,9 +60,15 @@ class OneFlow:
     producer: PaperProducer
 
     def __init__(
-        self, folder: Path, steps: str = DIGEST, partitions: int = 1, **state: Any
+        self,
+        folder: Path,
+        steps: str = DIGEST,
+        partitions: int = 1,
+        source: str = SOURCE,
+        **state: Any,
     ) -> None:
         self.folder = folder
+        self.source = source
         self.clock = Tick(NOW)
         self.people = FlakyPeople()
         topics = {ENTRIES: partitions, STATE: partitions, DELIVERIES: 1}
@@ -84,7 +86,7 @@ class OneFlow:
     def start(self, steps: str = "") -> None:
         """A process, of other steps if they are given; it has all partitions."""
         if steps:
-            plan = plan_of(self.folder, HEAD + steps)
+            plan = plan_of(self.folder, f"flow: social\nsource: {self.source}\nsteps:{steps}")
             assert isinstance(plan, FlowPlan)
             self.plan = plan
         self.unit = keyed(self.plan, self._ground)

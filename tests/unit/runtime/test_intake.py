@@ -238,3 +238,34 @@ def test_an_event_that_no_topic_takes_goes_to_the_dead_letters(tmp_path: Path) -
 
     assert [entry.event_id for entry in it.entries()] == ["e2"]
     assert it.reasons() == ["too_large"]
+
+
+# ── Logs that have changed under it ───────────────────────────────────────────────────────────
+
+
+def test_a_source_that_was_made_anew_is_read_and_committed_from_its_beginning(
+    tmp_path: Path,
+) -> None:
+    earliest = HEAD.replace("key: recipient_id", "key: recipient_id, on_out_of_range: earliest")
+    it = OneIntake(tmp_path, head=earliest)
+    it.emit(event(1), event(2), event(3))
+    it.settle()
+    it.kill()
+    it.log.clear(SOURCE)
+    it.emit(event(4))
+    for _ in range(2):
+        it.start()
+        it.settle()
+        it.kill()
+
+    assert [entry.event_id for entry in it.entries()] == ["e1", "e2", "e3", "e4"]
+    assert it.committed() == 1
+
+
+def test_a_partition_of_which_nothing_is_read_is_not_committed(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path, partitions=2)
+    it.emit(event(1))
+    it.settle()
+    it.unit.stop()
+
+    assert (it.committed(0), it.committed(1)) == (1, None)
