@@ -53,6 +53,7 @@ ONE = "peers.one"  # the same entries in one partition
 SCRIPTS = Path(__file__).with_name("peer_scripts")
 LIMIT = 90.0  # s, for one peer's run
 QUIET = 15.0  # s without a digest, after the first: no more will come
+SETTLED = 1.0  # s without a digest, once there are as many as there should be
 STEP = 1  # ms of the log's time between two events
 CLOSER = "closer-"  # recipients of the events that close what is open
 
@@ -201,13 +202,15 @@ def from_first(found: Iterable[Row], window: int) -> Digests:
     return Counter(tuple(sorted(members)) for members in done)
 
 
-def judged(produced: Iterable[Mapping[str, Any]], wanted: Digests, events: int) -> dict[str, Any]:
-    """How much of what was ``wanted`` came exactly once, and the share of events that came."""
+def judged(
+    produced: Iterable[Mapping[str, Any]], wanted: Digests, events: int
+) -> tuple[int, dict[str, str]]:
+    """How many events came, and the shares: of digests ``wanted``, exactly once; of events."""
     found: Digests = Counter(tuple(sorted(body["members"])) for body in produced)
     exact = sum(found[members] == 1 for members in wanted)
     known = {member for members in wanted for member in members}
     seen = {member for members in found for member in members} & known
-    return {
+    return len(seen), {
         "exact": f"{exact / len(wanted):.2%}",
         "accounted": f"{len(seen) / events:.2%}",
     }
@@ -264,11 +267,14 @@ def run_peer(
         finally:
             _stop(process)
     produced = [json.loads(message.value()) for message in read(bootstrap, out, {})]
+    done, shares = judged(produced, wanted, events)
+    if not done or cpu <= 0:
+        raise Unavailable("none of its digests holds an event of the topic")
     return {
-        "per_cpu_second": round(events / cpu),
-        "us": round(cpu / events * 1e6, 2),
-        "per_second": round(events / wall),
-        **judged(produced, wanted, events),
+        "per_cpu_second": round(done / cpu),
+        "us": round(cpu / done * 1e6, 2),
+        "per_second": round(done / wall),
+        **shares,
     }
 
 
@@ -281,23 +287,24 @@ def _watch(
     limit = time.monotonic() + LIMIT
     begun: tuple[float, float] | None = None
     last, count = (0.0, 0.0), 0
-    while (now := time.monotonic()) < limit and count < wanted:
+    cpu = 0.0
+    while (now := time.monotonic()) < limit:
+        cpu = max(cpu, _cpu(process))  # of a process that has ended there is none
         running = process.poll() is None
         if begun is None and b"reading\n" in said.read_bytes():
-            begun = last = (_cpu(process), now)
+            begun = last = (cpu, now)
         if begun is not None:
-            cpu = _cpu(process)
             end = consumer.get_watermark_offsets(place, timeout=10)[1]
             if end > count:
-                last, count = (max(cpu, last[0]), now), end
-            elif count and now - last[1] > QUIET:
+                last, count = (cpu, now), end
+            elif count and now - last[1] > (SETTLED if count >= wanted else QUIET):
                 break
         if not running:
             break
         time.sleep(0.05)
     consumer.close()
-    if begun is None or not count:
-        ended = process.poll()
+    ended = process.poll()
+    if begun is None or not count or ended:
         why = f"no digest in {LIMIT:.0f} s" if ended is None else f"ended with code {ended}"
         raise Unavailable(f"{why}: {_reason(said.read_text(errors='replace'))}")
     return last[0] - begun[0], last[1] - begun[1]
@@ -349,7 +356,7 @@ def run_ours(
     produced = [msgspec.json.decode(message.value()) for message in read(bootstrap, told, since)]
     digests = [body for body in produced if body.get("members") and body.get("stage") != "end"]
     figures = {name: report[name] for name in ("per_cpu_second", "us", "per_second")}
-    return figures | judged(digests, wanted, counts[1])
+    return figures | judged(digests, wanted, counts[1])[1]
 
 
 # ── The run ───────────────────────────────────────────────────────────────────────────────────
