@@ -138,7 +138,13 @@ def span_of(client: Consumer, slot: Slot) -> Span:
     """What a partition holds now; asks its leader, about 1 ms."""
 
     def question() -> tuple[int, int]:
-        found = client.get_watermark_offsets(TopicPartition(*slot), timeout=ANSWER)
+        try:
+            found = client.get_watermark_offsets(TopicPartition(*slot), timeout=ANSWER)
+        except KafkaException as raised:
+            if raised.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                # What the client knows of the topic is older than the partition: ask anew.
+                client.list_topics(slot.topic, timeout=ANSWER)
+            raise
         if found is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return found
