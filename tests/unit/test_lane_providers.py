@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.lane_kit import TOPIC, Paper, id_of
 from tidings.operators.send import Retry, SendSpec
 from tidings.ports import Address, Lease, Mark
@@ -212,6 +214,28 @@ def test_without_a_ladder_a_stalled_provider_makes_the_lane_wait() -> None:
     lane.turn(500)
     paper.confirm()
     assert not paper.outcomes()
+
+
+def test_a_sender_that_never_answers_ends_the_process_with_its_name() -> None:
+    paper = Paper()
+    lane = paper.lane()
+    paper.deliver("n1", "phone")
+    lane.turn(590, pass_ms=100)
+    with pytest.raises(RuntimeError, match=r"sandbox has not answered a send for 6\d s"):
+        lane.turn(30, pass_ms=100)
+
+
+def test_a_process_that_was_frozen_gives_its_senders_time_to_answer() -> None:
+    paper = Paper()
+    lane = paper.lane()
+    paper.deliver("n1", "phone")
+    lane.turn()
+    paper.clock.advance(300_000)
+    lane.turn(50)
+    lane.answer_all()
+    lane.turn()
+    paper.confirm()
+    assert paper.ends() == {("n1", "push"): ["sent"]}
 
 
 # ── Claims ────────────────────────────────────────────────────────────────────────────────────

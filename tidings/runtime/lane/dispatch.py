@@ -11,9 +11,6 @@ orphan: what is in flight is finished, marked and written; what is not is left t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
-
-import structlog
 
 from tidings.contract import Work
 from tidings.operators.send import Sending
@@ -27,6 +24,7 @@ from tidings.runtime.lane.leases import Leases
 from tidings.runtime.lane.policy import Act, decide, relieve
 from tidings.runtime.lane.quota import Quota
 from tidings.runtime.lane.removal import Removals
+from tidings.runtime.lane.resting import Resting
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Tracker
@@ -34,10 +32,11 @@ from tidings.sender import Answer, Send, Verdict
 
 _OK, _LEASED = Verdict.OK, Claim.LEASED  # a member of an enum costs 0.1 µs to name
 _EXPIRED = Kind.EXPIRED.value
-_LOG = structlog.get_logger(__name__)
 _BUSY_MS = 500  # until a lease that another process holds is asked for again
 _MARGIN_MS = 1_000  # before a lease ends, so that clocks may differ by so much
-_FROZEN_MS = 500  # between two rounds: this process stood still, not its providers
+_FROZEN_MS = 500  # between two pulls: this process stood still, not its providers
+_LOOK_MS = 1_000  # between two looks at what is in flight the longest
+_UNANSWERED = 4  # lives of a lease: no sender is so patient
 
 
 class Dispatch:
@@ -68,9 +67,9 @@ class Dispatch:
             for name in providers
         }
         self._in_flight: dict[str, Send] = {}
-        self._resting: list[tuple[int, int, Send]] = []
-        self._rested = 0  # breaks ties in the heap
-        self._ran_at = 0
+        self._resting = Resting(self._quotas)
+        self._ticked_at = 0
+        self._look_at = 0
 
     # ── What the lane asks ────────────────────────────────────────────────────────────────────
 
@@ -86,7 +85,7 @@ class Dispatch:
             self._courier.answered
             or self._tracker.done
             or self._leases.unsaid()
-            or (self._resting and self._resting[0][0] <= now)
+            or self._resting.due(now)
             or any(quota.waiting for quota in self._quotas.values())
             or self._removals.due(now)
         )
@@ -101,13 +100,19 @@ class Dispatch:
             self._in_flight or self._courier.answered or self._leases.unsaid() or self._tracker.done
         )
 
+    def tick(self, now: int) -> None:
+        """Time passes: said at each pull. Raises RuntimeError for a sender that does not answer."""
+        if now - self._ticked_at > _FROZEN_MS:
+            self._forgive(now)
+            self._look_at = now + _LOOK_MS
+        elif now >= self._look_at:
+            self._look(now)
+        self._ticked_at = now
+
     # ── A round ───────────────────────────────────────────────────────────────────────────────
 
     def round(self, works: Iterable[Work], now: int) -> None:
         """Take works over, and answers; then send what has a place and gets a lease."""
-        if now - self._ran_at > _FROZEN_MS:
-            self._forgive(now)
-        self._ran_at = now
         for work in works:
             self._enter(work, now)
         self._take_answers(now)
@@ -120,9 +125,18 @@ class Dispatch:
         for quota in self._quotas.values():
             while quota.waiting:
                 self._endings.forsake(quota.waiting.popleft())
-            quota.resting = 0
-        while self._resting:
-            self._endings.forsake(self._resting.pop()[2])
+        for send in self._resting.all():
+            self._endings.forsake(send)
+
+    def _look(self, now: int) -> None:
+        """A send without an answer would hold its place and its partition for ever."""
+        self._look_at = now + _LOOK_MS
+        oldest = next(iter(self._in_flight.values()), None)
+        if oldest is not None and now - oldest.now > _UNANSWERED * self._settings.lease_ms:
+            raise RuntimeError(
+                f"{oldest.provider} has not answered a send for {(now - oldest.now) // 1000} s: "
+                "a sender answers each, at the latest when its own time-out has passed"
+            )
 
     def _forgive(self, now: int) -> None:
         """That nothing left was no provider's fault."""
@@ -140,18 +154,9 @@ class Dispatch:
             self._quotas[send.provider].waiting.append(send)
 
     def _wake(self, now: int) -> None:
-        resting = self._resting
-        while resting and resting[0][0] <= now:
-            _, _, send = heappop(resting)
-            quota = self._quotas[send.provider]
-            quota.resting -= 1
+        for send in self._resting.woken(now):
             send.now = now
-            quota.waiting.append(send)
-
-    def _rest(self, send: Send, at: int) -> None:
-        self._rested += 1
-        self._quotas[send.provider].resting += 1
-        heappush(self._resting, (at, self._rested, send))
+            self._quotas[send.provider].waiting.append(send)
 
     # ── Leaving ───────────────────────────────────────────────────────────────────────────────
 
@@ -187,7 +192,7 @@ class Dispatch:
             elif 0 < send.expires_at <= now:
                 self._endings.fail(send, _EXPIRED, "expired", "", now)
             elif send.send_id in in_flight:
-                self._rest(send, now + _BUSY_MS)  # the same delivery, read twice
+                self._resting.add(send, now + _BUSY_MS)  # the same delivery, read twice
             else:
                 in_flight[send.send_id] = send
                 asked.append(send)
@@ -203,7 +208,7 @@ class Dispatch:
                 continue
             del self._in_flight[send.send_id]
             if leased.verdict is Claim.BUSY:
-                self._rest(send, now + _BUSY_MS)
+                self._resting.add(send, now + _BUSY_MS)
             else:
                 self._found(send, leased)
         if loads:
@@ -252,8 +257,7 @@ class Dispatch:
                 quota.waiting.append(send)
                 continue
             if quota.stopped_until and answer.verdict is not Verdict.CFG:
-                quota.stopped_until = 0
-                _LOG.info("provider works again", lane=self._settings.name, provider=quota.name)
+                quota.go_on()
             parcel: Parcel = send.ticket
             parcel.news = True
             kept = stored(send, answer, at)
@@ -294,21 +298,9 @@ class Dispatch:
             self._endings.park(send, decision.at, decision.rung, send.attempt)
         elif decision.act is Act.AGAIN:
             send.attempt += 1
-            self._rest(send, decision.at)
+            self._resting.add(send, decision.at)
         else:
             send.attempt += 1
             send.now = now
             quota.waiting.appendleft(send)
-            self._stop(quota, answer, now)
-
-    def _stop(self, quota: Quota, answer: Answer, now: int) -> None:
-        if not quota.stopped_until:
-            _LOG.error(
-                "provider stopped: it refuses our credentials or settings; messages are kept",
-                lane=self._settings.name,
-                provider=quota.name,
-                code=answer.code,
-                detail=answer.detail,
-                probe_in_ms=self._settings.probe_ms,
-            )
-        quota.stopped_until = now + self._settings.probe_ms
+            quota.stop(answer, now + self._settings.probe_ms)

@@ -118,6 +118,7 @@ class Lane:
         self._courier.check()
         self._producer.poll()
         now = self._clock.now()
+        self._dispatch.tick(now)
         if self._tracker.refused:
             self._give_up_writes(now)
         if self._arrivals is not None and not 0 <= now - self._commit_at < self._settings.commit_ms:

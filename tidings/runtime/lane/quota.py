@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from tidings.sender import Send
+import structlog
 
+from tidings.sender import Answer, Send
+
+_LOG = structlog.get_logger(__name__)
 LEAST_BACKLOG = 100
 
 
@@ -71,6 +74,22 @@ class Quota:
                 yield waiting.popleft()
             while len(waiting) > self._backlog:
                 yield waiting.pop()
+
+    def stop(self, answer: Answer, until: int) -> None:
+        """It refuses us: nothing is sent to it, but for one probe at ``until`` (epoch ms)."""
+        if not self.stopped_until:
+            _LOG.error(
+                "provider stopped: it refuses our credentials or settings; messages are kept",
+                provider=self.name,
+                code=answer.code,
+                detail=answer.detail,
+            )
+        self.stopped_until = until
+
+    def go_on(self) -> None:
+        """It takes sends again."""
+        self.stopped_until = 0
+        _LOG.info("provider works again", provider=self.name)
 
     def forgive(self, now: int) -> None:
         """Time passed that was not the provider's fault: nobody has waited yet."""
