@@ -3,8 +3,8 @@ frozen members, compaction, retention.
 
     log = PaperLog(clock, {"tidings.social": 2, …})
     log.group("tidings.social").share([one, other])   # who reads what; takes place in their polls
-    log.confirming = False                            # nothing is written until it is True again
-    log.die(consumer, producer)                       # kill -9
+    log.stuck = {"notif_events"}                      # what is appended there waits
+    group.evict(consumer); producer.die()             # kill -9
 
 Records of one producer reach each partition in order, and a death cuts each partition's short at
 a place of its own: as Kafka does it. With a ``random``, polls write and confirm as they like.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import cycle
 from random import Random
 
@@ -48,7 +48,7 @@ class PaperLog:
         self.clock = clock
         self.partitions = dict(partitions)
         self.random = random
-        self.confirming = True
+        self.stuck: Collection[str] = ()
         self.refuses: Callable[[Append], object | None] = lambda append: None
         self._records: defaultdict[Slot, list[Record]] = defaultdict(list)
         self._ends: defaultdict[Slot, int] = defaultdict(int)
@@ -138,25 +138,26 @@ class PaperProducer:
             self._open[Slot(topic, number)].append((record, ack))
 
     def poll(self) -> None:
-        if self._log.confirming:
-            for queue in self._open.values():
-                self._write(queue, self._log.some(len(queue)))
-            self._confirm(self._log.some(len(self._written)))
+        for queue in self._flowing():
+            self._write(queue, self._log.some(len(queue)))
+        self._confirm(self._log.some(len(self._written)))
 
     def flush(self, timeout: float) -> bool:
-        if self._log.confirming:
-            for queue in self._open.values():
-                self._write(queue, len(queue))
-            self._confirm(len(self._written))
-        return not self._written and not any(self._open.values())
+        for queue in self._flowing():
+            self._write(queue, len(queue))
+        self._confirm(len(self._written))
+        return not any(self._open.values())
 
     def die(self) -> None:
         """Kill -9: of each partition some more may have got there, the rest is gone."""
-        if self._log.random is not None and self._log.confirming:
-            for queue in self._open.values():
+        if self._log.random is not None:
+            for queue in self._flowing():
                 self._write(queue, self._log.some(len(queue)))
         self._open.clear()
         self._written.clear()
+
+    def _flowing(self) -> list[deque[tuple[Append, Ack]]]:
+        return [queue for slot, queue in self._open.items() if slot.topic not in self._log.stuck]
 
     def close(self) -> None:
         self.flush(5.0)

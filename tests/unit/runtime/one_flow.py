@@ -116,12 +116,15 @@ class OneFlow:
         while quiet < turns:
             quiet = 0 if turn(self.unit) else quiet + 1
 
-    def pass_time(self, ms: int) -> None:
-        """Time passes, for a quiet partition too."""
+    def wait(self, ms: int = 300) -> None:
+        """A little time passes: by default enough for a commit."""
         self.clock.advance(ms)
         self.settle()
-        self.clock.advance(1_000)
-        self.settle()
+
+    def pass_time(self, ms: int) -> None:
+        """Time passes, for a quiet partition too: that takes a second more."""
+        self.wait(ms)
+        self.wait(1_000)
 
     def task(self, partition: int = 0) -> Task:
         return self.unit._tasks[Slot(ENTRIES, partition)]

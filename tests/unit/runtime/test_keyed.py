@@ -6,11 +6,137 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.runtime.one_flow import ENTRIES, SLOT, STATE, OneFlow
-from tidings.log.port import OutOfRangeError
+from tests.unit.runtime.one_flow import DELIVERIES, DIGEST, ENTRIES, SLOT, STATE, OneFlow
+from tidings.log.port import OutOfRangeError, Slot
+from tidings.records import Origin
+from tidings.runtime import member
 
 NOTES = "\n  - limit: {at_most: 100, within: 1h}\n  - deliver: {to: push, template: t}\n"
+ONCE = "\n  - limit: {at_most: 1, within: 1h}\n  - deliver: {to: push, template: t}\n"
 EARLIEST = "{topic: social.events, key: recipient_id, on_out_of_range: earliest}"
+
+
+# ── Replay ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_batch_across_the_committed_offset_is_muted_up_to_it(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, NOTES)
+    for number in range(4):
+        flow.enter("ana", {}, id=f"e{number}")
+    flow.pass_time(300)
+    assert flow.committed() == 4
+    flow.kill()
+    flow.log.clear(STATE)  # so that all is replayed
+    for number in range(4, 9):
+        flow.enter("ana", {}, id=f"e{number}")
+    flow.start()
+    flow.turn()  # reads all nine
+    flow.settle()
+
+    assert flow.members() == [(f"e{number}",) for number in range(9)]
+
+
+def test_state_is_not_saved_before_what_it_has_seen_is_confirmed(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, DIGEST)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.wait()
+    flow.log.stuck = {DELIVERIES, "notif_events"}
+    flow.enter("ana", {"photo": "p"}, id="e2")
+    flow.pass_time(1_000)
+    flow.enter("ana", {"photo": "q"}, id="e3")
+    flow.pass_time(1_000)
+    flow.kill()
+    flow.log.stuck = ()
+    flow.start()
+    flow.settle()
+    flow.pass_time(1_000)
+
+    assert flow.members() == [("e1", "e2"), ("e3",)]
+
+
+def test_nothing_is_saved_during_a_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = OneFlow(tmp_path, NOTES, save_rate=10_000)
+    for _ in range(20):
+        flow.enter("ana", {})
+        flow.enter("eve", {})
+    flow.pass_time(300)
+    flow.kill()
+    flow.log.clear(STATE)
+    monkeypatch.setattr(member, "BATCH", 10)
+    flow.start()
+    for position in (10, 20, 30):
+        flow.clock.advance(300)
+        flow.turn()
+        assert flow.task().position.offset == position
+        assert not flow.task()._waiting
+        assert flow.log.span(Slot(STATE, 0)).end == 0
+    flow.turn(3)
+    flow.pass_time(300)
+    assert flow.log.span(Slot(STATE, 0)).end > 0
+
+
+def test_each_bucket_goes_on_from_its_own_blob(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, DIGEST, save_rate=10_000)  # saves one of the two buckets
+    flow.enter("ana", {"photo": "p"}, id="a1")
+    flow.enter("eve", {"photo": "p"}, id="e1")
+    flow.wait()
+    flow.enter("ana", {"photo": "p"}, id="a2", origin=Origin("repair", 0, 0))
+    flow.enter("eve", {"photo": "p"}, id="e2", origin=Origin("repair", 0, 1))
+    flow.wait()
+    flow.kill()
+    flow.start()
+    flow.settle()
+    assert len({bucket.covered for bucket in flow.task().buckets}) == 2
+    flow.pass_time(1_000)
+
+    assert sorted(flow.members()) == [("a1", "a2"), ("e1", "e2")]
+
+
+# ── Coming and going ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_partition_is_handed_over_with_nothing_to_replay(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, DIGEST, buckets=4)
+    for person in ("ana", "bob", "eve", "carl", "dora", "finn", "gil", "hugo"):
+        flow.enter(person, {"photo": "p"})
+    flow.settle()
+    flow.stop()
+    assert flow.committed() == 8
+    flow.start()
+    flow.turn()
+
+    assert flow.task().position.offset == 8
+    assert all(bucket.covered.offset == 8 for bucket in flow.task().buckets)
+    flow.pass_time(1_000)
+    assert len(flow.members()) == 8
+
+
+def test_a_partition_with_a_batch_in_hand_is_handed_over_as_it_was_before(
+    tmp_path: Path,
+) -> None:
+    flow = OneFlow(tmp_path, ONCE)
+    flow.people.away = True
+    flow.enter("ana", {}, id="e1")
+    flow.settle()
+    flow.stop()
+    assert flow.committed() == 0
+    flow.people.away = False
+    flow.start()
+    flow.settle()
+
+    assert [(one.members, one.kind) for one in flow.outcomes()] == [(("e1",), "queued")]
+
+
+def test_a_partition_that_is_lost_takes_nothing_along(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, ONCE)
+    flow.enter("ana", {}, id="e1")
+    flow.turn()
+    ends = flow.log.span(Slot(STATE, 0)), flow.committed()
+    flow.group.evict(flow.consumer)
+    flow.turn()
+
+    assert (flow.log.span(Slot(STATE, 0)), flow.committed()) == ends
+    assert not flow.unit._tasks
 
 
 # ── Logs that have changed under it ───────────────────────────────────────────────────────────

@@ -247,7 +247,7 @@ def test_the_commit_waits_for_the_first_batch_with_an_unconfirmed_output(tmp_pat
     flow.clock.advance(300)
     flow.settle()
     assert flow.committed() == 1
-    flow.log.confirming = False
+    flow.log.stuck = {DELIVERIES}
     flow.enter("ana", {}, id="e1")
     flow.settle()
     flow.enter("ana", {}, id="e2")
@@ -256,6 +256,6 @@ def test_the_commit_waits_for_the_first_batch_with_an_unconfirmed_output(tmp_pat
     flow.settle()
     assert flow.committed() == 1
 
-    flow.log.confirming = True
+    flow.log.stuck = ()
     flow.pass_time(300)
     assert flow.committed() == 3

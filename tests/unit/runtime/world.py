@@ -162,6 +162,21 @@ def decided(log: Log) -> list[Decided]:
     ]
 
 
+def entry_of(random: Random, number: int) -> Append:
+    """An entry for one of a few people."""
+    person = f"person{random.randrange(8)}"
+    entry = Entry(
+        recipient_id=person,
+        event_id=f"e{number}",
+        origin=Origin("social.events", number % 2, number // 2),
+        event={
+            "type": random.choice(["like", "like", "like", "comment", "comment", "note"]),
+            "photo": f"p{random.randrange(2)}",
+        },
+    )
+    return Append(ENTRIES, person.encode(), encode(entry))
+
+
 # ── The processes ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -242,19 +257,7 @@ class World:
             for append in self.written[-self.random.randint(1, 5) :]:
                 self.log.write(append)
         for _ in range(self.random.randint(1, 12)):
-            number = len(self.written)
-            person = f"person{self.random.randrange(8)}"
-            event = {
-                "type": self.random.choice(["like", "like", "like", "comment", "comment", "note"]),
-                "photo": f"p{self.random.randrange(2)}",
-            }
-            entry = Entry(
-                recipient_id=person,
-                event_id=f"e{number}",
-                origin=Origin("social.events", number % 2, number // 2),
-                event=event,
-            )
-            self.written.append(Append(ENTRIES, person.encode(), encode(entry)))
+            self.written.append(entry_of(self.random, len(self.written)))
             self.log.write(self.written[-1])
 
     def kill(self, process: Process) -> None:
@@ -314,13 +317,13 @@ class World:
         elif what < 0.97:
             self.people.away = not self.people.away
         elif what < 0.98:
-            self.log.confirming = not self.log.confirming
+            self.log.stuck = [topic for topic in TOPICS if self.random.random() < 0.3]
         else:
             self.log.compact(STATE)
 
     def finish(self) -> None:
         """Let all that is open close, whatever it takes."""
-        self.people.away, self.log.confirming = False, True
+        self.people.away, self.log.stuck = False, ()
         while self.frozen:
             self.wake()
         if not self.processes:
