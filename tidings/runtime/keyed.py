@@ -149,7 +149,13 @@ class KeyedFlow(Member):
             self._marked[slot] = -1
             starts[slot] = task.position.offset
         self._still = False
+        self._share_heat()
         return starts
+
+    def _share_heat(self) -> None:
+        """Divide what may be kept decoded among the tasks."""
+        for task in self._tasks.values():
+            task.most_hot = HOT // len(self._tasks)
 
     def _check(self, slot: Slot, task: Task) -> None:
         """See that the log still has what the task needs, and begins where it believes."""
@@ -196,6 +202,7 @@ class KeyedFlow(Member):
         for slot in slots:
             self._tasks.pop(slot, None)
         super().lost(slots)
+        self._share_heat()
 
     def _position(self, slot: Slot) -> Label:
         return self._tasks[slot].position
