@@ -26,7 +26,7 @@ from tidings.contract import Part, Shape, Site
 from tidings.log.port import Log
 from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.ports import Io
-from tidings.problems import Problems, ValueProblem
+from tidings.problems import Problems, ValueProblem, suggestion
 from tidings.providers import sender_of
 from tidings.records import Priority
 from tidings.runtime.batch import Step, branch_of, step_of
@@ -63,7 +63,12 @@ def build(
 
     What can't be built is among ``problems``.
     """
-    built = {}
+    built: dict[str, Any] = {}
+    if isinstance(plan, LanePlan) and plan.channel not in settings.channels:
+        hint = suggestion(plan.channel, settings.channels)
+        where, path = plan.steps[0].where, plan.channel
+        problems.error("unknown-channel", f"there is no channel `{path}`", where, path, hint)
+        return built
     steps = plan.steps() if isinstance(plan, FlowPlan) else plan.steps
     for step in steps:
         site = _site(step, plan, settings, priority)
@@ -166,6 +171,7 @@ def lane(plan: LanePlan, priority: Priority, ground: Ground) -> Lane:
     """A lane at one priority. Raises ProblemsError for a provider that can't be used."""
     problems = Problems()
     built = build(plan, ground.settings, problems, priority)
+    problems.raise_if_any()
     *before, last = plan.steps
     senders = {}
     for name in last.spec.providers():

@@ -83,7 +83,7 @@ class Housekeeper:
     quiet moment.
     """
 
-    name = "housekeeping"
+    name = "tidings.housekeeping"  # no flow's or lane's
     stages: Sequence[Stage] = ()
 
     def __init__(

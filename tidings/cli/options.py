@@ -35,5 +35,7 @@ LogAddress = Annotated[
 ]
 Data = Annotated[
     Path,
-    typer.Option("--data", metavar="FOLDER", help="Where everything is kept.", show_default=True),
+    typer.Option(
+        "--data", metavar="FOLDER", envvar="TIDINGS_DATA", help="Where everything is kept."
+    ),
 ]

@@ -38,6 +38,15 @@ class PriorityChoice(StrEnum):
     LOW = "low"
 
 
+class LevelChoice(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class FormatChoice(StrEnum):
     """How log lines look."""
 
@@ -74,7 +83,9 @@ def run(
     log_format: Annotated[FormatChoice, typer.Option(help="How log lines look.")] = (
         FormatChoice.AUTO
     ),
-    log_level: Annotated[str, typer.Option(help="The least that is logged.")] = "info",
+    log_level: Annotated[LevelChoice, typer.Option(help="The least that is logged.")] = (
+        LevelChoice.INFO
+    ),
 ) -> None:
     """Run flows and lanes in this process.
 

@@ -48,8 +48,9 @@ def tail(
     import time
     from contextlib import closing, suppress
 
-    from tidings.following import Follower
+    from tidings.following import Follower, merged
     from tidings.log.address import open_log
+    from tidings.log.port import Slot
     from tidings.settings import read_settings
 
     opened = open_log(read_settings(config, log).log)
@@ -58,13 +59,14 @@ def tail(
     write = _as_json if as_json else _for_the_eye()
     with closing(opened.reader()) as reader, suppress(KeyboardInterrupt, BrokenPipeError):
         starts = _starts(reader, slots, start or ("latest" if follow else "earliest"))
+        for record in merged(opened, starts):
+            write(shown(record, show_all=show_all))
+            starts[Slot(record.topic, record.partition)] = record.offset + 1
         follower = Follower(reader, starts)
-        while True:
+        while follow:
             found = follower.poll()
             for record in found:
                 write(shown(record, show_all=show_all))
-            if not follow:
-                break
             if not found:
                 time.sleep(_LOOK)
 

@@ -20,7 +20,7 @@ import msgspec
 from tidings.demo.account import Account, Place
 from tidings.demo.cast import Cast
 from tidings.demo.scene import Arrival, Scene
-from tidings.demo.upstreams import listed
+from tidings.demo.upstreams import decode_listed
 from tidings.following import Follower, slots_of
 from tidings.house import House
 from tidings.log.address import open_log
@@ -66,9 +66,8 @@ class Show:
         self._roles = roles
         self._settings = settings
         self._data = data
-        self._list = data / "emitted.jsonl"
+        self._list = Journal(data / "emitted.jsonl")
         self._sandbox = Journal(data / "sandbox.jsonl")
-        self._entered = 0  # lines of the list that the account has
         self._stack = ExitStack()
         self._upstreams: Any = None
         self._follower: Follower
@@ -103,7 +102,7 @@ class Show:
         """Start the upstreams, for so many seconds; 0 until they are stopped."""
         command = [
             *(sys.executable, "-m", "tidings.demo.upstreams", "--log", self._settings.log),
-            *("--list", str(self._list), "--for", str(seconds), "--seed", str(seed)),
+            *("--list", str(self._list.path), "--for", str(seconds), "--seed", str(seed)),
             *("--people", *self.cast.ids),
         ]
         self._upstreams = spawn(command, log=self._data / "logs" / "upstreams.log", cwd=Path.cwd())
@@ -150,9 +149,9 @@ class Show:
             yield from map(_decode_received, filter(None, news.lines))
 
     def _enter_list(self) -> None:
-        lines = list(listed(self._list))
-        self.account.emit(lines[self._entered :])
-        self._entered = len(lines)
+        news = self._list.follow()
+        if news is not None:
+            self.account.emit(map(decode_listed, filter(None, news.lines)))
 
     # ── The end ───────────────────────────────────────────────────────────────────────────────
 
@@ -201,7 +200,7 @@ class Show:
     def appended(self) -> dict[str, int]:
         """When each event came into the log, by its id; its flow's coordinates are of no matter."""
         log = open_log(self._settings.log)
-        ids = {line.id for line in listed(self._list)}
+        ids = {event.id for event in self.account.emitted}
         found: dict[str, int] = {}
         with closing(log.reader()) as reader, closing(log.admin()) as admin:
             sources = needs(self._roles, self._settings).sources

@@ -10,7 +10,7 @@ import argparse
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode_lines
-_decode = msgspec.json.Decoder(Listed).decode
-
-
-def listed(file: Path) -> Iterator[Listed]:
-    """What the list holds; a last line that is still being written is left out."""
-    if file.exists():
-        whole, _, _ = file.read_bytes().rpartition(b"\n")
-        yield from map(_decode, filter(None, whole.split(b"\n")))
+decode_listed = msgspec.json.Decoder(Listed).decode
 
 
 class Upstreams:

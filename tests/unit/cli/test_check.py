@@ -111,6 +111,11 @@ def test_a_channel_without_a_text_is_an_error(tidings: Command, flows: Path) -> 
     assert codes(tidings) == ["flows/shop.yaml:4 missing-text"]
 
 
+def test_a_lane_of_an_unknown_channel_is_an_error(tidings: Command, flows: Path) -> None:
+    write(flows, "lanes/push.yaml", "lane: push", "lane: pusch")
+    assert codes(tidings) == ["flows/lanes/push.yaml:3 unknown-channel"]
+
+
 def test_two_flows_of_one_name_are_an_error_in_the_second(tidings: Command, flows: Path) -> None:
     (flows / "other.yaml").write_text("# another\n" + FLOW)
     assert codes(tidings) == ["flows/shop.yaml:1 duplicate-flow"]

@@ -157,6 +157,16 @@ def test_it_starts_where_it_is_told(tidings: Command, topic: str) -> None:
     assert shown == {"earliest": [0, 1, 2], "1": [1, 2], "latest": []}
 
 
+def test_partitions_come_in_order_of_time(tidings: Command, here: Path) -> None:
+    log = open_log(f"sqlite:{here}/data/log", clock=iter(range(1_000, 2_000)).__next__)
+    log.admin().create([TopicSettings(name="two", partitions=2)])
+    producer = log.producer()
+    for number in range(6):  # a commit, and so a time, each
+        producer.append([Append("two", None, b"%d" % number, (), number % 2)], lambda *acked: None)
+        assert producer.flush(5.0)
+    assert [record["value"] for record in records(tidings, "two")] == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_start_that_is_none_is_refused(tidings: Command, topic: str) -> None:
     assert tidings("tail", topic, "--from", "tuesday") == (
         1,
