@@ -153,7 +153,7 @@ class Supervisor:
         return all(child.phase is Phase.UP for child in self.children)
 
     def stop(self, patience: float = PATIENCE) -> bool:
-        """End all by SIGTERM; tells whether all ended by themselves, with code 0, in time."""
+        """End all by SIGTERM; tells whether all ended well, and in time."""
         for child in self.children:
             _signal(child, signal.SIGCONT)  # a frozen process does not hear SIGTERM
             _signal(child, signal.SIGTERM)
@@ -181,7 +181,9 @@ class Supervisor:
 
 
 def _ended_well(child: Child) -> bool:
-    return child.phase is Phase.WAITING or child.process is None or child.process.returncode == 0
+    # One that SIGTERM itself has ended did not listen to it yet: it had begun nothing.
+    good = (0, -signal.SIGTERM)
+    return child.phase is Phase.WAITING or child.process is None or child.process.returncode in good
 
 
 def _signal(child: Child, number: signal.Signals) -> None:

@@ -139,6 +139,21 @@ def test_stopping_asks_all_and_tells_whether_they_ended_well(
     assert [child.phase for child in supervisor.children] == [Phase.STOPPED, Phase.STOPPED]
 
 
+def test_a_child_may_be_stopped_before_it_listens(supervise: Callable[..., Supervisor]) -> None:
+    supervisor = supervise(program("import time; time.sleep(60)"))
+    assert supervisor.stop() is True
+
+
+def test_a_child_that_ends_badly_is_told_of(supervise: Callable[..., Supervisor]) -> None:
+    bad = READY + (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *x: sys.exit(3));"
+        "time.sleep(60)"
+    )
+    supervisor = supervise(program(bad))
+    look_until(supervisor, Phase.UP)
+    assert supervisor.stop() is False
+
+
 def test_a_child_that_does_not_listen_is_killed_when_patience_ends(
     supervise: Callable[..., Supervisor],
 ) -> None:
