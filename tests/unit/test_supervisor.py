@@ -14,7 +14,8 @@ from tidings.supervisor import Backoff, Event, Phase, Program, Supervisor
 
 READY = "from tidings.readiness import tell_ready; tell_ready(); "
 SLEEPS = READY + "import time; time.sleep(60)"
-DEAF = READY + "import signal, time; signal.signal(signal.SIGTERM, lambda *x: 0); time.sleep(60)"
+LISTENS = "import signal, sys; signal.signal(signal.SIGTERM, lambda *caught: {}); " + SLEEPS
+DEAF = LISTENS.format("0")
 
 
 class Time:
@@ -128,10 +129,7 @@ def test_a_killed_child_is_named_by_its_signal(supervise: Callable[..., Supervis
 def test_stopping_asks_all_and_tells_whether_they_ended_well(
     supervise: Callable[..., Supervisor],
 ) -> None:
-    good = READY + (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *x: sys.exit(0));"
-        "time.sleep(60)"
-    )
+    good = LISTENS.format("sys.exit(0)")
     supervisor = supervise(program(good, "one"), program(good, "two"))
     wait_for(lambda: bool(supervisor.look()) or supervisor.up(), timeout=20, what="a first word")
     wait_for(lambda: [*supervisor.look()] == [] and supervisor.up(), timeout=20, what="both up")
@@ -145,11 +143,7 @@ def test_a_child_may_be_stopped_before_it_listens(supervise: Callable[..., Super
 
 
 def test_a_child_that_ends_badly_is_told_of(supervise: Callable[..., Supervisor]) -> None:
-    bad = READY + (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *x: sys.exit(3));"
-        "time.sleep(60)"
-    )
-    supervisor = supervise(program(bad))
+    supervisor = supervise(program(LISTENS.format("sys.exit(3)")))
     look_until(supervisor, Phase.UP)
     assert supervisor.stop() is False
 
