@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.chaos import faults
+from tests.chaos import faults, scene
 from tests.chaos.audit import audit_flow, audit_sends, due_of
 from tests.chaos.backlog import pile_up
 from tests.chaos.faults import Fault, Provider
@@ -134,7 +134,7 @@ Act = Callable[[float], None]
 
 def crash(folder: Path, blast: Blast, targets: Sequence[str], kills: int) -> Result:
     """Kill -9 of ``targets`` in turn at random instants, each started again at once."""
-    with World(folder, blast.people) as world:
+    with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
         play = Play(world, blast)
         play.kills = faults.draw(play.random, targets, kills, blast.seconds)
 
@@ -150,7 +150,7 @@ def crash(folder: Path, blast: Blast, targets: Sequence[str], kills: int) -> Res
 
 def storm(folder: Path, blast: Blast, part: str, kills: int) -> Result:
     """Kill -9 of ``part`` (intake or flow) again and again while it works off a backlog."""
-    with World(folder, blast.people) as world:
+    with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
         play = Play(world, blast)
         upstream = play.blast([(0.0, lambda at: play.rage(part, kills))], seconds=5.0)
         return play.audit(f"storm on the {part}", upstream)
@@ -158,7 +158,7 @@ def storm(folder: Path, blast: Blast, part: str, kills: int) -> Result:
 
 def lane_storm(folder: Path, blast: Blast, kills: int) -> Result:
     """The same on a lane all of whose places are taken: ``blast.events`` deliveries wait for it."""
-    with World(folder, blast.people) as world:
+    with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
         due = pile_up(world.log, blast.events, blast.people, blast.seed)
         play = Play(world, blast, ["lane"])
         play.rage("lane", kills)
@@ -169,7 +169,7 @@ def lane_storm(folder: Path, blast: Blast, kills: int) -> Result:
 def elastic(folder: Path, blast: Blast, parts: Sequence[str], most: int, by: str) -> Result:
     """From one process of each of ``parts`` to ``most``, doubling, and back to one, by ``term`` or
     by ``kill``; every process in an empty folder."""
-    with World(folder, blast.people) as world:
+    with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
         play = Play(world, blast)
 
         def grow(at: float) -> None:
@@ -203,7 +203,7 @@ def elastic(folder: Path, blast: Blast, parts: Sequence[str], most: int, by: str
 def frozen(folder: Path, blast: Blast, part: str, seconds: float) -> Result:
     """Of two processes one is frozen until it has long lost its partitions; when it wakes up with
     its old state in hand, the other is killed a moment later, and the zombie must take over."""
-    with World(folder, blast.people) as world:
+    with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
         play = Play(world, blast)
         world.start(part)
 

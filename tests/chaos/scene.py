@@ -8,6 +8,7 @@ was made of, so that what went out is told without any id of the product.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,11 +72,7 @@ steps:
   - send: {default: sandbox}
 """
 
-TEXT = """--- title
-{{ count }}
---- body
-{% for one in items %}{{ one.event_id }} {% endfor %}
-"""
+TEXT = "{% for one in items %}{{ one.event_id }} {% endfor %}"
 
 CONFIG = """
 log: {log}
@@ -93,6 +90,17 @@ providers:
     script:
       - {{share: 0.02, attempts: 1, answer: retry, code: "503"}}
 """
+
+
+class Script(NamedTuple):
+    """What is played: the flow, the texts by name, and for how many people."""
+
+    flow: str
+    texts: Mapping[str, str]
+    people: int
+
+
+GATHERING = Script(FLOW, {"gathered": TEXT}, 1_000)
 
 
 class Scene(NamedTuple):
@@ -116,8 +124,8 @@ def recipients(count: int) -> list[str]:
     return [f"user-{number:06d}" for number in range(count)]
 
 
-def write(folder: Path, people: int, log: str, claims: str) -> Scene:
-    """Write flow, lane, configuration, people and the text into ``folder``."""
+def write(folder: Path, script: Script, log: str, claims: str) -> Scene:
+    """Write flow, lane, configuration, people and texts into ``folder``."""
     scene = Scene(
         folder,
         folder / "tidings.yaml",
@@ -125,14 +133,16 @@ def write(folder: Path, people: int, log: str, claims: str) -> Scene:
         folder / "push.yaml",
         folder / "sandbox.jsonl",
     )
-    for name in ("people", "suppressions", "templates/gathered"):
+    for name in ("people", "suppressions", *(f"templates/{text}" for text in script.texts)):
         (folder / name).mkdir(parents=True)
-    scene.flow.write_text(FLOW)
+    scene.flow.write_text(script.flow)
     scene.lane.write_text(LANE)
     scene.config.write_text(CONFIG.format(log=log, claims=claims, folder=folder))
-    (folder / "templates/gathered/push.en.j2").write_text(TEXT)
+    for name, text in script.texts.items():
+        body = f"--- title\n{{{{ count }}}}\n--- body\n{text}\n"
+        (folder / "templates" / name / "push.en.j2").write_text(body)
     with (folder / "people/people.jsonl").open("w") as file:
-        for recipient in recipients(people):
+        for recipient in recipients(script.people):
             addresses = [
                 {"kind": "device", "value": device, "platform": "ios"}
                 for device in devices(recipient)

@@ -1,8 +1,9 @@
-"""A whole Tidings on real servers, with the means to break each part of it."""
+"""A whole Tidings on a log, with the means to break each part of it."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,47 +11,43 @@ from types import TracebackType
 from typing import Self
 
 from tests.chaos import scene
+from tests.chaos.groups import Groups
 from tests.chaos.worker import Worker
 from tidings.log.address import open_log
-from tidings.log.port import Slot
+from tidings.log.port import Log
 from tidings.services.kafka import Kafka
 from tidings.services.process import wait_for
 from tidings.services.valkey import Valkey
-from tidings.topics import settings
+from tidings.topics import TopicRule, settings
 
-GROUPS = {  # the consumer group of each part, and what it reads
-    "intake": ("tidings.social.intake", [scene.SOURCE]),
-    "flow": ("tidings.social", [scene.ENTRIES]),
-    "lane": ("tidings.lane.push.normal", [scene.DELIVERIES, *scene.LADDER]),
-}
+OUTPUTS = (scene.ENTRIES, scene.OUTCOMES, scene.DELIVERIES)
+LARGE_SOURCE = TopicRule(pattern=scene.SOURCE, max_record_bytes=16 * 1024 * 1024)
 
 
-class World:
-    """Kafka, Valkey (append-only: what it has answered it still knows after a kill), the scene's
-    topics and files, and workers by part. Use as a context; everything ends with it.
-    """
+class Ground(ABC):
+    """Processes of the scene on some log. Use as a context; everything ends with it."""
 
-    def __init__(self, folder: Path, people: int, session_ms: int = 3_000) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.kafka = Kafka(folder / "kafka")
-        self.valkey = Valkey(folder / "valkey", persistence="appendonly")
-        self.workers: dict[str, list[Worker]] = {"intake": [], "flow": [], "lane": []}
-        self._people = people
-        self._session_ms = session_ms
+        self.workers: dict[str, list[Worker]] = {"intake": [], "flow": [], "lane": [], "all": []}
         self._number = 0
         self._stack = ExitStack()
         self.stage: scene.Scene
+        self.log: Log
+        self.groups: Groups
+
+    @abstractmethod
+    def _open(self, stack: ExitStack) -> tuple[str, scene.Scene]:
+        """Start the servers; gives the log's address and the files."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(self.kafka)
-            stack.enter_context(self.valkey)
             stack.callback(self._end_workers)
-            address = f"kafka:{self.kafka.bootstrap}?session.timeout.ms={self._session_ms}"
-            claims = f"valkey://127.0.0.1:{self.valkey.port}/0"
-            self.stage = scene.write(self.folder / "scene", self._people, address, claims)
-            self.log = open_log(f"kafka:{self.kafka.bootstrap}")
-            self.log.admin().create(settings(scene.topics()))
+            address, self.stage = self._open(stack)
+            self.log = open_log(address)
+            self.log.admin().create(settings(scene.topics(), [LARGE_SOURCE]))
+            self.groups = Groups(self.log)
+            stack.callback(self.groups.close)
             self._stack = stack.pop_all()
         return self
 
@@ -60,20 +57,22 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end_workers()
         self._stack.close()
 
     # ── Workers ───────────────────────────────────────────────────────────────────────────────
 
     def start(self, part: str) -> Worker:
-        """One more process of ``part``, in an empty folder."""
+        """One more process of ``part``, in an empty folder; ``all`` is everything in one."""
         self._number += 1
-        stage = self.stage
+        flow, lane = str(self.stage.flow), str(self.stage.lane)
         arguments = {
-            "intake": [str(stage.flow), "--part", "intake"],
-            "flow": [str(stage.flow), "--part", "flow"],
-            "lane": [str(stage.lane), "--priority", "normal"],
+            "intake": [flow, "--part", "intake"],
+            "flow": [flow, "--part", "flow"],
+            "lane": [lane, "--priority", "normal"],
+            "all": [flow, lane, "--priority", "normal"],
         }[part]
-        arguments += ["--config", str(stage.config)]
+        arguments += ["--config", str(self.stage.config)]
         worker = Worker(part, arguments, self.folder / f"{part}-{self._number}")
         self.workers[part].append(worker)
         return worker
@@ -105,25 +104,16 @@ class World:
         for worker in self.everyone():
             worker.kill()
 
-    # ── What the log says ─────────────────────────────────────────────────────────────────────
+    # ── How far they are ──────────────────────────────────────────────────────────────────────
 
-    def lag(self, part: str) -> int:
-        """How many records the group of ``part`` has not committed yet."""
-        group, topics = GROUPS[part]
-        existing = self.log.admin().topics()
-        slots = [Slot(topic, n) for topic in topics for n in range(existing[topic].partitions)]
-        reader = self.log.reader()
-        consumer = self.log.consumer(group)
-        try:
-            committed = consumer.committed(slots)
-            total = 0
-            for slot in slots:
-                position, span = committed[slot], reader.span(slot)
-                total += span.end - (position.offset if position is not None else span.first)
-            return total
-        finally:
-            consumer.close()
-            reader.close()
+    def wait_for_work(self, parts: Sequence[str], timeout: float = 60.0) -> None:
+        """Wait until the groups of ``parts`` have taken their partitions."""
+
+        def taken() -> bool:
+            self.check()
+            return all(self.groups.has_position(part) for part in parts)
+
+        wait_for(taken, timeout=timeout, what=f"{', '.join(parts)} to take their partitions")
 
     def settle(self, parts: Sequence[str], *, quiet: float, timeout: float) -> None:
         """Wait until the groups of ``parts`` have committed everything, and for ``quiet`` seconds
@@ -132,8 +122,8 @@ class World:
         ends, since = None, time.monotonic()
         while True:
             self.check()
-            lags = {part: self.lag(part) for part in parts}
-            now = self._ends()
+            lags = {part: self.groups.lag(part) for part in parts}
+            now = self.groups.ends(OUTPUTS)
             if now != ends or any(lags.values()):
                 ends, since = now, time.monotonic()
             elif time.monotonic() - since > quiet:
@@ -150,7 +140,7 @@ class World:
         before = self._done(part)
         while self._done(part) <= before:
             self.check()
-            if self.lag(part) == 0:
+            if self.groups.lag(part) == 0:
                 return False
             assert time.monotonic() < deadline, f"the {part} does nothing for {timeout:g} s"
         return True
@@ -159,41 +149,40 @@ class World:
         if part == "lane":
             sandbox = self.stage.sandbox
             return sandbox.stat().st_size if sandbox.exists() else 0
-        topic = scene.ENTRIES if part == "intake" else scene.OUTCOMES
-        reader = self.log.reader()
-        try:
-            partitions = self.log.admin().topics()[topic].partitions
-            return sum(reader.span(Slot(topic, number)).end for number in range(partitions))
-        finally:
-            reader.close()
+        return sum(self.groups.ends([scene.ENTRIES if part == "intake" else scene.OUTCOMES]))
 
-    def _ends(self) -> list[int]:
-        reader = self.log.reader()
-        try:
-            existing = self.log.admin().topics()
-            return [
-                reader.span(Slot(topic, number)).end
-                for topic in (scene.ENTRIES, scene.OUTCOMES, scene.DELIVERIES)
-                for number in range(existing[topic].partitions)
-            ]
-        finally:
-            reader.close()
 
-    def wait_for_work(self, parts: Sequence[str], timeout: float = 30.0) -> None:
-        """Wait until the groups of ``parts`` have taken their partitions: a position is saved."""
-        for part in parts:
-            wait_for(
-                lambda part=part: self._has_position(part),  # type: ignore[misc]
-                timeout=timeout,
-                what=f"the {part} to take its partitions",
-            )
+class World(Ground):
+    """Kafka, and Valkey (append-only: what it has answered it still knows after a kill).
 
-    def _has_position(self, part: str) -> bool:
-        self.check()
-        group, topics = GROUPS[part]
-        slot = Slot(topics[0], 0)
-        consumer = self.log.consumer(group)
-        try:
-            return consumer.committed([slot])[slot] is not None
-        finally:
-            consumer.close()
+    ``session_ms`` is how long a member may be silent before its partitions go to others.
+    """
+
+    def __init__(
+        self, folder: Path, script: scene.Script = scene.GATHERING, session_ms: int = 3_000
+    ) -> None:
+        super().__init__(folder)
+        self.kafka = Kafka(folder / "kafka")
+        self.valkey = Valkey(folder / "valkey", persistence="appendonly")
+        self._script = script
+        self._session_ms = session_ms
+
+    def _open(self, stack: ExitStack) -> tuple[str, scene.Scene]:
+        stack.enter_context(self.kafka)
+        stack.enter_context(self.valkey)
+        address = f"kafka:{self.kafka.bootstrap}?session.timeout.ms={self._session_ms}"
+        claims = f"valkey://127.0.0.1:{self.valkey.port}/0"
+        return address, scene.write(self.folder / "scene", self._script, address, claims)
+
+
+class Hut(Ground):
+    """One machine with nothing installed: the log and the claims are SQLite."""
+
+    def __init__(self, folder: Path, script: scene.Script = scene.GATHERING) -> None:
+        super().__init__(folder)
+        self._script = script
+
+    def _open(self, stack: ExitStack) -> tuple[str, scene.Scene]:
+        address = f"sqlite:{self.folder}/log"
+        claims = f"sqlite:{self.folder}/claims.db"
+        return address, scene.write(self.folder / "scene", self._script, address, claims)

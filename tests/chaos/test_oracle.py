@@ -1,0 +1,79 @@
+"""The oracle itself: small topics whose digests are plain to see."""
+
+from __future__ import annotations
+
+import json
+
+from tests.chaos import scene
+from tests.chaos.oracle import Decision, expected
+from tidings.log.port import Record
+
+
+def entry(
+    offset: int, time: int, event_id: str, photo: str = "p", source: int | None = None, **more: str
+) -> Record:
+    event = {"event_id": event_id, "type": "like", "photo_id": photo} | more
+    body = {
+        "recipient_id": "ana",
+        "event_id": event_id,
+        "origin": ["social.events", 0, offset if source is None else source, 0],
+        "event": event,
+    }
+    return Record("tidings.social", 0, offset, time, b"ana", json.dumps(body).encode())
+
+
+def marker(offset: int, time: int) -> Record:
+    return Record("tidings.social", 0, offset, time, None, None)
+
+
+def digest(*members: str, at: int, passed: bool = True) -> Decision:
+    return Decision("ana", members, at, passed)
+
+
+def test_a_window_takes_what_comes_before_its_deadline_and_closes_at_it() -> None:
+    end = scene.LIKES
+    topic = [entry(0, 0, "e0"), entry(1, end - 1, "e1"), entry(2, end, "e2"), marker(3, 2 * end)]
+
+    assert expected(topic).decisions == {digest("e0", "e1", at=end), digest("e2", at=2 * end)}
+
+
+def test_the_time_of_a_partition_never_goes_back() -> None:
+    topic = [entry(0, 500, "e0"), entry(1, 100, "e1", photo="q"), marker(2, 500 + scene.LIKES)]
+
+    assert {decision.at for decision in expected(topic).decisions} == {500 + scene.LIKES}
+
+
+def test_a_sliding_window_moves_with_each_event_up_to_its_longest() -> None:
+    step = scene.COMMENTS_GAP - 100
+    times = range(0, scene.COMMENTS_WAIT + 1, step)
+    topic = [entry(n, time, f"e{n}", type="comment") for n, time in enumerate(times)]
+    [decision] = expected([*topic, marker(99, 9_999)]).decisions
+
+    assert decision == digest(*(f"e{n}" for n in range(len(topic))), at=scene.COMMENTS_WAIT)
+
+
+def test_a_full_window_closes_at_once() -> None:
+    topic = [entry(n, n, f"e{n}") for n in range(scene.MAX_ITEMS)]
+    [decision] = expected(topic).decisions
+
+    assert decision.at == scene.MAX_ITEMS - 1
+
+
+def test_an_entry_whose_source_was_seen_counts_for_nothing() -> None:
+    topic = [entry(0, 0, "e0"), entry(1, 5, "e0", source=0), marker(2, 5_000)]
+
+    assert expected(topic).decisions == {digest("e0", at=scene.LIKES)}
+
+
+def test_the_limit_is_asked_at_the_deadline() -> None:
+    photos = [f"p{n}" for n in range(scene.AT_MOST + 1)]
+    topic = [entry(n, n, f"e{n}", photo) for n, photo in enumerate(photos)]
+    decisions = sorted(expected([*topic, marker(99, 9_999)]).decisions, key=lambda d: d.at)
+
+    assert [decision.passed for decision in decisions] == [True] * scene.AT_MOST + [False]
+
+
+def test_a_window_that_is_not_due_is_open() -> None:
+    truth = expected([entry(0, 0, "e0"), marker(1, scene.LIKES - 1)])
+
+    assert (truth.decisions, truth.open) == (set(), {"e0"})
