@@ -21,7 +21,7 @@ from tidings.log.sqlite.group import Group
 from tidings.log.sqlite.topic import TopicFile
 
 _LOOK = 0.002  # seconds between two looks while a poll waits
-_ASK_ANYHOW = 0.25  # seconds after which a file is asked though its pulse stands still
+_ASK_ANYHOW = 1.0  # seconds after which a file is asked though its pulse stands still
 _log = logging.getLogger(__name__)
 
 
