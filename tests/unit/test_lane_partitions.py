@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.lane_kit import SPEC, TOPIC, Paper, PaperLane, id_of
-from tidings.log.port import Position, Slot
+from tidings.log.port import LogError, Position, Slot
 from tidings.operators.send import Retry, SendSpec
 from tidings.records import decode_delivery
 from tidings.sender import Verdict
@@ -225,6 +225,34 @@ def test_a_stop_leaves_the_group_first_and_then_finishes_what_is_in_flight() -> 
     settle(paper, other)
     assert set(paper.accepted.values()) == {1}
     assert len(paper.ends()) == 4
+
+
+def test_a_stop_that_can_not_save_its_positions_still_finishes_what_is_in_flight() -> None:
+    paper = Paper()
+    lane = paper.lane()
+    paper.deliver("done", "phone")
+    lane.turn()
+    lane.answer_all()
+    lane.turn()
+    paper.confirm()
+    paper.deliver("in flight", "phone")
+    lane.turn()
+
+    def refuse(slot: Slot, position: Position) -> None:
+        raise LogError("the coordinator is away")
+
+    paper.on_commit = refuse
+    lane.lane.stop()
+    lane.answer_all()
+    settle(paper, lane)
+    assert lane.lane.drained()
+
+    paper.on_commit = lambda slot, position: None
+    other = paper.lane()
+    settle(paper, other)
+    assert not other.in_flight
+    assert paper.settled()(1)
+    assert set(paper.accepted.values()) == {1}
 
 
 def test_closing_without_a_drain_still_marks_and_tells_what_was_answered() -> None:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 import msgspec
+import structlog
 
 from tidings.contract import Work
 from tidings.durations import format_duration
-from tidings.log.port import Consumer, Position, Record, Slot
+from tidings.log.port import Consumer, LogError, Position, Record, Slot
 from tidings.operators.send import Retry
 from tidings.records import Delivery, Kind, Origin, decode_delivery
 from tidings.runtime.lane.policy import fits, rung_for
@@ -25,6 +26,7 @@ from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Partition, Tracker
 from tidings.topics import deliveries, retry
 
+_LOG = structlog.get_logger(__name__)
 _LISTEN_MS = 100  # between two polls of a lane that has no room
 _LOOK_MS = 50  # between two looks at a rung: each makes the consumer fetch anew
 
@@ -253,8 +255,13 @@ class Arrivals:
         """Commit what is settled and let go. What is in flight is finished; leases keep the new
         owner from sending it as well."""
         positions = self._tracker.positions(slots)
-        if positions:
-            self._consumer.commit(positions, wait=True)
+        try:
+            if positions:
+                self._consumer.commit(positions, wait=True)
+        except LogError as error:
+            # What is in flight must still be marked. The new owner asks anew for what was settled,
+            # and is told that it is done.
+            _LOG.warning("positions were not saved", lane=self._settings.name, error=str(error))
         self.lost(slots)
 
     def lost(self, slots: Sequence[Slot]) -> None:
