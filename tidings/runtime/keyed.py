@@ -184,14 +184,12 @@ class KeyedFlow(Member):
 
     def _hand_over(self, slots: Sequence[Slot]) -> None:
         """Save, so that the next owner has next to nothing to replay."""
-        # Not those with a batch in hand, whose state has moved and whose outputs are not written.
-        batches = [*self._queue] if self._held is None else [*self._queue, self._held]
-        pending = {slot for batch in batches for slot in batch.labels}
+        # What has seen a batch that is held stays encoded: `release` does not let it out.
         if self._producer.flush(FLUSH_FOR):
             budget = SAVE_AT_REVOKE
             for slot in slots:
                 task = self._tasks[slot]
-                if slot not in pending and not task.replaying():
+                if not task.replaying():
                     budget -= task.save_all(budget)
                     task.release(self._low(slot))
                     task.mark(self._low(slot))

@@ -177,18 +177,14 @@ class Member:
         self._commit(slots, wait=True)
 
     def lost(self, slots: Sequence[Slot]) -> None:
-        """Forget. A batch of which all is lost is let go; of another, what is lost goes on with it:
-        the next owner makes the same, ids included."""
+        """Forget. What is queued or held goes on, for the next owner makes the same, ids included;
+        a held batch of which all is lost is let go."""
         for slot in slots:
             self._flights.forget(slot)
             self._committed.pop(slot, None)
         self._still = False
-        self._queue = deque(batch for batch in self._queue if self._ours(batch))
-        if self._held is not None and not self._ours(self._held):
+        if self._held is not None and not self._committed.keys() & self._held.labels.keys():
             self._held = None
-
-    def _ours(self, batch: FlowBatch) -> bool:
-        return any(slot in self._committed for slot in batch.labels)
 
     def _low(self, slot: Slot) -> Label:
         return self._flights.low(slot, self._position(slot))

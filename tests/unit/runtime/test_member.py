@@ -125,16 +125,20 @@ def test_a_partition_that_comes_while_a_batch_is_held_waits_as_well(tmp_path: Pa
 def test_no_markers_are_written_while_nothing_is_read(tmp_path: Path) -> None:
     flow = OneFlow(tmp_path, DIGEST)
     flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.wait(500)
+    flow.enter("ana", {"photo": "q"}, id="e2")
     flow.settle()
     flow.people.away = True
-    flow.pass_time(1_000)
-    flow.enter("ana", {"photo": "p"}, id="e2")
-    flow.pass_time(1_000)
+    flow.wait(600)  # p's window is due: a marker, and a batch that is held
+    flow.turn()
     end = flow.log.span(ONE).end
     for _ in range(10):
-        flow.pass_time(1_000)
+        flow.wait(1_000)
+    assert flow.log.span(ONE).end == end == 3
 
-    assert flow.log.span(ONE).end == end
+    flow.people.away = False
+    flow.pass_time(1_000)
+    assert flow.members() == [("e1",), ("e2",)]
 
 
 def test_a_held_batch_survives_a_stop_in_the_next_process(tmp_path: Path) -> None:
@@ -259,3 +263,20 @@ def test_the_commit_waits_for_the_first_batch_with_an_unconfirmed_output(tmp_pat
     flow.log.stuck = ()
     flow.pass_time(300)
     assert flow.committed() == 3
+
+
+def test_a_partition_that_comes_back_without_its_held_batch_is_committed_again(
+    tmp_path: Path,
+) -> None:
+    flow = OneFlow(tmp_path, NOTES)
+    flow.people.away = True
+    flow.enter("ana", {}, id="e1")
+    flow.turn(2)
+    flow.group.share({})
+    flow.turn(2)
+    flow.people.away = False
+    flow.group.share({ONE: flow.consumer})
+    flow.settle()
+    flow.wait()
+
+    assert (flow.members(), flow.committed()) == ([("e1",)], 1)
