@@ -6,6 +6,8 @@ import msgspec
 
 from tidings.sender import Answer, Send, Verdict
 
+LONGEST_DETAIL = 500  # characters of what a provider says that are kept
+
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """A provider's answer as a mark holds it: a short JSON array."""
@@ -38,7 +40,7 @@ def stored(send: Send, answer: Answer, at: int) -> Stored:
         answer.provider_id,
         answer.segments,
         answer.cost,
-        answer.detail,
+        answer.detail[:LONGEST_DETAIL],
     )
 
 

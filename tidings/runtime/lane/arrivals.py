@@ -9,17 +9,17 @@ the group is polled all the same, for rebalances are served by nothing else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
-import msgspec
 import structlog
 
 from tidings.contract import Work
 from tidings.durations import format_duration
 from tidings.log.port import Consumer, LogError, Position, Record, Slot
 from tidings.operators.send import Retry
-from tidings.records import Delivery, Kind, Origin, decode_delivery
+from tidings.records import Kind, Origin
+from tidings.runtime.lane.admission import admit
 from tidings.runtime.lane.policy import fits, rung_for
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
@@ -57,12 +57,14 @@ class Arrivals:
         self,
         settings: LaneSettings,
         ladder: Retry,
+        channels: Collection[str],
         consumer: Consumer,
         tracker: Tracker,
         settlement: Settlement,
     ) -> None:
         self._settings = settings
         self._ladder = ladder
+        self._channels = channels
         self._consumer = consumer
         self._tracker = tracker
         self._settlement = settlement
@@ -162,9 +164,8 @@ class Arrivals:
     def _accept(self, partition: Partition, record: Record, works: list[Work], now: int) -> None:
         """Make work of a record, or settle what is none."""
         try:
-            delivery = decode_delivery(record.value or b"")
-            self._check(delivery)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            delivery = admit(record, self._settings, self._channels)
+        except ValueError as error:
             self._settlement.undecodable(self._tracker.take(partition, record), error, now)
             return
         origin = Origin(record.topic, record.partition, record.offset)
@@ -194,19 +195,6 @@ class Arrivals:
                 works.append(parcel.work)
             else:
                 self._tracker.abandon(parcel)
-
-    def _check(self, delivery: Delivery) -> None:
-        """Raises ValueError for what no flow and no lane of ours has written."""
-        settings = self._settings
-        if delivery.channel != settings.channel or delivery.priority != settings.priority:
-            raise ValueError(
-                f"it is for {delivery.channel}.{delivery.priority}, "
-                f"this lane is {settings.channel}.{settings.priority}"
-            )
-        if not (delivery.notif_id and delivery.recipient_id):
-            raise ValueError("it lacks a notif_id or a recipient_id")
-        if not 0 <= delivery.spared <= delivery.attempt:
-            raise ValueError(f"spared {delivery.spared} of {delivery.attempt} attempts")
 
     # ── What is not read now ──────────────────────────────────────────────────────────────────
 

@@ -81,6 +81,7 @@ class Lane:
         self._arrivals = Arrivals(
             self._settings,
             self._sending.spec.retry,
+            self._sending.site.channels,
             self._log.consumer(self._settings.group),
             self._tracker,
             self._settlement,

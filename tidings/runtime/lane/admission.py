@@ -1,0 +1,71 @@
+"""Which records are deliveries that a lane can bring to an end; the others are dead letters.
+
+What is let in here must not be able to stop the lane later: every word about a delivery that fits
+the log has to fit the log as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from tidings.log.port import Record
+from tidings.records import Delivery, decode_delivery
+from tidings.runtime.lane.settings import LaneSettings
+
+LARGEST = 3 << 19  # bytes, of the 2 MiB that a topic takes: the ladder adds what was answered
+LONG = 1 << 16  # bytes of a record whose names are worth looking at
+LONGEST_NAMES = 1 << 15  # characters of all that an outcome says of its delivery
+
+
+def admit(record: Record, settings: LaneSettings, channels: Collection[str]) -> Delivery:
+    """The delivery in ``record``. ``channels`` are those that exist.
+
+    Raises ValueError for what no flow and no lane of ours has written.
+    """
+    value = record.value or b""
+    try:
+        delivery = decode_delivery(value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if delivery.channel != settings.channel or delivery.priority != settings.priority:
+        raise ValueError(
+            f"it is for {delivery.channel}.{delivery.priority}, "
+            f"this lane is {settings.channel}.{settings.priority}"
+        )
+    if not (delivery.notif_id and delivery.recipient_id):
+        raise ValueError("it lacks a notif_id or a recipient_id")
+    if not 0 <= delivery.spared <= delivery.attempt:
+        raise ValueError(f"spared {delivery.spared} of {delivery.attempt} attempts")
+    if delivery.chain:
+        _check_chain(delivery, channels)
+    if len(value) > LONG:
+        _check_size(delivery, len(value))
+    return delivery
+
+
+def _check_chain(delivery: Delivery, channels: Collection[str]) -> None:
+    unknown = [channel for channel in delivery.chain if channel not in channels]
+    if unknown:
+        raise ValueError(f"there is no channel `{unknown[0]}` to go on to")
+
+
+def _check_size(delivery: Delivery, size: int) -> None:
+    if size > LARGEST:
+        raise ValueError(f"its {size:,} bytes are more than {LARGEST:,}")
+    names = (
+        delivery.notif_id,
+        delivery.recipient_id,
+        delivery.tenant,
+        delivery.flow,
+        delivery.step,
+        delivery.version,
+        delivery.template,
+        delivery.category,
+        delivery.campaign_id,
+        delivery.origin.topic,
+    )
+    length = sum(map(len, names))
+    if length > LONGEST_NAMES:
+        raise ValueError(f"its ids and names have {length:,} characters: {LONGEST_NAMES:,} at most")
