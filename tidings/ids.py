@@ -46,7 +46,7 @@ def address_hash(tenant: str, channel: str, address: str) -> str:
 
 
 def unit(seed: str) -> float:
-    """A number in [0, 1) that is a function of ``seed``: jitter and A/B draws repeat in a replay."""
+    """A number in [0, 1) that is a function of ``seed``: jitter and draws repeat in a replay."""
     return xxh3_64_intdigest(seed.encode()) / 2**64
 
 
