@@ -130,7 +130,10 @@ class FlowBatch:
             return
         members = item.members or ((item.event_id,) if item.event_id else ())
         channel = delivery.channel if delivery else ""
-        subject = delivery.notif_id + channel if delivery else f"{site.path}\x1f{item.origin}"
+        if delivery is not None:
+            subject = delivery.notif_id + channel
+        else:  # two digests may have begun with one entry: theirs are told apart by their members
+            subject = f"{site.path}\x1f{item.event_id if item.members else item.origin}"
         outcome = Outcome(
             outcome_id=outcome_id(subject, kind, 0),
             at=at,

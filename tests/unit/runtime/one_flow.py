@@ -65,6 +65,7 @@ class OneFlow:
         steps: str = DIGEST,
         partitions: int = 1,
         source: str = SOURCE,
+        plan: FlowPlan | None = None,
         **state: Any,
     ) -> None:
         self.folder = folder
@@ -79,22 +80,26 @@ class OneFlow:
             self.log, ground.io._replace(people=self.people), ground.settings, "holder"
         )
         self._number = 0
-        self.start(steps)
+        self.plan = plan or self._plan_of(steps)
+        self.start()
 
     # ── The process ───────────────────────────────────────────────────────────────────────────
 
     def start(self, steps: str = "") -> None:
         """A process, of other steps if they are given; it has all partitions."""
         if steps:
-            plan = plan_of(self.folder, f"flow: social\nsource: {self.source}\nsteps:{steps}")
-            assert isinstance(plan, FlowPlan)
-            self.plan = plan
+            self.plan = self._plan_of(steps)
         self.unit = keyed(self.plan, self._ground)
         self.unit.start()
         self.consumer = self.unit._consumer  # type: ignore[assignment]
         self.producer = self.unit._producer  # type: ignore[assignment]
         self.group.share(dict.fromkeys(self.consumer.slots(), self.consumer))
         self.producer.poll()
+
+    def _plan_of(self, steps: str) -> FlowPlan:
+        plan = plan_of(self.folder, f"flow: social\nsource: {self.source}\nsteps:{steps}")
+        assert isinstance(plan, FlowPlan)
+        return plan
 
     def kill(self) -> None:
         """Kill -9: what was not confirmed never got there."""
