@@ -212,8 +212,15 @@ def _links(plans: Iterable[StepPlan], built: Mapping[str, Any]) -> list[Link]:
 # ── The dataflow ──────────────────────────────────────────────────────────────────────────────
 
 
-def dataflow(name: str, units: Sequence[Unit], stopping: Callable[[], bool]) -> Dataflow:
+def dataflow(
+    name: str,
+    units: Sequence[Unit],
+    stopping: Callable[[], bool],
+    stirred: Callable[[], None] = lambda: None,
+) -> Dataflow:
     """One dataflow of all ``units``, side by side; it ends when ``stopping`` and all are drained.
+
+    ``stirred`` is called for each batch: there was something to do.
 
     Bytewax takes no dot in a step's name: ``social.digest`` is ``social/digest`` there. A lane's
     steps are called alike at every priority; there the unit's name stands before the second's.
@@ -221,7 +228,7 @@ def dataflow(name: str, units: Sequence[Unit], stopping: Callable[[], bool]) -> 
     flow = Dataflow(name)
     taken: set[str] = set()
     for unit in units:
-        stream = op.input(_step_name(f"{unit.name}.in"), flow, UnitSource(unit, stopping))
+        stream = op.input(_step_name(f"{unit.name}.in"), flow, UnitSource(unit, stopping, stirred))
         for stage in unit.stages:
             step = stage.id if stage.id not in taken else f"{unit.name}.{stage.id}"
             taken.add(step)
@@ -246,29 +253,35 @@ def _step_name(path: str) -> str:
 class UnitSource(DynamicSource[Any]):
     """A unit's ``pull`` as a source. One worker a process: the unit is not shared."""
 
-    def __init__(self, unit: Unit, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, unit: Unit, stopping: Callable[[], bool], stirred: Callable[[], None]
+    ) -> None:
         self._unit = unit
         self._stopping = stopping
+        self._stirred = stirred
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> UnitPartition:
         """The one partition; raises ValueError for several workers."""
         if worker_count != 1:
             raise ValueError("a process runs one worker; start more processes instead")
-        return UnitPartition(self._unit, self._stopping)
+        return UnitPartition(self._unit, self._stopping, self._stirred)
 
 
 QUIET_AFTER = timedelta(seconds=1)
-QUIET_FACTOR = 4  # 17 units that look 200 times a second would take a sixth of a core for nothing
-LONGEST_PAUSE = 0.02  # seconds
+QUIET_FACTOR = 6  # 17 units that look 200 times a second would take a sixth of a core for nothing
+LONGEST_PAUSE = 0.03  # seconds
 
 
 class UnitPartition(StatelessSourcePartition[Any]):
     """Pulls until the unit is stopped and drained."""
 
-    def __init__(self, unit: Unit, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, unit: Unit, stopping: Callable[[], bool], stirred: Callable[[], None]
+    ) -> None:
         unit.start()
         self._unit = unit
         self._stopping = stopping
+        self._stirred = stirred
         self._stopped = False
         self._awake: datetime | None = None
         self._quiet_since: datetime | None = None
@@ -280,6 +293,7 @@ class UnitPartition(StatelessSourcePartition[Any]):
             self._unit.stop()
         batch = self._unit.pull()
         if batch is not None:
+            self._stirred()
             self._awake = self._quiet_since = None
             return [batch]
         if self._stopped and self._unit.drained():

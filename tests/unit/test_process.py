@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tidings.log.port import LogError
-from tidings.process import YOUNG_AT, Housekeeper, run_units
+from tidings.process import NAP, YOUNG_AT, Housekeeper, run_units
 from tidings.runtime.unit import Stage
 
 
@@ -113,6 +113,25 @@ class TestHousekeeper:
         assert told == ["ready"]
         assert not gc.isenabled()
         assert gc.get_freeze_count() > 0
+
+    def test_it_naps_while_nobody_has_anything_to_do(self) -> None:
+        now = 0.0
+        naps: list[float] = []
+        keeper = Housekeeper(lambda: None, monotonic=lambda: now, sleep=naps.append)
+        slept = []
+        for now, stirs in ((0.9, False), (1.1, False), (1.2, True), (2.1, False), (2.3, False)):
+            if stirs:
+                keeper.stir()
+            keeper.pull()
+            slept.append((now, len(naps), keeper.pause()))
+        assert slept == [
+            (0.9, 0, 0.02),
+            (1.1, 1, 0.0),
+            (1.2, 1, 0.02),
+            (2.1, 1, 0.02),
+            (2.3, 2, 0.0),
+        ]
+        assert naps == [NAP, NAP]
 
     def test_young_garbage_is_collected_when_there_is_enough_of_it(self) -> None:
         keeper = Housekeeper(lambda: None)
