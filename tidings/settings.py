@@ -91,16 +91,6 @@ class StateSettings(Part):
     """Bytes a second a flow process may spend on saving: more shortens a replay."""
 
 
-class LaneSettings(Part):
-    """Limits of a lane process."""
-
-    in_flight: int = Field(1_000, ge=1, le=100_000)
-    """Sends under way at once, for each provider."""
-
-    window: int = Field(5_000, ge=1, le=100_000)
-    """Deliveries in hand at once."""
-
-
 class Settings(Part):
     """An installation of Tidings."""
 
@@ -139,7 +129,6 @@ class Settings(Part):
 
     topics: TopicSettings = TopicSettings()
     state: StateSettings = StateSettings()
-    lanes: LaneSettings = LaneSettings()
 
     def category_table(self) -> Mapping[str, Category]:
         """The categories, as steps are given them."""
