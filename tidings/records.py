@@ -155,8 +155,8 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
     ``address`` is a hash, never the address. ``members`` are the event ids that the line covers:
     those of a digest, or the one event of a single notification. ``origin`` is where the record in
     hand stands: the entry of a decision, the delivery of an attempt or an end. ``cost`` is in
-    millionths of the account's currency. ``latency_ms`` of an attempt runs from call to answer, of an
-    end from the delivery's ``created_at``.
+    millionths of the account's currency. ``latency_ms`` of an attempt runs from call to answer, of
+    an end from the delivery's ``created_at``.
     """
 
     outcome_id: str
