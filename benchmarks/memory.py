@@ -1,0 +1,198 @@
+"""How much memory a flow and a lane take, and whether a blast makes it more.
+
+    python -m benchmarks.memory [--live N,N] [--seconds N] [--json]
+
+flow   processes with so many people in their keyed state (a digest that is open, and a limit's
+       memory), measured when all of them are in, and over a paced blast on top of that
+lane   10,000 sends in flight at a provider that takes its time
+
+The blast's growth is the greatest resident size in its last third over that in its first: 1.0 is
+flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from random import Random
+from typing import Any
+
+from benchmarks.harness import print_table
+from benchmarks.stage import Stage, paced, producer, recipient
+from tidings.records import Delivery, Entry, Origin, Priority, encode
+from tidings.topics import flow_topics, lane_topics
+
+GOALS = {100_000: 300, 1_000_000: 1_500}  # MiB
+IN_FLIGHT, LANE_GOAL = 10_000, 250
+BLAST = 5_000  # events a second on top
+FLOW = """
+flow: social
+source: {topic: social.events, key: recipient_id, id: event_id}
+steps:
+  - digest:
+      {by: [type, photo_id], window: 10m, actors: actor_id, names: actor_name, keep: last 1,
+       fields: [actor_name, photo_title], max_items: 20}
+  - limit: {at_most: 1000, within: 1d}
+  - deliver: {first_of: [push, email], template: social_digest, expires: 6h}
+"""
+LANE = f"""
+lane: push
+steps:
+  - expire
+  - addresses: {{kind: device}}
+  - suppress
+  - render: {{max_bytes: 4096}}
+  - send: {{default: sandbox, in_flight: {IN_FLIGHT}}}
+"""
+
+
+class Entries:
+    """Writes entries as an intake would, each under a stamp of its own."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = producer(bootstrap, linger_ms=20)
+        self._number = 0
+
+    def write(self, person: int, photo: str) -> None:
+        """One like."""
+        number, self._number = self._number, self._number + 1
+        key = recipient(person)
+        event = {
+            "event_id": f"01J{number:013d}",
+            "type": "like",
+            "recipient_id": key,
+            "actor_id": f"actor-{number % 50_000}",
+            "actor_name": f"Actor {number % 50_000}",
+            "photo_id": photo,
+            "photo_title": "Sunset over the old harbour, seen from the pier",
+        }
+        entry = Entry(
+            recipient_id=key,
+            event_id=f"01J{number:013d}",
+            origin=Origin("social.events", 0, number),
+            event=event,
+        )
+        while True:
+            try:
+                self._producer.produce("tidings.social", encode(entry), key.encode())
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def flush(self) -> None:
+        """Have all confirmed."""
+        self._producer.flush(120)
+
+
+def flow(live: int, seconds: float) -> dict[str, Any]:
+    """A flow process with ``live`` people in its state."""
+    topics = ["social.events", *flow_topics("social", keyed=True)]
+    topics += lane_topics("push", Priority.NORMAL) + lane_topics("email", Priority.NORMAL)
+    with Stage(topics, people=10) as stage:
+        file = stage.folder / "social.yaml"
+        file.write_text(FLOW)
+        entries = Entries(stage.kafka.bootstrap)
+        for person in range(live):
+            entries.write(person, "photo-0001")
+        entries.flush()
+        stage.run("flow", str(file), "--part", "flow")
+        group, topic = "tidings.social", "tidings.social"
+        stage.wait_until(lambda: stage.lag(group, topic) == 0, f"{live:,} people to be in")
+        filled = stage.memory("flow")
+        random = Random(7)
+        sizes: list[float] = []
+        looked = 0.0
+        for due in paced(BLAST, seconds):
+            for number in due:
+                entries.write(random.randrange(live), f"photo-{number % 3:04d}")
+            if time.monotonic() - looked >= 1.0:
+                looked = time.monotonic()
+                sizes.append(stage.memory("flow"))
+        entries.flush()
+        stage.wait_until(lambda: stage.lag(group, topic) == 0, "the blast to be worked off")
+        sizes.append(stage.memory("flow"))
+    return {
+        "what": f"flow, {live:,} live people",
+        "mib": round(filled),
+        "goal_mib": GOALS.get(live, ""),
+        **_growth(sizes),
+    }
+
+
+def lane(seconds: float) -> dict[str, Any]:
+    """A lane with all of its 10,000 places taken."""
+    topics = ["notif_events", *lane_topics("push", Priority.NORMAL)]
+    with Stage(topics, people=50_000, latency="2s") as stage:
+        file = stage.folder / "push.yaml"
+        file.write_text(LANE)
+        upstream = producer(stage.kafka.bootstrap, linger_ms=20)
+        for number in range(round(seconds * IN_FLIGHT / 2) + 3 * IN_FLIGHT):
+            delivery = _delivery(number)
+            upstream.produce("deliveries.push.normal", encode(delivery), delivery.recipient_id)
+            if number % 1_000 == 0:
+                upstream.poll(0)
+        upstream.flush(120)
+        stage.run("lane", str(file), "--priority", "normal")
+        stage.wait_until(stage.sandbox.exists, "the first send")
+        sizes: list[float] = []
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds:
+            time.sleep(1.0)
+            stage.check()
+            sizes.append(stage.memory("lane"))
+    return {
+        "what": f"lane, {IN_FLIGHT:,} in flight",
+        "mib": round(max(sizes)),
+        "goal_mib": LANE_GOAL,
+        **_growth(sizes),
+    }
+
+
+def _delivery(number: int) -> Delivery:
+    return Delivery(
+        notif_id=f"{number:032x}",
+        recipient_id=recipient(number % 50_000),
+        flow="social",
+        step="social.deliver",
+        version="1a2b3c4d",
+        channel="push",
+        template="social_digest",
+        category="social",
+        created_at=1_790_000_000_000,
+        origin=Origin("tidings.social", number % 8, number),
+        data={
+            "type": "like",
+            "photo_id": "photo-0001",
+            "count": 7,
+            "actors": ["Alice", "Bob", "Carla"],
+            "actor_count": 7,
+            "items": [{"actor_name": "Alice", "photo_title": "Sunset", "text": ""}],
+        },
+    )
+
+
+def _growth(sizes: list[float]) -> dict[str, Any]:
+    third = max(1, len(sizes) // 3)
+    first, last = max(sizes[:third]), max(sizes[-third:])
+    return {
+        "blast_seconds": len(sizes),
+        "first_third_mib": round(first),
+        "last_third_mib": round(last),
+        "growth": round(last / first, 3),
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--live", default="100000,1000000", help="people, with commas")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of blast; 600 shows most")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = [flow(int(live), options.seconds) for live in options.live.split(",")]
+    rows.append(lane(options.seconds / 2))
+    print_table("Memory", rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""How soon a flow works again after kill -9, with many people in its state.
+
+    python -m benchmarks.restart [--live N] [--runs N] [--json]
+
+A trickle of events goes on all the time. The flow is killed and started again at once, as a
+supervisor would; it works again when every partition has decided something that came after the
+kill. A dead member's partitions are free when its session is over (3 s here), so that is the least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from benchmarks.harness import medians, print_table
+from benchmarks.memory import Entries
+from benchmarks.stage import SESSION, Stage, paced
+from tidings.log.port import Slot
+from tidings.records import Priority
+from tidings.topics import EVENTS, flow_topics, lane_topics
+
+GOAL = 5.0  # seconds
+TRICKLE = 2_000  # events a second
+TRICKLES_FOR = 40.0  # seconds; ended sooner
+FLOW = """
+flow: social
+source: {topic: social.events, key: recipient_id, id: event_id}
+steps:
+  - digest:
+      {by: [type, photo_id], window: 1s, actors: actor_id, names: actor_name, keep: last 1,
+       fields: [actor_name, photo_title], max_items: 20}
+  - limit: {at_most: 1000, within: 1d}
+  - deliver: {first_of: [push, email], template: social_digest, expires: 6h}
+"""
+GROUP = TOPIC = "tidings.social"
+
+
+def measure(live: int) -> dict[str, Any]:
+    """One kill."""
+    topics = ["social.events", *flow_topics("social", keyed=True)]
+    topics += lane_topics("push", Priority.NORMAL) + lane_topics("email", Priority.NORMAL)
+    with Stage(topics, people=10) as stage:
+        file = stage.folder / "social.yaml"
+        file.write_text(FLOW)
+        entries = Entries(stage.kafka.bootstrap)
+        for person in range(live):
+            entries.write(person, "photo-0001")
+        entries.flush()
+        stage.run("flow", str(file), "--part", "flow")
+        stage.wait_until(lambda: stage.lag(GROUP, TOPIC) == 0, f"{live:,} people to be in")
+        stop = threading.Event()
+        trickle = threading.Thread(target=_trickle, args=(entries, live, stop))
+        trickle.start()
+        time.sleep(5.0)
+        before = stage.memory("flow")
+        stage.kill("flow")
+        killed = int(time.time() * 1_000)
+        stage.run("flow", str(file), "--part", "flow")
+        try:
+            back: Mapping[int, int] = {}
+            while len(back) < 8:
+                stage.check()
+                time.sleep(0.2)
+                back = _first_decisions(stage, killed + 100)
+        finally:
+            stop.set()
+            trickle.join()
+        first, last = min(back.values()) - killed, max(back.values()) - killed
+    return {
+        "first_partition_s": first / 1_000,
+        "last_partition_s": last / 1_000,
+        "goal_s": GOAL,
+        "session_s": SESSION / 1_000,
+        "mib_before": round(before),
+    }
+
+
+def _trickle(entries: Entries, live: int, stop: threading.Event) -> None:
+    random = Random(7)
+    for due in paced(TRICKLE, TRICKLES_FOR):
+        for _ in due:
+            entries.write(random.randrange(live), "photo-0002")
+        if stop.is_set():
+            break
+    entries.flush()
+
+
+def _first_decisions(stage: Stage, since: int) -> dict[int, int]:
+    """By partition of the flow's topic, when it first decided something after ``since``."""
+    reader = stage.log.reader()
+    found: dict[int, int] = {}
+    try:
+        for number in range(8):
+            slot = Slot(EVENTS, number)
+            span = reader.span(slot)
+            for records in reader.read(slot, max(span.first, span.end - 20_000), span.end):
+                for record in records:
+                    if record.time > since:
+                        partition = json.loads(record.value or b"")["origin"][1]
+                        found[partition] = min(record.time, found.get(partition, record.time))
+    finally:
+        reader.close()
+    return found
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--live", type=int, default=300_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = [measure(options.live) for _ in range(options.runs)]
+    row = {"what": f"flow, {options.live:,} live people", **medians(found)}
+    print_table("Back at work after kill -9", [row], as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
