@@ -88,7 +88,7 @@ class Play:
         return fault
 
     def rage(self, part: str, kills: int) -> None:
-        """Kill and restart ``part`` as soon as it has begun to work."""
+        """Kill and restart ``part`` as soon as it has begun to work, while there is some."""
         while len(self.kills) < kills and self.world.gets_on(part):
             time.sleep(self.random.uniform(0.0, 0.8))
             fault = Fault(len(self.kills) + 1, part, 0.0)
@@ -152,8 +152,11 @@ def storm(folder: Path, blast: Blast, part: str, kills: int) -> Result:
     """Kill -9 of ``part`` (intake or flow) again and again while it works off a backlog."""
     with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
         play = Play(world, blast)
-        upstream = play.blast([(0.0, lambda at: play.rage(part, kills))], seconds=5.0)
-        return play.audit(f"storm on the {part}", upstream)
+        upstream = play.blast([(1.0, lambda at: play.rage(part, kills))], seconds=3.0 * kills)
+        result = play.audit(f"storm on the {part}", upstream)
+        if len(result.rows) < kills:
+            result.wrong["calm"] = f"only {len(result.rows)} of {kills} kills found it at work"
+        return result
 
 
 def lane_storm(folder: Path, blast: Blast, kills: int) -> Result:

@@ -135,14 +135,17 @@ class Ground(ABC):
             time.sleep(0.2)
 
     def gets_on(self, part: str, timeout: float = 60.0) -> bool:
-        """Wait until ``part`` gets something done; False where it has nothing left to do."""
+        """Wait until ``part`` gets something done; False where for 2 s it has nothing to do."""
         deadline = time.monotonic() + timeout
-        before = self._done(part)
+        before, idle_since = self._done(part), time.monotonic()
         while self._done(part) <= before:
             self.check()
-            if self.groups.lag(part) == 0:
+            now = time.monotonic()
+            if self.groups.lag(part):
+                idle_since = now
+            elif now - idle_since > 2.0:
                 return False
-            assert time.monotonic() < deadline, f"the {part} does nothing for {timeout:g} s"
+            assert now < deadline, f"the {part} does nothing for {timeout:g} s"
         return True
 
     def _done(self, part: str) -> int:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import engine
 from tests.engine import Tick, ground_of, outcomes, plan_of, turn
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer
 from tidings.compile import Ground, intake
 from tidings.log.port import Append, Record, Slot
+from tidings.operators import split as split_module
 from tidings.plan import FlowPlan
 from tidings.ports import Claims, Unavailable
-from tidings.records import Entry, Outcome, decode_entry
+from tidings.records import Entry, Outcome, decode_entry, decode_outcome
+from tidings.runtime import member
 from tidings.runtime.intake import Intake
 from tidings.stores.claims_local import LocalClaims
 
-NOW = 1_000_000
+NOW = 1_782_907_200_000
 SOURCE, ENTRIES, LETTERS = "social.events", "tidings.social", "notif_dlq.flow"
 HEAD = """
 flow: social
@@ -269,3 +274,96 @@ def test_a_partition_of_which_nothing_is_read_is_not_committed(tmp_path: Path) -
     it.unit.stop()
 
     assert (it.committed(0), it.committed(1)) == (1, None)
+
+
+# ── Crashes and repeats ───────────────────────────────────────────────────────────────────────
+
+STEPS = """
+  - filter: photo != 'none'
+  - dedupe: {by: [photo, partition], within: 1h}
+  - split: followers
+  - switch:
+      cases:
+        - when: photo < 'm'
+          steps: [set: {half: "'first'"}]
+        - when: photo > 'm'
+          steps: [set: {half: "'second'"}, filter: recipient_id != 'bob']
+  - fan_out:
+      - steps: [set: {way: 1}]
+      - when: len(photo) > 2
+        steps: [set: {way: 2}]
+"""
+NAMES = st.sampled_from(["ana", "bob", "eve"])
+PHOTOS = st.sampled_from(["a", "bbb", "m", "none", "x", "zzz"])
+POSTS = st.lists(
+    st.tuples(st.lists(NAMES, max_size=4), PHOTOS, st.integers(0, 1)), min_size=1, max_size=40
+)
+
+
+def played(
+    posts: list[tuple[list[str], str, int]], batch: int, kills: frozenset[int], folder: Path
+) -> tuple[set[bytes], set[bytes]]:
+    """Entries and outcomes of an intake that is killed before these turns.
+
+    A bucket of the keyed part, played beside, counts each entry once, in the order of the stamps.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(member, "BATCH", batch)
+        patch.setattr(split_module, "AT_ONCE", 3)
+        it = OneIntake(folder, STEPS, partitions=2)
+        for number, (followers, photo, partition) in enumerate(posts):
+            it.clock.advance(7)
+            it.emit(
+                {
+                    "event_id": f"e{number}",
+                    "followers": followers,
+                    "photo": photo,
+                    "partition": partition,
+                },
+                partition=partition,
+            )
+        for turn_ in range(60):
+            if turn_ in kills:
+                it.kill()
+                it.start()
+            it.turn()
+        it.settle()
+    assert it.letters() == []
+    marks: dict[int, tuple[int, int]] = {}
+    counted = set()
+    for record in it.records():
+        entry = decode_entry(record.value or b"")
+        stamp = (entry.origin.offset, entry.origin.index)
+        if stamp > marks.get(entry.origin.partition, (-1, 0)):
+            marks[entry.origin.partition] = stamp
+            counted.add(record.value or b"")
+    assert counted == {record.value for record in it.records()}
+    said = {record.value or b"" for record in engine.records(it.log, "notif_events")}
+    assert len({decode_outcome(value).outcome_id for value in said}) == len(said)
+    return counted, said
+
+
+@given(posts=POSTS, batch=st.integers(1, 9), kills=st.frozensets(st.integers(1, 20), max_size=4))
+@settings(max_examples=25)
+def test_the_same_entries_are_written_however_the_source_is_cut(
+    posts: list[tuple[list[str], str, int]], batch: int, kills: frozenset[int]
+) -> None:
+    with TemporaryDirectory() as folder:
+        at_once = played(posts, 1_000, frozenset(), Path(folder))
+    with TemporaryDirectory() as folder:
+        assert played(posts, batch, kills, Path(folder)) == at_once
+
+
+def test_a_second_try_of_a_record_passes_its_own_claim(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path, "  - dedupe: {by: event_id, within: 1h}\n", partitions=2)
+    it.emit(event(1))
+    it.emit(event(1), partition=1)
+    it.log.stuck = {ENTRIES}
+    it.settle()
+    it.kill()  # both are claimed, and nothing of it is written
+    it.log.stuck = ()
+    it.start()
+    it.settle()
+
+    assert [entry.event_id for entry in it.entries()] == ["e1"]
+    assert {one.reason for one in it.outcomes()} == {"duplicate"}
