@@ -201,8 +201,9 @@ class Digest:
     def _close(self, window: Window, group: str, who: Who, at: int) -> Item:
         kept = window.kept if self._first else window.kept[::-1]
         if self._field_names:
-            kept = [dict(zip(self._field_names, values, strict=True)) for values in kept]
-        data = dict(zip(self._by_names, window.by, strict=True))
+            kept = [dict(zip(self._field_names, values, strict=False)) for values in kept]
+        # Not strict: a window may have been opened by a version that had other fields.
+        data = dict(zip(self._by_names, window.by, strict=False))
         data.update(
             count=window.count,
             actors=list(islice(reversed(window.actors.values()), NAMED)),
