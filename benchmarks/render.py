@@ -4,7 +4,7 @@
 
 All say the same, with three variables. "two renders" is title and body as two Jinja templates, "one
 render" both in one, "empty" is what `Template.render` takes for a template that says nothing: all
-of that is its context. Ours keeps the sandbox and adds bounds (`tidings.texts`).
+of that is its context. Ours keeps the sandbox and adds bounds (`tidings.text.texts`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from benchmarks.harness import print_table
 from tidings.ports import Template
-from tidings.texts import Text, Typesetter
+from tidings.text.texts import Text, Typesetter
 
 TITLE = "{{ name }} liked your photo"
 BODY = "{{ count }} likes on {{ title }} so far"

@@ -23,11 +23,11 @@ from typing import Any, Self
 
 from tidings.content import content_root
 from tidings.log.address import open_log
+from tidings.running.vitals import vitals
 from tidings.services.kafka import Kafka
 from tidings.services.process import spawn, wait_for
 from tidings.services.valkey import Valkey
 from tidings.topics import settings
-from tidings.vitals import vitals
 
 SESSION = 3_000  # ms that a dead member goes unnoticed
 CONFIG = """

@@ -1,4 +1,4 @@
-"""render: the words, in the person's language of this moment. The texts are `tidings.texts`."""
+"""render: the words, in the person's language of this moment (texts: `tidings.text.texts`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidings.durations import ByteSize
 from tidings.ports import Io, Template
 from tidings.records import encode
 from tidings.sender import Content
-from tidings.texts import Text, TextError, Typesetter
+from tidings.text.texts import Text, TextError, Typesetter
 
 ENVELOPE = 256
 """Bytes of a payload that are the provider's frame and our own marks, not text."""

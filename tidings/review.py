@@ -13,16 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tidings.compile import build
-from tidings.footprint import DELIVER, SEND, channels_of, footprint
 from tidings.load import bind, read_file
 from tidings.load.nodes import Map, Node
 from tidings.plan import FlowPlan, LanePlan, StepPlan
 from tidings.ports import Templates
 from tidings.problems import Mark, Problems, ValueProblem, suggestion
 from tidings.providers import kind_of
-from tidings.roster import Role
+from tidings.running.footprint import DELIVER, SEND, channels_of, footprint
+from tidings.running.roster import Role
 from tidings.settings import Settings
-from tidings.texts import TextError, Typesetter
+from tidings.text.texts import TextError, Typesetter
 from tidings.topics import dead_letters
 
 

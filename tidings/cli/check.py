@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tidings.problems import Mark, Problems
-    from tidings.roster import Role
+    from tidings.running.roster import Role
 
 
 class Format(StrEnum):
@@ -40,7 +40,7 @@ def check(
 
     Exits 1 where there is an error; warnings alone exit 0.
     """
-    from tidings.roster import shipped_files
+    from tidings.running.roster import shipped_files
 
     paths = list(files or shipped_files())
     problems, _ = survey(paths, config)
@@ -66,7 +66,7 @@ def survey(files: Sequence[Path], config: Path | None) -> tuple[Problems, list[R
     from tidings.problems import Problems, ProblemsError
     from tidings.records import Priority
     from tidings.review import review, review_settings
-    from tidings.roster import roles
+    from tidings.running.roster import roles
     from tidings.settings import read_settings, settings_file
     from tidings.stores.clock import SystemClock
     from tidings.stores.templates import FileTemplates

@@ -83,7 +83,7 @@ def _perform(
     from tidings.cli.dev import prepare
     from tidings.content import content_root
     from tidings.demo.show import Show, stop_on_signal
-    from tidings.roster import shipped_files
+    from tidings.running.roster import shipped_files
     from tidings.services.kafka import Kafka
 
     root = content_root()
@@ -176,7 +176,7 @@ def _live(show: Show, on_stderr: bool) -> AbstractContextManager[Callable[[str],
     from rich.live import Live
 
     from tidings.demo.screen import screen
-    from tidings.status import Status
+    from tidings.running.status import Status
 
     status = Status(show.house, roles=False)
     counts: deque[tuple[float, int]] = deque(maxlen=20)  # of events, for the rate

@@ -13,8 +13,8 @@ from tidings.cli.options import Config, Data, Files, LogAddress
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tidings.house import House
-    from tidings.roster import Role
+    from tidings.running.house import House
+    from tidings.running.roster import Role
     from tidings.settings import Settings
 
 _LOOK = 0.2  # seconds between two looks at the children
@@ -40,7 +40,7 @@ def dev(
     What is high priority has a process of its own. Valkey, the log and the topics are made where
     they are missing. Ctrl-C drains and stops everything; a second one stops it at once.
     """
-    from tidings.house import House
+    from tidings.running.house import House
 
     chosen, settings = prepare(files or [], data, config, log)
     with House(chosen, settings, data.resolve(), config) as house:
@@ -54,8 +54,8 @@ def prepare(
     import os
 
     from tidings.cli.check import survey
-    from tidings.house import DATA_VARIABLE
-    from tidings.roster import shipped_files
+    from tidings.running.house import DATA_VARIABLE
+    from tidings.running.roster import shipped_files
     from tidings.settings import read_settings
 
     os.environ[DATA_VARIABLE] = str(data.resolve())
@@ -122,7 +122,7 @@ class Watch:
         from rich.console import Console
         from rich.live import Live
 
-        from tidings.status import Status
+        from tidings.running.status import Status
 
         console = Console()
         status = Status(self._house)

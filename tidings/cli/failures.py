@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 _KNOWN = {
-    "tidings.ground": "GroundError",
+    "tidings.running.ground": "GroundError",
     "tidings.log.port": "LogError",
     "tidings.ports": "Unavailable",
     "tidings.problems": "ProblemsError",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tidings.compile import Ground
     from tidings.problems import Problems
     from tidings.records import Priority
-    from tidings.roster import Role
+    from tidings.running.roster import Role
     from tidings.runtime.unit import Unit
     from tidings.settings import Settings
 
@@ -95,10 +95,10 @@ def run(
     import traceback
 
     from tidings import logs
-    from tidings.ground import open_ground
     from tidings.problems import Problems
-    from tidings.process import end, run_units
     from tidings.records import Priority
+    from tidings.running.ground import open_ground
+    from tidings.running.process import end, run_units
     from tidings.settings import read_settings
 
     logs.set_up(logs.LogFormat(log_format), log_level)
@@ -123,7 +123,7 @@ def _roles(files: Sequence[Path], priorities: Sequence[Priority], problems: Prob
 
     from tidings.plan import LanePlan
     from tidings.records import Priority
-    from tidings.roster import PRIORITY_VARIABLE, roles
+    from tidings.running.roster import PRIORITY_VARIABLE, roles
 
     named = os.environ.get(PRIORITY_VARIABLE)
     given = priorities or ([Priority.of(named)] if named else [])
@@ -141,7 +141,7 @@ def _provide_topics(chosen: Sequence[Role], settings: Settings, create: bool) ->
     from contextlib import closing
 
     from tidings.log.address import open_log
-    from tidings.provision import missing, provide
+    from tidings.running.provision import missing, provide
 
     with closing(open_log(settings.log).admin()) as admin:
         if create:

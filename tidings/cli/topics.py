@@ -55,9 +55,9 @@ def _changes(
     from tidings import topics
     from tidings.log.address import open_log
     from tidings.problems import Problems
-    from tidings.provision import changes, wanted
     from tidings.records import Priority
-    from tidings.roster import roles, shipped_files
+    from tidings.running.provision import changes, wanted
+    from tidings.running.roster import roles, shipped_files
     from tidings.settings import read_settings
 
     settings = read_settings(config, log)

@@ -22,14 +22,14 @@ from tidings.demo.cast import Cast
 from tidings.demo.scene import Arrival, Scene
 from tidings.demo.upstreams import decode_listed
 from tidings.following import Follower, slots_of
-from tidings.house import House
 from tidings.log.address import open_log
 from tidings.log.port import Position, Slot
 from tidings.log.positions import Settled
 from tidings.operators.senders.sandbox import Received
 from tidings.plan import FlowPlan
-from tidings.provision import needs
-from tidings.roster import Role
+from tidings.running.house import House
+from tidings.running.provision import needs
+from tidings.running.roster import Role
 from tidings.services.process import spawn
 from tidings.settings import Settings
 from tidings.stores.lines import Journal

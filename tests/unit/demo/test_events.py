@@ -11,7 +11,7 @@ from tidings.demo.cast import Cast
 from tidings.demo.events import Emitted, events
 from tidings.plan import FlowPlan, load
 from tidings.problems import Problems
-from tidings.roster import shipped_files
+from tidings.running.roster import shipped_files
 
 PEOPLE = Cast(content_root() / "config" / "people" / "people.jsonl").ids
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidings.ports import Template
-from tidings.texts import LONGEST, Text, TextError, Typesetter
+from tidings.text.texts import LONGEST, Text, TextError, Typesetter
 
 
 def text(body: str, part: str = "body", locale: str = "en") -> Text:

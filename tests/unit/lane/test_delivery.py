@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.lane_kit import NOW, SPEC, TOPIC, Paper, a_delivery, id_of, site
+from tests.unit.lane.paper import NOW, SPEC, TOPIC, Paper, a_delivery, id_of, site
 from tidings.log.port import Append, LogError, Slot
 from tidings.operators.send import Retry, SendSpec
 from tidings.ports import Address, Lease

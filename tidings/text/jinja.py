@@ -27,7 +27,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from tidings.words import words_of
+from tidings.text.words import words_of
 
 MOST_STEPS = 10_000
 """Turns of all loops of one part together."""

@@ -24,7 +24,7 @@ import structlog
 
 from tidings.compile import dataflow, run
 from tidings.log.port import LogError
-from tidings.readiness import tell_ready
+from tidings.running.readiness import tell_ready
 from tidings.runtime.unit import Stage, Unit
 
 DRAIN_FOR = 25  # seconds; supervisors and containers wait for 30

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tidings.footprint import Footprint, footprint, rules
 from tidings.log.port import Admin, TopicSettings
-from tidings.roster import Role
+from tidings.running.footprint import Footprint, footprint, rules
+from tidings.running.roster import Role
 from tidings.settings import Settings
 from tidings.topics import Change, plan
 from tidings.topics import settings as topic_settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.lane_kit import TOPIC, Paper, id_of
+from tests.unit.lane.paper import TOPIC, Paper, id_of
 from tidings.operators.send import Retry, SendSpec
 from tidings.ports import Address, Lease, Mark
 from tidings.records import Priority

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tidings.embedded import EmbeddedValkey, folder_of, socket_of
+from tidings.running.embedded import EmbeddedValkey, folder_of, socket_of
 from tidings.services.process import wait_for
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidings.content import content_root
-from tidings.footprint import priorities_of
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.problems import Mark, Problems
 from tidings.records import Priority
+from tidings.running.footprint import priorities_of
 
 PRIORITY_VARIABLE = "TIDINGS_PRIORITY"
 

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidings.footprint import priorities_of
 from tidings.plan import FlowPlan
 from tidings.records import Priority
-from tidings.roster import Role
+from tidings.running.footprint import priorities_of
+from tidings.running.roster import Role
 
 HIGH, REST = "high", "rest"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.lane_kit import TOPIC, Paper, PaperLane, id_of
+from tests.unit.lane.paper import TOPIC, Paper, PaperLane, id_of
 from tidings.log.port import Position, Slot
 from tidings.log.positions import Settled
 from tidings.operators.send import Retry, SendSpec

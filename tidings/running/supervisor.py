@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidings.ids import unit
-from tidings.readiness import VARIABLE, Ear
+from tidings.running.readiness import VARIABLE, Ear
 from tidings.services.process import spawn
 
 PATIENCE = 30.0  # seconds from SIGTERM to SIGKILL; a process drains for 25

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.unit.lane_kit import NOW
+from tests.unit.lane.paper import NOW
 from tidings.ports import Address
 from tidings.runtime.lane.courier import LATE, Courier, Load
 from tidings.sender import Answer, Content, Done, Send, Verdict

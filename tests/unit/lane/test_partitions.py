@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.lane_kit import SPEC, TOPIC, Paper, PaperLane, id_of
+from tests.unit.lane.paper import SPEC, TOPIC, Paper, PaperLane, id_of
 from tidings.log.port import LogError, Position, Slot
 from tidings.operators.send import Retry, SendSpec
 from tidings.records import decode_delivery

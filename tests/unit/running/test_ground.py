@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tidings.ground import GroundError, open_ground
 from tidings.ports import Person
 from tidings.problems import ValueProblem
 from tidings.providers import sender_of
+from tidings.running.ground import GroundError, open_ground
 from tidings.settings import Settings, read_settings, settings_file
 from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.clock import ManualClock

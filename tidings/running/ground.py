@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from tidings.compile import Ground
 from tidings.content import content
-from tidings.embedded import EmbeddedValkey, folder_of
 from tidings.log.address import open_log
+from tidings.running.embedded import EmbeddedValkey, folder_of
 from tidings.settings import Settings
 from tidings.stores.address import open_io
 

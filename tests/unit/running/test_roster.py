@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tidings.content import content_root
-from tidings.footprint import footprint
-from tidings.packing import Pack, pack
 from tidings.plan import load
 from tidings.problems import Problems
 from tidings.records import Priority
-from tidings.roster import Role, roles, shipped_files
+from tidings.running.footprint import footprint
+from tidings.running.packing import Pack, pack
+from tidings.running.roster import Role, roles, shipped_files
 
 DELIVER = "steps:\n  - deliver: {{to: sms, template: t, priority: '{}', category: codes}}\n"
 SOURCE = "source: {topic: a.events, key: recipient_id}\n"

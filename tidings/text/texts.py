@@ -1,4 +1,4 @@
-"""Texts: templates compiled once, then rendered fast. What they may say: `tidings.jinja`.
+"""Texts: templates compiled once, then rendered fast. What they may say: `tidings.text.jinja`.
 
     Typesetter   compiles; one for a process
     Text         one template, compiled: `render(data)` gives its parts
@@ -20,8 +20,8 @@ from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 
-from tidings.jinja import TextEnvironment
 from tidings.ports import Template
+from tidings.text.jinja import TextEnvironment
 
 LONGEST = 200_000
 """Characters of one part; Gmail shows 102,400 bytes of a mail."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tidings.log.port import LogError
-from tidings.process import NAP, YOUNG_AT, Housekeeper, run_units
+from tidings.running.process import NAP, YOUNG_AT, Housekeeper, run_units
 from tidings.runtime.unit import Stage
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tidings.embedded import EmbeddedValkey, folder_of
 from tidings.log.address import open_log
-from tidings.packing import Pack, pack
-from tidings.provision import provide
-from tidings.roster import Role
+from tidings.running.embedded import EmbeddedValkey, folder_of
+from tidings.running.packing import Pack, pack
+from tidings.running.provision import provide
+from tidings.running.roster import Role
+from tidings.running.supervisor import Event, Program, Supervisor
 from tidings.settings import Settings
-from tidings.supervisor import Event, Program, Supervisor
 
 DATA_VARIABLE = "TIDINGS_DATA"
 

@@ -10,7 +10,7 @@ from tidings.content import content_root
 from tidings.ports import Template
 from tidings.stores.clock import ManualClock
 from tidings.stores.templates import FileTemplates
-from tidings.texts import Typesetter
+from tidings.text.texts import Typesetter
 
 TEMPLATES = FileTemplates(content_root() / "config" / "templates", ManualClock())
 

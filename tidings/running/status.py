@@ -6,9 +6,9 @@ import time
 
 from rich.table import Table
 
-from tidings.house import House
-from tidings.supervisor import Child, Phase
-from tidings.vitals import Load, vitals
+from tidings.running.house import House
+from tidings.running.supervisor import Child, Phase
+from tidings.running.vitals import Load, vitals
 
 _MIB = 1_048_576
 _COLOUR = {Phase.STARTING: "cyan", Phase.UP: "green", Phase.WAITING: "yellow", Phase.STOPPED: "red"}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tidings.readiness import Ear, tell_ready
+from tidings.running.readiness import Ear, tell_ready
+from tidings.running.supervisor import Backoff, Event, Phase, Program, Supervisor
 from tidings.services.process import wait_for
-from tidings.supervisor import Backoff, Event, Phase, Program, Supervisor
 
-READY = "from tidings.readiness import tell_ready; tell_ready(); "
+READY = "from tidings.running.readiness import tell_ready; tell_ready(); "
 SLEEPS = READY + "import time; time.sleep(60)"
 LISTENS = "import signal, sys; signal.signal(signal.SIGTERM, lambda *caught: {}); " + SLEEPS
 DEAF = LISTENS.format("0")

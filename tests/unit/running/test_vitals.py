@@ -7,7 +7,7 @@ import os
 import psutil
 import pytest
 
-from tidings.vitals import Load, vitals
+from tidings.running.vitals import Load, vitals
 
 
 def test_memory_and_time_are_the_kernels() -> None:

@@ -1,0 +1,1 @@
+"""Texts: what a template may say, compiled once and rendered fast."""
