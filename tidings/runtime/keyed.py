@@ -132,6 +132,11 @@ class KeyedFlow(Member):
         super().close()
         self._reader.close()
 
+    def deadline(self) -> int:
+        """The next instant of log time at which something may be due, 0 for none: a driver that
+        holds the clock goes there."""
+        return min(filter(None, (task.deadline() for task in self._tasks.values())), default=0)
+
     # ── The listener ──────────────────────────────────────────────────────────────────────────
 
     def assigned(self, positions: Mapping[Slot, Position | None]) -> Mapping[Slot, int]:

@@ -166,6 +166,10 @@ class Task:
                 cell.act_at = following
                 heappush(heap, (following, key))
 
+    def deadline(self) -> int:
+        """The next instant of log time at which something may be due, 0 for none."""
+        return self._heap[0][0] if self._heap else 0
+
     def overdue(self, wall: int) -> bool:
         """True when a deadline has passed on the wall and the log's time has not got there.
 
