@@ -106,6 +106,11 @@ class Arrivals:
             self._commit_fresh()
         return works
 
+    def deadline(self) -> int:
+        """When something that was read early is due, 0 for none."""
+        early = [at for at, _, _ in self._early[:1]]
+        return min([*early, *(held.look_at for held in self._held.values())], default=0)
+
     def commit(self) -> None:
         """Save the positions that moved."""
         positions = self._tracker.positions()

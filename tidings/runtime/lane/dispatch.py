@@ -90,6 +90,11 @@ class Dispatch:
             or self._removals.due(now)
         )
 
+    def deadline(self) -> int:
+        """When something that rests, or a stopped provider's probe, is due; 0 for none."""
+        probes = [quota.stopped_until for quota in self._quotas.values() if quota.waiting]
+        return min(filter(None, (self._resting.deadline(), *probes)), default=0)
+
     def full(self) -> bool:
         """Whether answers for a whole batch have come."""
         return len(self._courier.answered) >= self._settings.batch

@@ -150,6 +150,13 @@ class Lane:
         rest = collect - (now - self._round_at)
         return (rest if 0 < rest <= collect else collect) / 1000
 
+    def deadline(self) -> int:
+        """The next instant at which something that waits is due, 0 for none: a driver that holds
+        the clock goes there."""
+        arriving = self._arrivals.deadline() if self._arrivals is not None else 0
+        asked = self._ask_at if self._held else 0
+        return min(filter(None, (arriving, asked, self._dispatch.deadline())), default=0)
+
     def _works(self, now: int) -> list[Work]:
         if self._arrivals is None:
             return []

@@ -27,6 +27,10 @@ class Resting:
         """Whether the time of one has come."""
         return bool(self._heap) and self._heap[0][0] <= now
 
+    def deadline(self) -> int:
+        """When the first of them is due, 0 for none."""
+        return self._heap[0][0] if self._heap else 0
+
     def woken(self, now: int) -> Iterator[Send]:
         """Those whose time has come."""
         while self.due(now):
