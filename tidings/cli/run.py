@@ -108,7 +108,8 @@ def run(
     problems.raise_if_any()
     _provide_topics(chosen, settings, create_topics)
     sheltered = all(role.high() for role in chosen)
-    with open_ground(settings, sheltered=sheltered) as ground:
+    asks = part is not PartChoice.FLOW
+    with open_ground(settings, sheltered=sheltered, asks=asks) as ground:
         units = [unit for role in chosen for unit in _units(role, part, ground)]
         try:
             code = run_units(name, units)

@@ -18,10 +18,13 @@ class GroundError(Exception):
 
 
 @contextmanager
-def open_ground(settings: Settings, *, sheltered: bool = False) -> Iterator[Ground]:
+def open_ground(
+    settings: Settings, *, sheltered: bool = False, asks: bool = True
+) -> Iterator[Ground]:
     """Everything that units need, until the block ends.
 
-    ``sheltered`` is for processes of the high class. Raises GroundError, LogError and Unavailable
+    ``sheltered`` is for processes of the high class, ``asks`` for all that ask claims from the
+    first event on. Raises GroundError, LogError and Unavailable
     for what can't be opened, ServiceError where Valkey can't be started.
     """
     with ExitStack() as stack:
@@ -41,6 +44,7 @@ def open_ground(settings: Settings, *, sheltered: bool = False) -> Iterator[Grou
             claims=claims,
             default_locale=settings.default_locale,
             sheltered=sheltered,
+            asks=asks,
         )
         try:
             io = stack.enter_context(ports)

@@ -35,17 +35,19 @@ def open_io(
     claims: str,
     default_locale: str = "en",
     sheltered: bool = False,
+    asks: bool = True,
     clock: Clock | None = None,
 ) -> Iterator[Io]:
     """The ports, until the block ends; Valkey is connected at the first question.
 
     ``sheltered`` is for the high class: its claims go on in this process while the shared ones are
-    away. Raises ValueError for an address of another form and for a file that is wrong, Unavailable
-    for one that can't be opened.
+    away. ``asks`` tells that claims will be asked: the client library is loaded now, not then.
+    Raises ValueError for an address of another form and for a file that is wrong, Unavailable for
+    one that can't be opened.
     """
     clock = clock or SystemClock()
     with ExitStack() as stack:
-        shared, caps = _claims_and_caps(claims, clock, stack)
+        shared, caps = _claims_and_caps(claims, clock, stack, asks)
         yield Io(
             people=_people(people, clock),
             suppressions=FileSuppressions(_folder("suppressions", suppressions), clock),
@@ -70,7 +72,9 @@ def _folder(port: str, address: str) -> Path:
     return Path(rest).expanduser()
 
 
-def _claims_and_caps(address: str, clock: Clock, stack: ExitStack) -> tuple[Claims, Caps]:
+def _claims_and_caps(
+    address: str, clock: Clock, stack: ExitStack, asks: bool
+) -> tuple[Claims, Caps]:
     kind, separator, rest = address.partition(":")
     if kind == "sqlite" and rest:
         path = Path(rest).expanduser()
@@ -80,6 +84,8 @@ def _claims_and_caps(address: str, clock: Clock, stack: ExitStack) -> tuple[Clai
         )
     if kind in SCHEMES and separator:
         valkey = stack.enter_context(closing(Valkey(address)))
+        if asks:
+            valkey.load()
         return ValkeyClaims(valkey), ValkeyCaps(valkey)
     raise ValueError(
         f"claims: {address!r} is no address: write sqlite:FILE, or valkey://HOST:PORT/0"

@@ -6,6 +6,9 @@ the caller's CPU rather than 1.1 (and one connection of our own, rather than its
 layer, 50 µs a call rather than 100). All scripts may be repeated, so a call is tried once more at
 once when the connection turned out to be dead.
 
+The client library comes with the first question (``valkey_wire``): it costs a quarter of a second
+of CPU, and a process that only keeps state asks nothing.
+
 Time-outs are short, and after a failure nothing is asked for a moment: a lane that finds Valkey
 away must go on deciding what to do without it. The server must not evict keys (``maxmemory-policy
 noeviction``): an evicted mark is a message sent twice. A cluster is out of scope: the keys are
@@ -19,24 +22,13 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import resources
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
-from redis.exceptions import (
-    AuthenticationError,
-    ConnectionError,  # noqa: A004
-    MasterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TimeoutError,  # noqa: A004
-)
-from redis.retry import Retry
-
 from tidings.ports import Unavailable
+
+if TYPE_CHECKING:
+    from tidings.stores.valkey_wire import Wire
 
 SCHEMES = {  # of a URL, and how redis-py calls them
     "valkey": "redis",
@@ -45,17 +37,10 @@ SCHEMES = {  # of a URL, and how redis-py calls them
     "rediss": "rediss",
     "unix": "unix",
 }
-# What a server says that may work later; anything else that it refuses is a mistake of ours.
-_PASSING = (MasterDownError, OutOfMemoryError, ReadOnlyError)
-_PASSING_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")  # that redis-py has no class for
 
 
-class _Connection(Protocol):
-    is_connected: bool
-
-    def send_command(self, *words: str | int | bytes) -> None: ...
-    def read_response(self) -> Any: ...
-    def disconnect(self) -> None: ...
+class Unanswered(Exception):
+    """The server did not answer, or said that it can't now; it may later."""
 
 
 class Script:
@@ -84,20 +69,21 @@ class Valkey:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = _without_password(url)
+        self._url = _as_redis(url)
+        self._timeout = timeout_ms / 1_000
         self._pause = pause_ms / 1_000
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._failure: str = ""
         self._ask_again_at = 0.0
-        pool = ConnectionPool.from_url(
-            _as_redis(url),
-            protocol=2,
-            decode_responses=True,
-            socket_timeout=timeout_ms / 1_000,
-            socket_connect_timeout=timeout_ms / 1_000,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._connection = cast(_Connection, pool.make_connection())
+        self._wire: Wire | None = None
+
+    def load(self) -> None:
+        """Load the client library now, for who asks soon and must be quick then."""
+        if self._wire is None:
+            from tidings.stores.valkey_wire import Wire
+
+            self._wire = Wire(self._url, self._timeout)
 
     def run(self, script: Script, *arguments: str | int | bytes) -> Any:
         """What the script answers.
@@ -107,47 +93,23 @@ class Valkey:
         with self._lock:
             if self._failure and self._monotonic() < self._ask_again_at:
                 raise Unavailable(self._failure)
+            if self._wire is None:
+                self.load()
+            assert self._wire is not None
             try:
-                answer = self._run(script, arguments)
-            except (ConnectionError, TimeoutError, OSError) as error:
-                raise self._failed(error) from error
-            except ResponseError as error:
-                if isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS):
-                    raise self._failed(error) from error
-                raise
+                answer = self._wire.run(script, arguments)
+            except Unanswered as error:
+                self._failure = f"{self.name} can't answer: {error}"
+                self._ask_again_at = self._monotonic() + self._pause
+                raise Unavailable(self._failure) from error.__cause__
             self._failure = ""
             return answer
-
-    def _run(self, script: Script, arguments: tuple[str | int | bytes, ...]) -> Any:
-        was_connected = self._connection.is_connected
-        try:
-            return self._ask(script, arguments)
-        except AuthenticationError:
-            raise
-        except ConnectionError:
-            if not was_connected:
-                raise
-            # The server was restarted, or has closed a quiet connection.
-            return self._ask(script, arguments)
-
-    def _ask(self, script: Script, arguments: tuple[str | int | bytes, ...]) -> Any:
-        try:
-            self._connection.send_command("EVALSHA", script.sha, 0, *arguments)
-            return self._connection.read_response()
-        except NoScriptError:
-            self._connection.send_command("EVAL", script.text, 0, *arguments)
-            return self._connection.read_response()
-
-    def _failed(self, error: Exception) -> Unavailable:
-        self._connection.disconnect()
-        self._failure = f"{self.name} can't answer: {error}"
-        self._ask_again_at = self._monotonic() + self._pause
-        return Unavailable(self._failure)
 
     def close(self) -> None:
         """Let go of the connection."""
         with self._lock:
-            self._connection.disconnect()
+            if self._wire is not None:
+                self._wire.disconnect()
 
 
 def _as_redis(url: str) -> str:
