@@ -119,6 +119,7 @@ class Sending:
         self.site = site
         platforms = {"ios": spec.ios, "android": spec.android, "web": spec.web}
         self._routes = {platform: name for platform, name in platforms.items() if name}
+        self._marketing = {one.name for one in site.categories.values() if one.marketing}
 
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
         """Fill ``sends``, one for each address that is still open; end what no provider can take.
@@ -162,6 +163,8 @@ class Sending:
                     collapse_key=delivery.collapse_key,
                     provider=provider,
                     spared=delivery.spared,
+                    delivery=delivery,
+                    origin=work.origin,
                 )
             )
 

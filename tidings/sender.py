@@ -17,6 +17,8 @@ import msgspec
 from pydantic import BaseModel
 
 from tidings.ports import Address, Clock
+from tidings.receipts import Receipt, Webhook
+from tidings.records import Delivery, Origin
 
 
 class Verdict(StrEnum):
@@ -64,8 +66,9 @@ class Send(msgspec.Struct, kw_only=True):
 
     ``attempt`` counts from 1; ``spared`` of those before it do not count against the retries (a
     rate limit, a stopped provider). ``provider`` is its name in the lane's YAML. ``expires_at``
-    (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``ticket`` belongs to the
-    lane and is not to be touched.
+    (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``delivery`` and ``origin``
+    (where it stands in the log) are what a receipt leads back to; they are only to be read.
+    ``ticket`` belongs to the lane and is not to be touched.
     """
 
     send_id: str
@@ -81,6 +84,8 @@ class Send(msgspec.Struct, kw_only=True):
     collapse_key: str = ""
     provider: str = ""
     spared: int = 0
+    delivery: Delivery | None = None
+    origin: Origin | None = None
     ticket: Any = None
 
 
@@ -117,9 +122,12 @@ class SenderKind(Generic[S]):
     """The registration of one kind of provider: ``SENDER = SenderKind(...)`` ends a sender's file.
 
     ``settings`` are its part of the configuration; their docstrings are the reference. ``build``
-    opens nothing yet.
+    opens nothing yet. ``receipts`` reads what the provider's webhook brought, after it has checked
+    that it is the provider's: it raises ``receipts.Forged`` where it is not, ValueError for what
+    it can't read. It is a pure function of what came.
     """
 
     name: str
     settings: type[S]
     build: Callable[[S, Clock], Sender]
+    receipts: Callable[[S, Webhook], Sequence[Receipt]] | None = None

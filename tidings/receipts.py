@@ -1,0 +1,140 @@
+"""Receipts: what providers tell of a message after they took it, and whose message it was.
+
+    Send ──► Reference.signed ──► provider ──► webhook ──► SenderKind.receipts ──► Receipt
+                                                             Reference.read  ◄──────┘
+
+What a provider gives back to us (a callback's URL, a tag, a custom argument) is a `Reference`: who
+it was for, which send, and where its delivery stands in the log. It is signed, because what comes
+from outside names people.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from tidings.log.port import Append, Record
+from tidings.records import Kind, Origin
+
+PROVIDER_EVENTS = "provider_events"
+"""The topic of webhooks as they came in."""
+
+_SIGNATURE = 16  # bytes of the HMAC-SHA256 that are kept: nobody guesses 128 bits
+_PROVIDER, _URL, _HTTP = "tidings-provider", "tidings-url", "http-"
+
+
+class Forged(ValueError):
+    """What came in was not signed by who is said to have sent it."""
+
+
+class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Whose a send was. ``origin`` is where its delivery stands in the log."""
+
+    tenant: str
+    recipient_id: str
+    send_id: str
+    notif_id: str
+    flow: str
+    channel: str
+    category: str
+    campaign_id: str
+    origin: Origin
+
+    def signed(self, key: bytes) -> str:
+        """As text of letters, digits, ``-`` and ``_``: about 200 characters."""
+        body = _pack(self)
+        return urlsafe_b64encode(_signature(body, key) + body).rstrip(b"=").decode()
+
+    @classmethod
+    def read(cls, text: str, keys: Sequence[bytes]) -> Reference:
+        """The reference of a text that one of ``keys`` has signed. Raises Forged."""
+        try:
+            raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except ValueError:
+            raise Forged("a reference that is no base64") from None
+        signature, body = raw[:_SIGNATURE], raw[_SIGNATURE:]
+        if not any(hmac.compare_digest(signature, _signature(body, key)) for key in keys):
+            raise Forged("a reference that none of our keys has signed")
+        try:
+            return _unpack(body)
+        except msgspec.DecodeError as error:
+            raise Forged(f"a reference that can't be read: {error}") from None
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Reference).decode
+
+
+def _signature(body: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")[:_SIGNATURE]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened to a message, and what is to be done about it.
+
+    ``kind`` is delivered, opened, clicked, bounced, complained, unsubscribed or failed; what a
+    provider says on the way there (queued, sent) is no receipt. ``event_id`` tells apart what a
+    provider says twice from what happened twice. ``at`` is epoch ms, 0 where it did not say.
+    """
+
+    kind: Kind
+    event_id: str
+    reference: str = ""
+    provider_id: str = ""
+    at: int = 0
+    address: str = ""
+    code: str = ""
+    detail: str = ""
+    suppress: str = ""
+    """The reason for which the address is never to be sent to again on its channel."""
+    lift: bool = False
+    """The suppression for that reason ends: a person has opted in again."""
+    scope: str = "all"
+    """What is suppressed: "all", or a category."""
+    gone: bool = False
+    """The address does not exist: it is removed from the person's."""
+    again_ms: int = 0
+    """How much later another try may do better, 0 for never."""
+    tries: int = 1
+    """How many such tries there are at most."""
+    alert: bool = False
+    """People have to look at it."""
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of a provider, as it came: what is signed is these very bytes.
+
+    ``url`` is the public one that was called, query included. Names of ``headers`` are lower case.
+    """
+
+    provider: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def append(self) -> Append:
+        """As a record of ``provider_events``."""
+        own = ((_PROVIDER, self.provider), (_URL, self.url))
+        http = ((_HTTP + name, value) for name, value in self.headers.items())
+        headers = tuple((name, value.encode()) for name, value in (*own, *http))
+        return Append(PROVIDER_EVENTS, None, self.body, headers)
+
+    @classmethod
+    def of(cls, record: Record) -> Webhook:
+        """The webhook in a record. Raises ValueError for one that names no provider."""
+        headers = {name: value.decode(errors="replace") for name, value in record.headers}
+        if _PROVIDER not in headers:
+            raise ValueError(f"the record has no header `{_PROVIDER}`")
+        return cls(
+            provider=headers[_PROVIDER],
+            url=headers.get(_URL, ""),
+            headers={
+                name.removeprefix(_HTTP): value
+                for name, value in headers.items()
+                if name.startswith(_HTTP)
+            },
+            body=record.value or b"",
+        )
