@@ -2,6 +2,8 @@
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
+# Whoever runs the image can't write bytecode: without it here each start would compile everything.
+ENV UV_COMPILE_BYTECODE=1
 COPY requirements requirements
 RUN requirements/install /opt/tidings run
 COPY pyproject.toml README.md LICENSE ./

@@ -1,7 +1,7 @@
 """deliver: the end of a flow: choose the channels and write the deliveries.
 
-A delivery is small and not yet rendered. Its id is a function of the event, the person and this
-step, so that a replay writes the same delivery again and its lane recognises it.
+A delivery is small and not yet rendered. Its id is a function of the event, the person, this step
+and the ways that led to it, so that a replay writes the same delivery again and its lane recognises it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class DeliverSpec(Spec):
 
     notif_id: Expression | None = None
     """A field or expression for the producer's own id of the notification; where it gives nothing,
-    the id is made from the event, the recipient and this step."""
+    the id is made from the event, the recipient and this step, and the ways that a `fan_out` above
+    has sent it down."""
 
     campaign_id: Expression | None = None
     """A field or expression for the campaign that the outcomes are counted under."""
@@ -205,15 +206,15 @@ class Deliver:
             except (EvaluationError, ValueError) as error:
                 batch.dead(item, "expression", error, self._site)
                 continue
-            self._deliver(item, wish, batch, now)
+            self._deliver(item, wish, batch)
         batch.items = []
 
-    def _deliver(self, item: Item, wish: _Wish, batch: Batch[Item], now: int) -> None:
+    def _deliver(self, item: Item, wish: _Wish, batch: Batch[Item]) -> None:
         expires_at = item.expires_at
         if self._expires:
             latest = item.time + self._expires
             expires_at = min(expires_at, latest) if expires_at else latest
-        if 0 < expires_at <= now:
+        if 0 < expires_at <= item.time:
             batch.drop(item, Kind.EXPIRED, "expired", self._site)
             return
         closed = self._closed(item, wish.channels)
@@ -224,8 +225,9 @@ class Deliver:
             batch.drop(item, Kind.SUPPRESSED, reason, self._site, evaluated(closed))
             return
         site = self._site
+        step = f"{site.path}#{item.way}" if item.way else site.path
         notif_id = wish.notif_id or notification_id(
-            item.tenant, site.scope, item.event_id, item.recipient_id, site.path
+            item.tenant, site.scope, item.event_id, item.recipient_id, step
         )
         for number, channel in enumerate(open_ if self._each else open_[:1]):
             batch.deliver(

@@ -30,8 +30,8 @@ _LATEST_MS = 10**14  # 5138
 class ExpireSpec(Spec):
     """Drops what has outlived its use; such things end as `expired`.
 
-    In a flow it sets the moment, of several the earliest, and lets go of events that are past it.
-    The moment goes on with the deliveries and is handed to the provider. In a lane it takes no
+    In a flow it sets the moment, of several the earliest, and lets go of events that came into the
+    log past it, so that a replay decides the same. The moment goes on with the deliveries and is handed to the provider. In a lane it takes no
     fields: a delivery brings its moment along.
     """
 
@@ -52,7 +52,7 @@ class ExpireItems:
         self._site = site
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
-        """Set each item's moment; drop the items past theirs."""
+        """Set each item's moment; drop the items whose own time is past it."""
         kept: list[Item] = []
         for item in batch.items:
             try:
@@ -60,7 +60,7 @@ class ExpireItems:
             except (EvaluationError, ValueError) as error:
                 batch.dead(item, "expression", error, self._site)
                 continue
-            if moment and moment <= now:
+            if moment and moment <= item.time:
                 batch.drop(item, Kind.EXPIRED, "expired", self._site)
                 continue
             item.expires_at = moment

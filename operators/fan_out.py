@@ -29,7 +29,8 @@ class FanOutSpec(Spec):
     """Sends each event down every way whose condition holds, as a copy of its own.
 
     An event that no way takes goes on behind the branches. What comes out of a branch joins the
-    rest again, so a branch that is all there is to do for it ends in a `deliver`. An event on which
+    rest again, so a branch that is all there is to do for it ends in a `deliver`; where several
+    reach one `deliver` behind the branches, each is a notification of its own. An event on which
     a condition can't be worked out goes to the dead letters, and down no way at all.
     """
 

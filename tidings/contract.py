@@ -69,7 +69,8 @@ class Item(msgspec.Struct):
     ``data`` is what expressions and templates see. ``origin`` stands for the first record of it in
     this flow's topic (in an intake: in the upstream's). ``time`` is the log time at which it came
     to be. ``record`` is the record in hand, for dead letters. ``profile`` and ``denied`` (channel →
-    reason) are ``consent``'s findings for ``deliver``. ``whole`` tells that ``data`` is all of the
+    reason) are ``consent``'s findings for ``deliver``. ``way`` tells apart what a ``fan_out`` has made
+    of one event: the numbers of the arms. ``whole`` tells that ``data`` is all of the
     event; otherwise it has the fields that the steps read, and ``record`` the event.
     """
 
@@ -81,6 +82,7 @@ class Item(msgspec.Struct):
     tenant: str = "default"
     record: Record | None = None
     expires_at: int = 0
+    way: str = ""
     whole: bool = True
     members: tuple[str, ...] = ()
     category: str = ""
@@ -96,13 +98,14 @@ class Item(msgspec.Struct):
         return Person(self.tenant, self.recipient_id)
 
     def copy(self, arm: int = 0, arms: int = 1) -> Item:
-        """An item of its own, for one of several ways.
+        """An item of its own, for one of several ways: ``arms`` is how many there are.
 
         Its index is a number of its own too, and keeps the order: ``index × arms + arm``.
         """
         topic, partition, offset, index = msgspec.structs.astuple(self.origin)
         origin = Origin(topic, partition, offset, index * arms + arm)
-        return msgspec.structs.replace(self, data=dict(self.data), origin=origin)
+        way = f"{self.way}{arm}." if arms > 1 else self.way
+        return msgspec.structs.replace(self, data=dict(self.data), origin=origin, way=way)
 
 
 class Work(msgspec.Struct, kw_only=True):

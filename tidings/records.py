@@ -74,7 +74,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One event for one recipient, as the intake writes it to ``tidings.<flow>``.
 
     ``origin`` is the stamp: a bucket drops an entry that is not above its mark for that source.
-    ``expires_at`` is what ``expire`` found before the cut.
+    ``expires_at`` is what ``expire`` found before the cut, ``way`` the arms that ``fan_out`` took.
     """
 
     recipient_id: str
@@ -83,6 +83,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     event: dict[str, Any]
     tenant: str = "default"
     expires_at: int = 0
+    way: str = ""
 
 
 class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -55,6 +55,7 @@ FULL: dict[str, msgspec.Struct] = {
         event={"type": "like", "actor_id": "bob", "text": "¡qué foto! 📷"},
         tenant="acme",
         expires_at=1_760_000_600_000,
+        way="1.",
     ),
     "delivery": Delivery(
         notif_id="5f0c1d2e3b4a59687766554433221100",

@@ -125,7 +125,7 @@ class Intake(Member):
             if time > now:
                 now = time
             where = Origin(topic, partition, offset)
-            item = Item({}, where, time, "", "", "default", record, 0, whole)
+            item = Item({}, where, time, "", "", "default", record, 0, "", whole)
             value = record.value or b""
             try:
                 if not whole:
@@ -186,6 +186,7 @@ class Intake(Member):
                 event=item.data if item.whole else cast(Any, msgspec.Raw(_value(item))),
                 tenant=item.tenant,
                 expires_at=item.expires_at,
+                way=item.way,
             )
             value = encode(entry)
             if len(value) > LARGEST_ENTRY:

@@ -132,6 +132,7 @@ class Task:
                     entry.tenant,
                     record,
                     entry.expires_at,
+                    entry.way,
                 )
             )
         self.position = Label(records[-1].offset + 1, time)

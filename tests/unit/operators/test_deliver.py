@@ -160,13 +160,27 @@ def test_expires_brings_an_earlier_moment_forward_only(expires_at: int, expected
     assert outbox.delivered[0].expires_at == expected
 
 
-def test_what_is_past_its_moment_is_not_delivered() -> None:
-    event = item({"recipient_id": "ana"}, time=NOW - 6 * HOUR)
+def test_what_came_into_the_log_past_its_moment_is_not_delivered_whatever_it_is_batched_with() -> (
+    None
+):
+    late = item({"recipient_id": "ana"}, expires_at=NOW - HOUR)
+    old = item({"recipient_id": "ana"}, time=NOW - 6 * HOUR)  # its lane knows how late it is
 
-    outbox = delivered("deliver: {to: push, template: t, expires: 6h}", event)
+    outbox = delivered("deliver: {to: push, template: t, expires: 6h}", late, old)
 
-    assert outbox.delivered == []
-    assert outbox.dropped == [(event, "expired", "expired", "")]
+    assert [each.expires_at for each in outbox.delivered] == [NOW]
+    assert outbox.dropped == [(late, "expired", "expired", "")]
+
+
+def test_what_a_fan_out_made_of_one_event_are_notifications_of_their_own() -> None:
+    event = item({"recipient_id": "ana"})
+    copies = [event, event.copy(0, 2), event.copy(1, 2), event.copy(1, 2).copy(0, 2)]
+
+    delivered_ = delivered("deliver: {to: push, template: t}", *copies, event.copy(1, 2))
+
+    *different, replayed = [each.notif_id for each in delivered_.delivered]
+    assert len(set(different)) == 4
+    assert replayed == different[2]
 
 
 NOTIFY = (

@@ -21,17 +21,21 @@ def test_life_is_counted_from_when_the_event_came_into_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "passes"), [(NOW - 6 * HOUR + 1, True), (NOW - 6 * HOUR, False), (NOW - HOUR, True)]
+    ("time", "passes"), [(NOW - 1, True), (NOW, False), (NOW + HOUR, False), (0, True)]
 )
-def test_what_has_lived_its_time_ends_as_expired(time: int, passes: bool) -> None:
-    step = built("expire: {after: 6h}")
-    outbox = Outbox([item({}, time=time)])
+@pytest.mark.parametrize("now", [0, NOW, NOW + 24 * HOUR], ids=["", "", "cut elsewhere"])
+def test_what_came_into_the_log_past_its_moment_ends_as_expired_whatever_it_is_batched_with(
+    time: int, passes: bool, now: int
+) -> None:
+    by_field = item({"valid_until": NOW}, time=time)
+    from_before_the_cut = item({}, time=time, expires_at=NOW)
+    outbox = Outbox([by_field, from_before_the_cut])
 
-    step.process(outbox, ports(), NOW)
+    built("expire: {after: 6h, at: valid_until}").process(outbox, ports(), now)
 
-    assert len(outbox.items) == int(passes)
+    assert outbox.items == ([by_field, from_before_the_cut] if passes else [])
     assert [(each.kind, each.reason) for each in outbox.dropped] == (
-        [] if passes else [("expired", "expired")]
+        [] if passes else [("expired", "expired")] * 2
     )
 
 
