@@ -38,7 +38,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``code`` is the provider's own word for it (``BadDeviceToken``, ``429``), ``retry_after_ms``
     what it asked for (-1: it said nothing; the lane takes 30 s for a rate limit), ``limited`` tells
     a rate limit from another transient error, ``since`` (epoch ms) from when on the address has
-    been dead, ``segments`` and ``cost`` (millionths) what it took.
+    been dead, ``segments`` and ``cost`` (millionths) what it took. ``suppress`` goes with ``INV``:
+    the address exists but must not be sent to on this channel any more, for this reason (``stop``);
+    it goes on the suppression list and stays with its person.
     """
 
     verdict: Verdict
@@ -48,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_after_ms: int = -1
     limited: bool = False
     since: int = 0
+    suppress: str = ""
     segments: int = 0
     cost: int = 0
 
@@ -68,7 +71,8 @@ class Send(msgspec.Struct, kw_only=True):
     rate limit, a stopped provider). ``provider`` is its name in the lane's YAML. ``expires_at``
     (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``delivery`` and ``origin``
     (where it stands in the log) are what a receipt leads back to; they are only to be read.
-    ``ticket`` belongs to the lane and is not to be touched.
+    ``marketing`` tells that its category is advertising. ``ticket`` belongs to the lane and is not
+    to be touched.
     """
 
     send_id: str
@@ -84,6 +88,7 @@ class Send(msgspec.Struct, kw_only=True):
     collapse_key: str = ""
     provider: str = ""
     spared: int = 0
+    marketing: bool = False
     delivery: Delivery | None = None
     origin: Origin | None = None
     ticket: Any = None
