@@ -20,6 +20,7 @@ SUITE: dict[str, list[str]] = {
                   "--events", "1400000"],
     "lane": ["benchmarks.lane"],
     "apns": ["benchmarks.apns"],
+    "fcm": ["benchmarks.fcm"],
     "latency": ["benchmarks.latency"],
     "memory": ["benchmarks.memory"],
     "restart": ["benchmarks.restart"],

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import aioapns
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,7 +21,9 @@ from pydantic import ValidationError
 from tests.peers.h2_server import Exchange, H2Server
 from tests.peers.pushy.peer import Pushy
 from tidings.operators.senders import apns
-from tidings.operators.senders.apns import Apns, Settings, apns_id, classify, collapse_id
+from tidings.operators.senders.apns import Apns, Settings
+from tidings.operators.senders.apns_answer import classify
+from tidings.operators.senders.apns_message import RULES, apns_id, collapse_id
 from tidings.operators.senders.apns_token import ProviderToken
 from tidings.operators.senders.mix_up import MixUp
 from tidings.ports import Address
@@ -146,6 +149,12 @@ def sent(folder: Path, send: Send, **changes: Any) -> tuple[dict[str, str], dict
     return exchange.headers, json.loads(exchange.body)
 
 
+def of_size(size: int, **changes: Any) -> Send:
+    """A send whose payload has so many bytes."""
+    frame = len('{"send_id":"","aps":{"alert":{"body":""}}}') + 32
+    return a_send(content=Content(parts={"body": "x" * (size - frame)}), **changes)
+
+
 def refuses(status: int, reason: str, **more: Any) -> Callable[[Exchange], None]:
     body = json.dumps({"reason": reason, **more}).encode()
     return lambda exchange: exchange.respond(status, body)
@@ -177,7 +186,10 @@ def test_a_send_is_one_request_as_apple_wants_it(tmp_path: Path) -> None:
         "apns-expiration": str(NOW // 1000 + 90),
         "apns-collapse-id": "photo-7",
     }
-    assert payload == {"aps": {"alert": {"title": "Hello", "body": "Alice and 49 others"}}}
+    assert payload == {
+        "aps": {"alert": {"title": "Hello", "body": "Alice and 49 others"}},
+        "send_id": f"{0xABC:032x}",
+    }
 
 
 def test_what_never_expires_says_nothing_of_it_and_what_is_not_stored_says_0(
@@ -199,26 +211,118 @@ def test_without_anything_to_show_it_is_a_background_push_and_not_urgent(tmp_pat
     content = Content(parts={}, data={"sync": [1, 2]})
     headers, payload = sent(tmp_path, a_send(content=content, priority="high"))
     assert (headers["apns-push-type"], headers["apns-priority"]) == ("background", "5")
-    assert payload == {"aps": {"content-available": 1}, "sync": [1, 2]}
+    assert payload == {"aps": {"content-available": 1}, "sync": [1, 2], "send_id": f"{1:032x}"}
 
 
 def test_parts_and_data_find_their_places(tmp_path: Path) -> None:
     content = Content(
-        parts={"title": "T", "subtitle": "S", "body": "B", "sound": "x.caf", "thread": "photo-7"},
-        data={"photo": 7, "aps": {"badge": 3, "mutable-content": 1}},
+        parts={
+            "title": "T",
+            "subtitle": "S",
+            "body": "B",
+            "sound": "x.caf",
+            "thread": "photo-7",
+            "image": "https://cdn.example/7.jpg",
+            "link": "example://photo/7",
+        },
+        data={"photo": 7, "aps": {"badge": 3, "category": "PHOTO"}, "android": {"channelId": "c"}},
     )
     _, payload = sent(tmp_path, a_send(content=content))
     assert payload == {
         "photo": 7,
+        "image": "https://cdn.example/7.jpg",
+        "link": "example://photo/7",
+        "send_id": f"{1:032x}",
         "aps": {
             "alert": {"title": "T", "subtitle": "S", "body": "B"},
             "sound": "x.caf",
             "thread-id": "photo-7",
             "badge": 3,
+            "category": "PHOTO",
             "mutable-content": 1,
         },
     }
-    assert content.data["aps"] == {"badge": 3, "mutable-content": 1}
+    assert content.data["aps"] == {"badge": 3, "category": "PHOTO"}
+
+
+def test_a_badge_alone_is_something_to_show(tmp_path: Path) -> None:
+    content = Content(parts={}, data={"aps": {"badge": 3}})
+    headers, payload = sent(tmp_path, a_send(content=content))
+    assert (headers["apns-push-type"], payload["aps"]) == ("alert", {"badge": 3})
+
+
+# The types as Apple's "Sending notification requests to APNs" has them.
+@pytest.mark.parametrize(
+    ("push_type", "topic", "priority", "expiration", "aps"),
+    [
+        ("alert", TOPIC, "10", "1800000060", {"alert": {"title": "Hi"}}),
+        ("background", TOPIC, "5", "1800000060", {"content-available": 1}),
+        ("voip", f"{TOPIC}.voip", "10", "1800000060", {"alert": {"title": "Hi"}}),
+        ("location", f"{TOPIC}.location-query", "10", "1800000060", {}),
+        ("complication", f"{TOPIC}.complication", "10", "1800000060", {}),
+        ("fileprovider", f"{TOPIC}.pushkit.fileprovider", "10", "1800000060", None),
+        ("pushtotalk", f"{TOPIC}.voip-ptt", "10", "0", {}),
+        ("widgets", f"{TOPIC}.push-type.widgets", "10", "1800000060", {"content-changed": True}),
+        ("controls", f"{TOPIC}.push-type.controls", "10", "1800000060", {"content-changed": True}),
+        (
+            "liveactivity",
+            f"{TOPIC}.push-type.liveactivity",
+            "10",
+            "1800000060",
+            {"event": "update", "timestamp": 1_800_000_000, "alert": {"title": "Hi"}},
+        ),
+    ],
+)
+def test_each_type_of_push_has_its_topic_priority_and_frame(
+    tmp_path: Path,
+    push_type: str,
+    topic: str,
+    priority: str,
+    expiration: str,
+    aps: dict[str, Any] | None,
+) -> None:
+    send = a_send(
+        content=Content(parts={"title": "Hi"}, data={"order": 7}), expires_at=NOW + MINUTE
+    )
+    headers, payload = sent(tmp_path, send, push_type=push_type)
+    assert headers["apns-push-type"] == push_type
+    assert headers["apns-topic"] == topic
+    assert headers["apns-priority"] == priority
+    assert headers["apns-expiration"] == expiration
+    framed = {} if aps is None else {"aps": aps}
+    assert payload == {"order": 7, "send_id": f"{1:032x}", **framed}
+
+
+def test_a_live_activity_says_what_has_changed(tmp_path: Path) -> None:
+    activity = {"event": "end", "timestamp": 1_800_000_005, "content-state": {"minutes": 3}}
+    content = Content(parts={}, data={"aps": activity})
+    headers, payload = sent(
+        tmp_path, a_send(content=content, priority="low"), push_type="liveactivity"
+    )
+    assert payload["aps"] == activity
+    assert headers["apns-priority"] == "5"
+
+
+def test_an_mdm_push_carries_the_devices_magic_and_nothing_else(tmp_path: Path) -> None:
+    content = Content(parts={"title": "Hi"}, data={"mdm": "magic-of-this-phone", "x": 1})
+    headers, payload = sent(tmp_path, a_send(content=content), push_type="mdm")
+    assert (headers["apns-topic"], payload) == (TOPIC, {"mdm": "magic-of-this-phone"})
+
+    async def test(desk: Desk) -> None:
+        [answer] = await desk.send(a_send())
+        assert (answer.verdict, answer.code) == (Verdict.DROP, "BadMessage")
+        assert answer.detail == ("an MDM push carries `mdm`, the device's PushMagic, in its data")
+
+    run(tmp_path, test, push_type="mdm")
+
+
+def test_a_topic_that_has_its_suffix_gets_no_second_one(tmp_path: Path) -> None:
+    headers, _ = sent(tmp_path, a_send(), push_type="voip", topic=f"{TOPIC}.voip")
+    assert headers["apns-topic"] == f"{TOPIC}.voip"
+
+
+def test_aioapns_types_are_all_known() -> None:
+    assert {one.value for one in aioapns.PushType} <= RULES.keys()
 
 
 def test_a_device_that_names_its_app_gets_its_topic(tmp_path: Path) -> None:
@@ -237,19 +341,18 @@ def test_a_collapse_key_that_apple_would_refuse_is_hashed(key: str) -> None:
     assert made != collapse_id(key + "x")
 
 
-def test_4096_bytes_are_sent_and_one_more_is_not_even_asked(tmp_path: Path) -> None:
-    def of_size(size: int) -> Send:
-        frame = len('{"aps":{"alert":{"body":""}}}')
-        return a_send(content=Content(parts={"body": "x" * (size - frame)}))
-
+@pytest.mark.parametrize(("push_type", "most"), [(None, 4_096), ("voip", 5_120)])
+def test_what_fits_is_sent_and_a_byte_more_is_not_even_asked(
+    tmp_path: Path, push_type: str | None, most: int
+) -> None:
     async def test(desk: Desk) -> None:
-        fits, does_not = await desk.send(of_size(4_096), of_size(4_097))
+        fits, does_not = await desk.send(of_size(most), of_size(most + 1))
         assert fits.verdict is Verdict.OK
         assert (does_not.verdict, does_not.code) == (Verdict.DROP, "PayloadTooLarge")
-        assert does_not.detail == "4097 bytes; APNs takes 4096"
-        assert [len(exchange.body) for exchange in desk.server.exchanges] == [4_096]
+        assert does_not.detail == f"{most + 1} bytes; APNs takes {most}"
+        assert [len(exchange.body) for exchange in desk.server.exchanges] == [most]
 
-    run(tmp_path, test)
+    run(tmp_path, test, push_type=push_type)
 
 
 @pytest.mark.parametrize("token", ["", "a/b", "a b", "ä1", "a\r\n", "a" * 201, "?x=1"])
@@ -357,15 +460,21 @@ def test_an_answer_without_a_reason_goes_by_its_status(body: bytes) -> None:
     assert classify(403, body) == Answer(verdict=Verdict.CFG, code="403")
 
 
-@given(status=st.integers(201, 999), body=st.binary(max_size=80), after=st.binary(max_size=12))
-def test_whatever_is_answered_can_be_classified(status: int, body: bytes, after: bytes) -> None:
-    assert classify(status, body, retry_after=after).verdict is not Verdict.OK
+@given(status=st.integers(201, 999), body=st.binary(max_size=80))
+def test_whatever_is_answered_can_be_classified(status: int, body: bytes) -> None:
+    assert classify(status, body).verdict is not Verdict.OK
 
 
-def test_retry_after_is_honoured() -> None:
-    body = b'{"reason":"TooManyRequests"}'
-    assert classify(429, body, retry_after=b"17").retry_after_ms == 17_000
-    assert classify(429, body, retry_after=b"Wed, 21 Oct 2026").retry_after_ms == -1
+def test_retry_after_is_honoured(tmp_path: Path) -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.respond(429, b'{"reason":"TooManyRequests"}', [("retry-after", "17")])
+
+    async def test(desk: Desk) -> None:
+        [answer] = await desk.send(a_send())
+        assert (answer.verdict, answer.limited) == (Verdict.RETRY, True)
+        assert answer.retry_after_ms == 17_000
+
+    run(tmp_path, test, answer)
 
 
 def test_a_device_that_registered_after_its_death_is_alive() -> None:
@@ -777,7 +886,8 @@ def test_pushys_apns_accepts_what_we_send(
         to(device, number, expires_at=1_900_000_000_000, collapse_key="k" * 64, priority="low")
         for number, device in enumerate(DEVICES)
     ]
-    sends.append(to(DEVICES[0], 900, content=Content(parts={"body": "x" * 4_067})))  # 4,096 bytes
+    address = Address(kind="device", value=DEVICES[0])
+    sends.append(of_size(4_096, send_id=f"{900:032x}", address=address))
     sends.append(to(DEVICES[1], 901, content=Content(parts={})))
     answers = ask_pushy(pushy, tmp_path, monkeypatch, sends)
     assert {answer.verdict for answer in answers} == {Verdict.OK}

@@ -1,0 +1,173 @@
+"""What a message to FCM consists of, as bytes.
+
+Of a rendered message ``title``, ``body`` and ``image`` are the notification, ``sound`` what its
+name says, ``link`` what a tap opens. Its data goes along as text, beside ``send_id``, which is
+ours: the app tells it when it was opened. Data called ``android`` goes into Android's notification
+(channelId, clickAction, color), data called ``aps`` into Apple's.
+
+The JSON is Google's own form (camelCase). It is put together from pieces that need no escaping and
+two small encodings: what the phone gets, which is what FCM's limit counts, and the options.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from tidings.ids import id_of
+from tidings.operators.senders import apns_message
+from tidings.sender import Content, Send
+
+LARGEST = 4_096  # bytes of what the phone gets
+LONGEST_LIFE = 2_419_200  # seconds: FCM keeps nothing longer than four weeks
+
+Label = Literal["category", "send_id", "none"]
+
+_ADDRESS = re.compile(r"[A-Za-z0-9_:.~%+/=-]{1,2048}")  # so that it needs no escaping
+_FID = re.compile(r"[c-f][A-Za-z0-9_-]{21}")
+_RESERVED = frozenset({"from", "message_type"})
+_RESERVED_STARTS = ("google.", "gcm.notification.")
+_NOTIFICATION = ("title", "body", "image")
+_FRAMES = ("aps", "android")  # data that is no data: the platforms' own fields
+_NO_LABEL = re.compile(r"[^a-zA-Z0-9_.~%-]")
+_LONGEST_LABEL = 50  # characters
+
+_encode = msgspec.json.Encoder().encode
+
+
+class TooLarge(ValueError):
+    """The phone would get more than FCM takes; the message says how much."""
+
+
+def target(address: str) -> bytes:
+    """What a device is addressed by: ``fid`` or ``token``. Raises ValueError for neither.
+
+    An installation's id has 22 characters and begins with c to f (its first bits are 0111); the
+    registration tokens that come before it are longer.
+    """
+    if _FID.fullmatch(address):
+        return b'"fid":"' + address.encode()
+    if _ADDRESS.fullmatch(address):
+        return b'"token":"' + address.encode()
+    raise ValueError("neither an installation's id nor a registration token")
+
+
+class Composer:
+    """Makes messages of sends; ``label`` as in the settings."""
+
+    def __init__(self, *, label: Label, dry_run: bool, store: bool) -> None:
+        self._label = label
+        self._store = store
+        self._end = b'},"validateOnly":true}' if dry_run else b"}}"
+        self._labels: dict[str, str] = {}
+
+    def compose(self, send: Send, to: bytes, now: int) -> bytes:
+        """The body of the request; ``to`` is its `target`, ``now`` epoch ms.
+
+        Raises TooLarge, and ValueError or TypeError for what can't be written.
+        """
+        platform = send.address.platform
+        if platform == "ios":
+            shown, options = self._apple(send, now)
+        else:
+            shown = _shown(send)
+            options = self._web(send, now) if platform == "web" else self._android(send, shown, now)
+        label = self._label_of(send)
+        if label:
+            options["fcmOptions"] = {"analyticsLabel": label}
+        payload = _encode(shown)
+        if len(payload) > LARGEST:
+            raise TooLarge(f"{len(payload)} bytes; FCM takes {LARGEST}")
+        return b"".join(
+            (b'{"message":{', to, b'",', payload[1:-1], b",", _encode(options)[1:-1], self._end)
+        )
+
+    def _android(self, send: Send, shown: dict[str, Any], now: int) -> dict[str, Any]:
+        content = send.content
+        # A message that shows nothing may wait: FCM slows apps down that call it urgent.
+        urgent = send.priority == "high" or (send.priority != "low" and "notification" in shown)
+        android: dict[str, Any] = {"priority": "HIGH" if urgent else "NORMAL"}
+        if (life := self._life(send, now)) >= 0:
+            android["ttl"] = f"{life}s"
+        if send.collapse_key:
+            android["collapseKey"] = send.collapse_key
+        if "notification" in shown:
+            given = content.data.get("android")
+            own = dict(given) if isinstance(given, dict) else {}
+            if content.parts.get("sound"):
+                own["sound"] = content.parts["sound"]
+            if send.collapse_key:
+                own["tag"] = send.collapse_key  # the one that is on the screen is replaced too
+            if own:
+                android["notification"] = own
+        return {"android": android}
+
+    def _web(self, send: Send, now: int) -> dict[str, Any]:
+        headers = {"Urgency": send.priority if send.priority in ("high", "low") else "normal"}
+        if (life := self._life(send, now)) >= 0:
+            headers["TTL"] = str(life)
+        if send.collapse_key:
+            headers["Topic"] = id_of("collapse", send.collapse_key)  # 32 characters of base64url
+        web: dict[str, Any] = {"headers": headers}
+        link = send.content.parts.get("link", "")
+        if link.startswith("https://"):
+            web["fcmOptions"] = {"link": link}
+        return {"webpush": web}
+
+    def _apple(self, send: Send, now: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """For a phone behind Apple's service, which FCM hands it on to, as it is."""
+        data, push_type = apns_message.payload(send.content, None, send.send_id, now)
+        headers = {"apns-priority": apns_message.priority(send.priority, push_type)}
+        if not self._store:
+            headers["apns-expiration"] = "0"
+        elif send.expires_at:
+            headers["apns-expiration"] = str(send.expires_at // 1000)
+        if send.collapse_key:
+            headers["apns-collapse-id"] = apns_message.collapse_id(send.collapse_key).decode()
+        payload = _encode(data)
+        if len(payload) > LARGEST:
+            raise TooLarge(f"{len(payload)} bytes; FCM takes {LARGEST}")
+        return {"apns": {"headers": headers, "payload": msgspec.Raw(payload)}}, {}
+
+    def _life(self, send: Send, now: int) -> int:
+        """Seconds that FCM may keep it; -1 for as long as FCM likes."""
+        if not self._store:
+            return 0
+        if not send.expires_at:
+            return -1
+        return min(max((send.expires_at - now) // 1000, 0), LONGEST_LIFE)
+
+    def _label_of(self, send: Send) -> str:
+        if self._label == "send_id":
+            return send.send_id
+        if self._label == "none" or not send.category:
+            return ""
+        label = self._labels.get(send.category)
+        if label is None:
+            label = self._labels[send.category] = _NO_LABEL.sub("-", send.category)[:_LONGEST_LABEL]
+        return label
+
+
+def _shown(send: Send) -> dict[str, Any]:
+    """Notification and data. Raises ValueError for data under a name that is FCM's own."""
+    content = send.content
+    parts = content.parts
+    notification = {name: parts[name] for name in _NOTIFICATION if parts.get(name)}
+    data = _texts(content) if content.data else {}
+    if parts.get("link"):
+        data["link"] = parts["link"]
+    data["send_id"] = send.send_id
+    return {"notification": notification, "data": data} if notification else {"data": data}
+
+
+def _texts(content: Content) -> dict[str, str]:
+    """The data, all of it text: what is none as its JSON."""
+    data = {}
+    for name, value in content.data.items():
+        if name in _RESERVED or name.startswith(_RESERVED_STARTS):
+            raise ValueError(f"FCM keeps the name `{name}` to itself: call this data otherwise")
+        if name not in _FRAMES:
+            data[name] = value if type(value) is str else _encode(value).decode()
+    return data
