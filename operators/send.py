@@ -163,6 +163,7 @@ class Sending:
                     collapse_key=delivery.collapse_key,
                     provider=provider,
                     spared=delivery.spared,
+                    marketing=delivery.category in self._marketing,
                     delivery=delivery,
                     origin=work.origin,
                 )
