@@ -1,7 +1,8 @@
 """deliver: the end of a flow: choose the channels and write the deliveries.
 
 A delivery is small and not yet rendered. Its id is a function of the event, the person, this step
-and the ways that led to it, so that a replay writes the same delivery again and its lane recognises it.
+and the ways that led to it, so that a replay writes the same delivery again and its lane recognises
+it.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ class ExpireSpec(Spec):
     """Drops what has outlived its use; such things end as `expired`.
 
     In a flow it sets the moment, of several the earliest, and lets go of events that came into the
-    log past it, so that a replay decides the same. The moment goes on with the deliveries and is handed to the provider. In a lane it takes no
-    fields: a delivery brings its moment along.
+    log past it, so that a replay decides the same. The moment goes on with the deliveries and is
+    handed to the provider. In a lane it takes no fields: a delivery brings its moment along, and
+    ends when it is past.
     """
 
     after: PositiveDuration | None = None

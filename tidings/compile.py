@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from os import getpid
-from socket import gethostname
-from time import time_ns
 from typing import Any
 
 import bytewax.operators as op
@@ -23,6 +20,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import run_main
 
 from tidings.contract import Part, Shape, Site
+from tidings.holder import this_process
 from tidings.log.port import Log
 from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.ports import Io
@@ -47,7 +45,7 @@ class Ground:
     log: Log
     io: Io
     settings: Settings
-    holder: str = field(default_factory=lambda: f"{gethostname()}-{getpid()}-{time_ns()}")
+    holder: str = field(default_factory=this_process)
 
 
 # ── Units ─────────────────────────────────────────────────────────────────────────────────────
@@ -59,7 +57,7 @@ def build(
     problems: Problems,
     priority: Priority = Priority.NORMAL,
 ) -> Mapping[str, Any]:
-    """Every step of a flow, or of a lane at ``priority``, built, by path.
+    """Every step of a flow or lane at ``priority``, built, by path.
 
     What can't be built is among ``problems``.
     """
@@ -97,7 +95,8 @@ def _site(
     step: StepPlan, plan: FlowPlan | LanePlan, settings: Settings, priority: Priority
 ) -> Site:
     if isinstance(plan, FlowPlan):
-        return site_of(step.path, plan.name, _part(step, plan), plan.version, settings)
+        site = site_of(step.path, plan.name, _part(step, plan), plan.version, settings)
+        return replace(site, priority=priority)
     site = site_of(step.path, plan.channel, Part.LANE, plan.version, settings)
     return replace(site, channel=plan.channel, priority=priority)
 
@@ -109,10 +108,10 @@ def _part(step: StepPlan, plan: FlowPlan) -> Part:
     return Part.INTAKE if Part.INTAKE in step.operator.parts else Part.TAIL
 
 
-def intake(plan: FlowPlan, ground: Ground) -> Intake:
+def intake(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> Intake:
     """The intake of a flow; without keyed steps it is the whole flow."""
     problems = Problems()
-    built = build(plan, ground.settings, problems)
+    built = build(plan, ground.settings, problems, priority)
     problems.raise_if_any()
     splits = [step.path for step in plan.intake if step.operator.name == "split"]
     source = plan.source
@@ -146,10 +145,10 @@ def _event_id(event: dict[str, Any]) -> Any:
     return event["event_id"]
 
 
-def keyed(plan: FlowPlan, ground: Ground) -> KeyedFlow:
+def keyed(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> KeyedFlow:
     """The keyed part of a flow and its tail."""
     problems = Problems()
-    built = build(plan, ground.settings, problems)
+    built = build(plan, ground.settings, problems, priority)
     problems.raise_if_any()
     state = ground.settings.state
     return KeyedFlow(

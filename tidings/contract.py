@@ -69,9 +69,9 @@ class Item(msgspec.Struct):
     ``data`` is what expressions and templates see. ``origin`` stands for the first record of it in
     this flow's topic (in an intake: in the upstream's). ``time`` is the log time at which it came
     to be. ``record`` is the record in hand, for dead letters. ``profile`` and ``denied`` (channel →
-    reason) are ``consent``'s findings for ``deliver``. ``way`` tells apart what a ``fan_out`` has made
-    of one event: the numbers of the arms. ``whole`` tells that ``data`` is all of the
-    event; otherwise it has the fields that the steps read, and ``record`` the event.
+    reason) are ``consent``'s findings for ``deliver``. ``way`` tells apart what a ``fan_out`` has
+    made of one event: the numbers of the arms. ``whole`` tells that ``data`` is all of the event;
+    otherwise it has the fields that the steps read, and ``record`` the event.
     """
 
     data: dict[str, Any]

@@ -174,7 +174,7 @@ class Lease(NamedTuple):
 
 
 class Leased(NamedTuple):
-    """The answer; ``answer`` is what ``mark`` wrote, for SENT and DONE."""
+    """The answer; ``answer`` is what ``mark`` wrote, for SENT and DONE, and BUSY's holder."""
 
     verdict: Verdict
     answer: str = ""
@@ -218,7 +218,9 @@ class Claims(Protocol):
         accept it. What is SENT or DONE stays so and keeps its first answer; done without a mark is
         DONE. A release by one who does not hold the lease does nothing. A lease is taken when it is
         free, when the former one has ended by ``now`` (epoch ms), or again by the same origin and
-        holder; the same origin with another holder waits like any other. Inside a batch the first
+        holder; the same origin with another holder waits like any other. Who knows that a lease's
+        holder is gone gives it back in that holder's name and takes it, in one round: where another
+        was quicker, neither does anything. Inside a batch the first
         in order wins. ``lease_ms`` and ``keep_ms`` are the lives of a lease and of a mark.
         """
         ...

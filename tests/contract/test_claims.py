@@ -26,7 +26,8 @@ NOW = 1_760_000_000_000
 LEASE = 30_000
 
 LEASED = Leased(Verdict.LEASED)
-BUSY = Leased(Verdict.BUSY)
+BUSY = Leased(Verdict.BUSY, "lane-a")
+THEIRS = Leased(Verdict.BUSY, "lane-b")
 
 
 class Place(NamedTuple):
@@ -159,13 +160,13 @@ class TestLease:
     def test_after_a_take_over_the_former_holder_is_busy(self, place: Place) -> None:
         place.lease(mine(), now=NOW)
         place.lease(theirs(), now=NOW + LEASE)
-        assert place.lease(mine(), now=NOW + LEASE + 1) == [BUSY]
+        assert place.lease(mine(), now=NOW + LEASE + 1) == [THEIRS]
 
     def test_each_send_is_answered_for_itself_and_in_order(self, place: Place) -> None:
         place.round(leases=[theirs("b")], marks=[Mark("c", "lane-b", "{}")])
         assert place.lease(*map(mine, "abcd")) == [
             LEASED,
-            BUSY,
+            THEIRS,
             Leased(Verdict.SENT, "{}"),
             LEASED,
         ]
@@ -267,6 +268,24 @@ class TestRelease:
         place.lease(mine())
         assert place.round(leases=[theirs()], released=[("s1", "lane-a")]) == [LEASED]
 
+    def test_of_two_who_take_over_from_one_who_is_gone_the_second_is_told_of_the_first(
+        self, place: Place
+    ) -> None:
+        place.lease(mine())
+        gone = [("s1", "lane-a")]
+        assert place.round(leases=[theirs()], released=gone) == [LEASED]
+        assert place.round(leases=[mine(holder="lane-c")], released=gone) == [THEIRS]
+        place.round(marks=[Mark("s1", "lane-b", "{}")])
+        assert place.round(leases=[mine(holder="lane-c")], released=[("s1", "lane-b")]) == [
+            Leased(Verdict.SENT, "{}")
+        ]
+
+    def test_a_holders_name_may_be_any_text(self, place: Place) -> None:
+        names = ["", "B", "a/b/1/2", "имя", "a b"]
+        place.lease(*(mine(f"s{number}", holder=name) for number, name in enumerate(names)))
+        asked = place.lease(*(theirs(f"s{number}") for number in range(len(names))))
+        assert asked == [Leased(Verdict.BUSY, name) for name in names]
+
 
 class Model:
     """Claims as one would explain them, for a single memory and a clock that only goes on."""
@@ -305,7 +324,7 @@ class Model:
             return Leased(verdict, self.sent[send_id])
         had = self.leases.get(send_id)
         if had and had[:2] != (origin, holder) and had[2] > now:
-            return BUSY
+            return Leased(Verdict.BUSY, had[1])
         self.leases[send_id] = (origin, holder, now + LEASE)
         return LEASED
 

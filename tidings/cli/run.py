@@ -68,7 +68,7 @@ def run(
     priority: Annotated[
         list[PriorityChoice] | None,
         typer.Option(
-            help="Of lanes, and of flows that run once for each; may be given more than once.",
+            help="Of lanes, and of what flows deliver without saying; may be given more than once.",
             show_default=False,
         ),
     ] = None,
@@ -167,7 +167,7 @@ def _units(role: Role, part: PartChoice, ground: Ground) -> list[Unit]:
         raise Refusal(f"{plan.file}: {plan.name} keeps no state, its intake is all of it")
     units: list[Unit] = []
     if part is not PartChoice.FLOW:
-        units.append(intake(plan, ground))
+        units.append(intake(plan, ground, role.priority))
     if part is not PartChoice.INTAKE and plan.keyed:
-        units.append(keyed(plan, ground))
+        units.append(keyed(plan, ground, role.priority))
     return units

@@ -29,7 +29,7 @@ class Footprint(NamedTuple):
 
 
 def footprint(plan: FlowPlan | LanePlan, priority: Priority, channels: Iterable[str]) -> Footprint:
-    """All topics of a flow, or of a lane at ``priority``; ``channels`` are those that there are."""
+    """All topics of a flow or lane at ``priority``; ``channels`` are those that there are."""
     if isinstance(plan, LanePlan):
         rungs = ladder(plan)
         return Footprint(
@@ -38,7 +38,7 @@ def footprint(plan: FlowPlan | LanePlan, priority: Priority, channels: Iterable[
     written = {*flow_topics(plan.name, keyed=bool(plan.keyed))}
     for step in plan.steps():
         if step.operator.name == DELIVER:
-            written |= set(delivered(step, channels))
+            written |= set(delivered(step, channels, priority))
     return Footprint(frozenset(plan.source.names()), frozenset(written))
 
 
@@ -50,12 +50,14 @@ def ladder(plan: LanePlan) -> list[str]:
     return list(RETRY_DELAYS)
 
 
-def delivered(step: StepPlan, channels: Iterable[str]) -> Iterator[str]:
-    """The topics that a ``deliver`` step may write to."""
+def delivered(
+    step: StepPlan, channels: Iterable[str], priority: Priority = Priority.NORMAL
+) -> Iterator[str]:
+    """The topics that a ``deliver`` step may write to, run at ``priority``."""
     spec = step.spec
     named = tuple(channels) if spec.channels is not None else channels_of(step)
     for channel in named:
-        yield deliveries(channel, priority_of(step))
+        yield deliveries(channel, priority_of(step, priority))
 
 
 def channels_of(step: StepPlan) -> tuple[str, ...]:
@@ -64,14 +66,15 @@ def channels_of(step: StepPlan) -> tuple[str, ...]:
     return tuple(spec.first_of or spec.each_of or (spec.to,))
 
 
-def priority_of(step: StepPlan) -> Priority:
-    """The priority at which a ``deliver`` step delivers."""
-    return Priority.of(step.spec.priority or "normal")
+def priority_of(step: StepPlan, priority: Priority) -> Priority:
+    """The priority at which a ``deliver`` step delivers: its own, else that it is run at."""
+    return Priority.of(step.spec.priority or priority)
 
 
-def priorities_of(plan: FlowPlan) -> frozenset[Priority]:
-    """All priorities at which a flow delivers."""
-    return frozenset(priority_of(step) for step in plan.steps() if step.operator.name == DELIVER)
+def priorities_of(plan: FlowPlan, priority: Priority) -> frozenset[Priority]:
+    """All priorities at which a flow delivers, run at ``priority``."""
+    delivers = (step for step in plan.steps() if step.operator.name == DELIVER)
+    return frozenset(priority_of(step, priority) for step in delivers)
 
 
 def rules(settings: Settings, sources: Iterable[str]) -> list[TopicRule]:

@@ -55,6 +55,6 @@ def pack(roles: Iterable[Role]) -> list[Pack]:
 def _process_of(role: Role) -> str:
     if role.high():
         return HIGH
-    if isinstance(role.plan, FlowPlan) and Priority.HIGH in priorities_of(role.plan):
+    if isinstance(role.plan, FlowPlan) and Priority.HIGH in priorities_of(role.plan, role.priority):
         return role.name
     return REST

@@ -2,7 +2,8 @@
 
 A *role* is what one unit (or an intake with its flow) plays: a flow, or a lane at one priority. A
 flow file may name itself and its topics by ``${TIDINGS_PRIORITY}``; then it is a role for each
-priority, as a lane is.
+priority, as a lane is. Any other flow is one role, at the priority of the process where that has
+only one, else at normal: what its ``deliver`` steps do not say, that says.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Role:
         """Whether it serves the high class alone, and so runs apart from the rest."""
         if isinstance(self.plan, LanePlan):
             return self.priority is Priority.HIGH
-        return priorities_of(self.plan) == {Priority.HIGH}
+        return priorities_of(self.plan, self.priority) == {Priority.HIGH}
 
 
 def shipped_files(folder: Path | None = None) -> list[Path]:
@@ -61,7 +62,7 @@ def roles(
 ) -> list[Role]:
     """The roles of these files; one that names the priority is read once for each.
 
-    A flow that is the same at every priority is one role. Two files with the same name are a
+    Two files with the same name are a
     problem: they would share their topics, their group and their state.
     """
     found: dict[str, Role] = {}
@@ -90,6 +91,9 @@ def _plans(
     for number, priority in enumerate(priorities):
         if number == 0 or varies:
             plan = load(file, {**env, PRIORITY_VARIABLE: priority}, problems)
+        if isinstance(plan, FlowPlan) and not varies:
+            yield priority if len(priorities) == 1 else Priority.NORMAL, plan
+            return
         if plan is not None:
             yield priority, plan
 

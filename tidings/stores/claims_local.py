@@ -12,7 +12,6 @@ from typing import NamedTuple
 from tidings.ports import Clock, Lease, Leased, Mark, Verdict
 
 _LEASED = Leased(Verdict.LEASED)
-_BUSY = Leased(Verdict.BUSY)
 
 
 class Held(NamedTuple):
@@ -61,7 +60,7 @@ def _take(sends: MutableMapping[str, Held], lease: Lease, now: int, lease_ms: in
     if held is not None and held.state is not Verdict.LEASED:
         return Leased(held.state, held.answer)
     if held is not None and (held.origin, held.holder) != (lease.origin, lease.holder):
-        return _BUSY
+        return Leased(Verdict.BUSY, held.holder)
     sends[lease.send_id] = Held(Verdict.LEASED, now + lease_ms, lease.origin, lease.holder)
     return _LEASED
 

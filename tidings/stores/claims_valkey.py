@@ -25,7 +25,7 @@ _SKEW_MS = 60_000
 
 _pack = msgspec.msgpack.Encoder().encode
 _LEASED = Leased(Verdict.LEASED)
-_BUSY = Leased(Verdict.BUSY)
+_VERDICTS = {"B": Verdict.BUSY, "S": Verdict.SENT, "D": Verdict.DONE}
 
 
 class ValkeyClaims:
@@ -72,6 +72,4 @@ class ValkeyClaims:
 
 
 def _refusal(held: str) -> Leased:
-    if held[0] == "B":
-        return _BUSY
-    return Leased(Verdict.SENT if held[0] == "S" else Verdict.DONE, held[1:])
+    return Leased(_VERDICTS[held[0]], held[1:])

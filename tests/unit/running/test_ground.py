@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tidings.holder import this_process
 from tidings.ports import Person
 from tidings.problems import ValueProblem
 from tidings.providers import sender_of
@@ -58,9 +59,9 @@ def test_the_high_class_has_sheltered_claims(settings: Settings) -> None:
             assert isinstance(ground.io.claims, ShelteredClaims) is sheltered
 
 
-def test_two_processes_have_different_holders(settings: Settings) -> None:
-    with open_ground(settings) as one, open_ground(settings) as other:
-        assert one.holder != other.holder
+def test_its_leases_are_held_in_the_name_of_this_process(settings: Settings) -> None:
+    with open_ground(settings) as ground:
+        assert ground.holder == this_process()
 
 
 def test_an_address_of_another_form_is_refused_with_the_form(settings: Settings) -> None:

@@ -56,6 +56,25 @@ def test_a_flow_is_one_role_unless_its_name_holds_the_priority(tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "topic", "high"),
+    [
+        (["high"], "deliveries.sms.high", True),
+        (["low"], "deliveries.sms.low", False),
+        (["low", "high"], "deliveries.sms.normal", False),
+    ],
+)
+def test_a_flow_that_names_no_priority_has_that_of_a_process_with_one(
+    tmp_path: Path, given: list[str], topic: str, high: bool
+) -> None:
+    deliver = "steps:\n  - deliver: {to: sms, template: t}\n"
+    flow = write(tmp_path, "a.yaml", "flow: a\n" + SOURCE + deliver)
+    problems = Problems()
+    [role] = roles([flow], [Priority(each) for each in given], {}, problems)
+    ours = footprint(role.plan, role.priority, CHANNELS).ours
+    assert (topic in ours, role.high()) == (True, high)
+
+
 def test_high_is_alone_and_a_flow_of_both_kinds_disturbs_neither(tmp_path: Path) -> None:
     codes = write(tmp_path, "codes.yaml", "flow: codes\n" + SOURCE + DELIVER.format("high"))
     news = write(tmp_path, "news.yaml", "flow: news\n" + SOURCE + DELIVER.format("low"))

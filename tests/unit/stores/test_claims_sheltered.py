@@ -14,7 +14,7 @@ from tidings.stores.clock import ManualClock
 NOW = 1_760_000_000_000
 DAY = 86_400_000
 LIVES: tuple[int, int, int] = (NOW, 30_000, DAY)  # now, of a lease, of a mark
-LEASED, BUSY = Leased(Verdict.LEASED), Leased(Verdict.BUSY)
+LEASED, BUSY = Leased(Verdict.LEASED), Leased(Verdict.BUSY, "lane-a")
 
 
 class Shared(LocalClaims):

@@ -29,7 +29,8 @@ class LaneSettings:
 
     lease_ms: int = 15_000
     """The life of a lease: longer than a sender takes to answer. What a killed process had in
-    flight waits so long before another one may send it."""
+    flight waits so long before one on another machine may send it; one on its own sees that it is
+    gone."""
 
     keep_ms: int = 86_400_000
     """How long it is remembered that a send went out."""

@@ -7,7 +7,7 @@
 -- A send's key holds  L<ends at>\31<holder>\31<origin>   a lease
 --                     S<answer>                          sent
 --                     D<answer>                          sent, and its outcome is confirmed
--- Answers only the leases that were not given: {place, B or the key's value, ...}.
+-- Answers only the leases that were not given: {place, B<holder> or the key's value, ...}.
 local now, ends_at, lease_life, mark_life = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local leases, marks, done, released = unpack(cmsgpack.unpack(ARGV[5]))
 local call, sub, match = redis.call, string.sub, string.match
@@ -54,7 +54,7 @@ for place = 1, #leases do
     elseif holder == who or tonumber(ends) <= now then
       call('SET', id, lease_start .. who, 'PX', lease_life)
     else
-      refused[n + 1], refused[n + 2], n = place, 'B', n + 2
+      refused[n + 1], refused[n + 2], n = place, 'B' .. match(holder, '^(.*)\31'), n + 2
     end
   end
 end
