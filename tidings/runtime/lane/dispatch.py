@@ -229,7 +229,7 @@ class Dispatch:
         """
         kept = unpack(leased.answer, send)
         parcel: Parcel = send.ticket
-        parcel.marked.append(send.send_id)
+        parcel.marked += (send.send_id,)
         if leased.verdict is Claim.SENT:
             self._settlement.attempt(parcel, send, kept)
             parcel.news = True
@@ -271,7 +271,7 @@ class Dispatch:
                 # A kill before its mark is what repeats a send. The mark is in this very round,
                 # and the outcome is written behind it.
                 self._leases.mark(send.send_id, pack(kept))
-                parcel.marked.append(send.send_id)
+                parcel.marked += (send.send_id,)
                 self._endings.close(send, kept.verdict, at)
             else:
                 self._refused(send, answer, at, now)
@@ -284,7 +284,7 @@ class Dispatch:
         if decision.kind is Kind.UNKNOWN:
             # Marked, with the answer that it is: a replay must not send it again either.
             self._leases.mark(send.send_id, pack(stored(send, answer, at)))
-            parcel.marked.append(send.send_id)
+            parcel.marked += (send.send_id,)
         else:
             self._leases.release(send.send_id)
         if decision.gone:

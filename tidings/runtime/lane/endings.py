@@ -36,6 +36,8 @@ class Endings:
         """An address has come to an end that is no yes."""
         parcel: Parcel = send.ticket
         parcel.news = True
+        if parcel.reasons is None:
+            parcel.reasons = {}
         parcel.reasons[word] = reason, detail
         self.close(send, word, at)
 

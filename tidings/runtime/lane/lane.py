@@ -100,7 +100,7 @@ class Lane:
 
     def drained(self) -> bool:
         """Whether all that was in flight is answered, marked, written and confirmed."""
-        return not self._tracker.open and not self._settlement.told and self._dispatch.drained()
+        return not (self._tracker.open or self._settlement.unwritten()) and self._dispatch.drained()
 
     def close(self) -> None:
         """Let go. The courier goes first: nothing may be sent that is not marked any more."""
@@ -129,18 +129,14 @@ class Lane:
         if early and not self._dispatch.full():
             return None
         works = self._works(now)
-        if not (works or self._settlement.told or self._dispatch.due(now)):
+        if not (works or self._settlement.unwritten() or self._dispatch.due(now)):
             return None
         self._round_at = now
         return LaneBatch(works, now, self._settlement)
 
     def push(self, batch: LaneBatch) -> None:
         """Hand to the log what was said; its confirmation settles the deliveries."""
-        told, self._settlement.told = self._settlement.told, []
-        for ticket in told:
-            writes, ticket.writes = ticket.writes, []
-            ticket.unconfirmed += len(writes)
-            self._producer.append(writes, ticket.ack)
+        self._settlement.write(self._producer)
 
     def pause(self) -> float:
         """Seconds to the next pull: the rest of the round, or longer where nothing is in hand."""
@@ -196,10 +192,10 @@ class Lane:
         self._ask_at = batch.now + _ASK_AGAIN_MS
 
     def _give_up_writes(self, now: int) -> None:
-        """What the log will never take becomes a dead letter. Anything else that it failed to
-        write is made good by a restart alone, which does it again."""
+        """A delivery or a letter that the log will never take becomes a dead letter. Anything else
+        that it failed to write is made good by a restart alone, which does it again."""
         refused, self._tracker.refused = self._tracker.refused, []
-        for ticket, error in refused:
-            if not isinstance(error, LogError):
+        for writes, error in refused:
+            if not (writes.alone and isinstance(error, LogError)):
                 raise LogError(f"{self.name}: the log did not take a record: {error}")
-            self._settlement.unwritable(ticket, error, now)
+            self._settlement.unwritable(writes.tickets[0], error, now)

@@ -6,8 +6,8 @@
     next channel  another delivery of the same notification, when this channel has failed
     letter        the delivery's bytes, when nothing is left to try
 
-They gather on the ticket and are handed to the log by ``Lane.push``. A kill before that loses them:
-the delivery is not settled then, so it is read again and they are written under the same ids.
+They gather here and are handed to the log by ``Lane.push``. A kill before that loses them: the
+delivery is not settled then, so it is read again and they are written under the same ids.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import traceback
 
 import msgspec
 
-from tidings.contract import Work
 from tidings.durations import format_duration
 from tidings.ids import address_hash, outcome_id, person_key
-from tidings.log.port import Append, Record
+from tidings.log.port import Append, Producer, Record
 from tidings.operators.send import Retry
-from tidings.records import DeadLetter, Delivery, Kind, Origin, Outcome, Priority, Stage, encode
+from tidings.records import DeadLetter, Delivery, Kind, Origin, Priority, Stage, encode
 from tidings.runtime.lane.answers import Stored
+from tidings.runtime.lane.outcomes import Said, alike, outcome
 from tidings.runtime.lane.settings import LaneSettings
-from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker
+from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
 from tidings.runtime.letters import dead_letter
 from tidings.sender import Send, Verdict
 from tidings.topics import EVENTS, deliveries, retry
@@ -57,7 +57,9 @@ class Settlement:
     """Writes about deliveries; ``path`` is the step that sends, as in ``push.send``."""
 
     def __init__(self, settings: LaneSettings, path: str, ladder: Retry, tracker: Tracker) -> None:
-        self.told: list[Ticket] = []  # those that have something to be written
+        self._told: list[Ticket] = []  # one for each outcome
+        self._outcomes: list[Append] = []
+        self._others: list[tuple[Ticket, Append]] = []
         self._settings = settings
         self._path = path
         self._tracker = tracker
@@ -66,25 +68,43 @@ class Settlement:
             for delay in ladder.ladder
         ]
 
+    def unwritten(self) -> bool:
+        """Whether something was said that is not handed to the log."""
+        return bool(self._outcomes or self._others)
+
+    def write(self, producer: Producer) -> None:
+        """Hand to the log what was said; its confirmation settles the deliveries."""
+        if self._others:
+            others, self._others = self._others, []
+            for ticket, append in others:
+                producer.append([append], Writes(self._tracker, [ticket], alone=True).ack)
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            told, self._told = self._told, []
+            producer.append(outcomes, Writes(self._tracker, told).ack)
+
     def attempt(self, parcel: Parcel, send: Send, answer: Stored) -> None:
         """One try at one address."""
-        delivery = parcel.work.delivery
         kind = _ATTEMPTS[answer.verdict]
-        outcome = _outcome(parcel, _ATTEMPT, kind, answer.at, self._path)
-        outcome.outcome_id = outcome_id(send.send_id, kind, answer.attempt)
-        outcome.send_id = send.send_id
-        outcome.address = address_hash(delivery.tenant, delivery.channel, send.address.value)
-        outcome.attempt = answer.attempt
-        outcome.provider = answer.provider
-        outcome.provider_id = answer.provider_id
-        outcome.code = answer.code
-        outcome.detail = answer.detail
-        outcome.cost = answer.cost
-        outcome.latency_ms = answer.latency_ms
-        self._write(parcel, Append(EVENTS, parcel.key, encode(outcome)))
-        outcome.send_id = outcome.address = ""
-        outcome.provider = outcome.provider_id = outcome.code = outcome.detail = ""
-        outcome.cost = 0
+        self._tell(
+            parcel,
+            Said(
+                outcome_id(send.send_id, kind, answer.attempt),
+                answer.at,
+                _ATTEMPT,
+                kind,
+                self._path,
+                answer.attempt,
+                answer.latency_ms,
+                send.send_id,
+                address_hash(send.tenant, send.channel, send.address.value),
+                answer.provider,
+                answer.provider_id,
+                answer.code,
+                answer.detail,
+                cost=answer.cost,
+            ),
+        )
 
     def end(
         self,
@@ -108,7 +128,7 @@ class Settlement:
         for answer, word in _LAST_WORDS:
             if answer in answers:
                 kind = word
-                reason, detail = parcel.reasons.get(answer, ("", ""))
+                reason, detail = (parcel.reasons or {}).get(answer, ("", ""))
                 break
         else:
             if not reason and parcel.reasons:
@@ -120,13 +140,19 @@ class Settlement:
         elif letter and kind is _FAILED:
             self.letter(parcel, delivery.flow, reason, detail or reason, at, step)
         text = _TEXT[kind]
-        outcome = _outcome(parcel, _END, text, at, step or self._path)
-        outcome.outcome_id = outcome_id(_subject(delivery), text, 0)
-        outcome.reason = reason
-        outcome.detail = detail
-        outcome.attempt = parcel.tried
-        outcome.latency_ms = max(0, at - delivery.created_at)
-        self._write(parcel, Append(EVENTS, parcel.key, encode(outcome)))
+        latency = max(0, at - delivery.created_at)
+        said = Said(
+            outcome_id(_subject(delivery), text, 0),
+            at,
+            _END,
+            text,
+            step or self._path,
+            parcel.tried,
+            latency,
+        )
+        if reason or detail:
+            said.reason, said.detail = reason, detail
+        self._tell(parcel, said)
         self._tracker.finish(parcel)
 
     def later(self, parcel: Parcel, at: int, rung: int) -> None:
@@ -146,13 +172,9 @@ class Settlement:
         work = parcel.work
         subject = f"{_subject(work.delivery)}\x1f{work.origin}"
         text = _TEXT[Kind.DEFERRED]
-        outcome = _outcome(parcel, _DECISION, text, at, self._path)
-        outcome.outcome_id = outcome_id(subject, text, 0)
-        outcome.attempt = outcome.latency_ms = 0
-        outcome.reason = reason
-        outcome.provider = provider
-        self._write(parcel, Append(EVENTS, parcel.key, encode(outcome)))
-        outcome.reason = outcome.provider = ""
+        said = Said(outcome_id(subject, text, 0), at, _DECISION, text, self._path)
+        said.reason, said.provider = reason, provider
+        self._tell(parcel, said)
 
     def dead(
         self, parcel: Parcel, reason: str, error: BaseException | str, at: int, step: str
@@ -169,7 +191,7 @@ class Settlement:
 
     def unwritable(self, ticket: Ticket, error: object, at: int) -> None:
         """The log refuses for good to take one of its writes: the bytes as they were read stay."""
-        ticket.unconfirmed -= 1
+        ticket.unconfirmed -= 1  # that one will not be confirmed
         flow = ticket.work.delivery.flow if isinstance(ticket, Parcel) else self._settings.name
         self.letter(ticket, flow, "unwritable", str(error), at, self._path)
         self._tracker.finish(ticket)
@@ -196,54 +218,18 @@ class Settlement:
         )
         self._write(ticket, dead_letter(record, dead, self._settings.channel))
 
+    def _tell(self, parcel: Parcel, said: Said) -> None:
+        if not parcel.alike:
+            delivery = parcel.work.delivery
+            parcel.alike = alike(parcel.work)
+            parcel.key = person_key(delivery.tenant, delivery.recipient_id).encode()
+        parcel.unconfirmed += 1
+        self._told.append(parcel)
+        self._outcomes.append(Append(EVENTS, parcel.key, outcome(said, parcel.alike)))
+
     def _write(self, ticket: Ticket, append: Append) -> None:
-        if not ticket.writes:
-            self.told.append(ticket)
-        ticket.writes.append(append)
-
-
-def _outcome(parcel: Parcel, stage: str, kind: str, at: int, step: str) -> Outcome:
-    """What all outcomes of a delivery say.
-
-    It is made once and written over for each of them, which takes a third of the time: whoever
-    fills in more than what all set clears it behind him.
-    """
-    outcome = parcel.outcome
-    if outcome is None:
-        outcome = parcel.outcome = _first_outcome(parcel.work)
-        parcel.key = person_key(outcome.tenant, outcome.recipient_id).encode()
-    outcome.at = at
-    outcome.stage = stage
-    outcome.kind = kind
-    outcome.step = step
-    return outcome
-
-
-def _first_outcome(work: Work) -> Outcome:
-    delivery, content = work.delivery, work.content
-    outcome = Outcome(
-        outcome_id="",
-        at=0,
-        stage="",
-        kind="",
-        recipient_id=delivery.recipient_id,
-        flow=delivery.flow,
-        step="",
-        version=delivery.version,
-        tenant=delivery.tenant,
-        notif_id=delivery.notif_id,
-        channel=delivery.channel,
-        priority=delivery.priority,
-        category=delivery.category,
-        campaign_id=delivery.campaign_id,
-        round=delivery.round,
-        template=delivery.template,
-        origin=work.origin,
-    )
-    if content is not None:
-        outcome.template_version = content.template_version
-        outcome.locale = content.locale
-    return outcome
+        ticket.unconfirmed += 1
+        self._others.append((ticket, append))
 
 
 def _next_channel(record: Record, delivery: Delivery) -> Append:

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from tidings.contract import Work
-from tidings.log.port import Append, Position, Record, Slot
+from tidings.log.port import Position, Record, Slot
 from tidings.log.positions import Settled
-from tidings.records import Outcome
 
 
 class Partition:
@@ -35,25 +34,14 @@ class Partition:
 class Ticket(msgspec.Struct, eq=False):
     """One record in hand, from its reading to the confirmation of its last word.
 
-    ``writes`` are to be handed to the log, ``unconfirmed`` counts those that were, ``over`` tells
-    that the last word is among them.
+    ``unconfirmed`` counts what was said of it and is not in the log yet, ``over`` tells that the
+    last word has been said.
     """
 
-    tracker: Tracker
     partition: Partition
     record: Record
-    writes: list[Append] = msgspec.field(default_factory=list)
     unconfirmed: int = 0
     over: bool = False
-
-    def ack(self, error: object | None, receipt: object = None) -> None:
-        """One of its writes is confirmed. One that was refused keeps the ticket open."""
-        if error is not None:
-            self.tracker.refused.append((self, error))
-            return
-        self.unconfirmed -= 1
-        if self.over and not self.unconfirmed and not self.writes:
-            self.tracker.settle(self)
 
     def close(self) -> Iterable[str]:
         """It is settled: gives the sends whose outcomes are confirmed by that."""
@@ -67,7 +55,7 @@ class Parcel(Ticket, kw_only=True, eq=False):
     ``later`` (epoch ms, rung) is set when one of them wants the ladder; ``tried`` and ``spared`` go
     with it. ``reasons`` (reason, detail) are those of the sends that failed, by their last words.
     ``news``: something is to be said that was not said and confirmed before. ``abandoned``: its
-    partition went to another process, which will do it all again. ``outcome`` and ``key`` are
+    partition went to another process, which will do it all again. ``alike`` and ``key`` are
     Settlement's.
     """
 
@@ -75,12 +63,12 @@ class Parcel(Ticket, kw_only=True, eq=False):
     tried: int
     spared: int
     open: int = 0
-    marked: list[str] = msgspec.field(default_factory=list)
+    marked: tuple[str, ...] = ()
     later: tuple[int, int] | None = None
-    reasons: dict[str, tuple[str, str]] = msgspec.field(default_factory=dict)
+    reasons: dict[str, tuple[str, str]] | None = None
     news: bool = False
     abandoned: bool = False
-    outcome: Outcome | None = None
+    alike: bytes = b""
     key: bytes = b""
 
     def origin(self) -> str:
@@ -95,6 +83,32 @@ class Parcel(Ticket, kw_only=True, eq=False):
         return () if self.abandoned else self.marked
 
 
+class Writes:
+    """What was handed to the log together, and whose tickets wait for all of it.
+
+    A round's outcomes are confirmed within a moment of each other, so they are counted as one: to
+    count them by ticket costs 2 µs a send. What a log may refuse for its size is handed over by
+    itself, ``alone``.
+    """
+
+    __slots__ = ("_open", "_tracker", "alone", "tickets")
+
+    def __init__(self, tracker: Tracker, tickets: Sequence[Ticket], *, alone: bool = False) -> None:
+        self.tickets = tickets  # one for each write
+        self.alone = alone
+        self._open = len(tickets)
+        self._tracker = tracker
+
+    def ack(self, error: object | None, receipt: object = None) -> None:
+        """One is confirmed. One that was refused keeps the tickets open."""
+        if error is not None:
+            self._tracker.refused.append((self, error))
+            return
+        self._open -= 1
+        if not self._open:
+            self._tracker.confirmed(self.tickets)
+
+
 class Tracker:
     """The partitions in hand and the tickets of what was read from them."""
 
@@ -102,7 +116,7 @@ class Tracker:
         self.partitions: dict[Slot, Partition] = {}
         self.open = 0
         self.done: list[str] = []  # sends whose outcome is confirmed, for the next round of claims
-        self.refused: list[tuple[Ticket, object]] = []
+        self.refused: list[tuple[Writes, object]] = []
 
     def assign(self, slot: Slot, position: Position) -> None:
         """Take a partition over."""
@@ -118,28 +132,30 @@ class Tracker:
     def take(self, partition: Partition, record: Record) -> Ticket:
         """A ticket for a record that was read and is no delivery."""
         self.open += 1
-        return Ticket(self, partition, record)
+        return Ticket(partition, record)
 
     def take_work(self, partition: Partition, work: Work) -> Parcel:
         """A ticket for a delivery that was read and is open."""
         self.open += 1
         delivery = work.delivery
         parcel = Parcel(
-            self,
-            partition,
-            work.record,
-            work=work,
-            tried=delivery.attempt,
-            spared=delivery.spared,
+            partition, work.record, work=work, tried=delivery.attempt, spared=delivery.spared
         )
         work.ticket = parcel
         return parcel
 
     def finish(self, ticket: Ticket) -> None:
-        """Its last word is said: ``writes`` hold it, or there was nothing to say."""
+        """Its last word is said, or there was nothing to say."""
         ticket.over = True
-        if not (ticket.unconfirmed or ticket.writes):
+        if not ticket.unconfirmed:
             self.settle(ticket)
+
+    def confirmed(self, tickets: Iterable[Ticket]) -> None:
+        """What was said of these, once for each time that one is named, is in the log."""
+        for ticket in tickets:
+            ticket.unconfirmed -= 1
+            if ticket.over and not ticket.unconfirmed:
+                self.settle(ticket)
 
     def abandon(self, parcel: Parcel) -> None:
         """Its partition is another process's now, and so is what is left to do of it."""
