@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.contract.log_world import World
+from tidings.log.memory import MemoryLog
+from tidings.log.sqlite.log import epoch_ms
 from tidings.services.kafka import Kafka
 
 
-@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """Each log in turn."""
+    """Each log in turn; the one in memory is of one process, and has no other members to kill."""
     with ExitStack() as stack:
-        if request.param == "sqlite":
+        if request.param == "memory":
+            yield World("memory", stack, MemoryLog(epoch_ms))
+        elif request.param == "sqlite":
             yield World(f"sqlite:{tmp_path}", stack)
         else:
             broker: Kafka = request.getfixturevalue("kafka")

@@ -53,9 +53,9 @@ class Watcher:
 class World:
     """A log under test, and what the tests do with it again and again."""
 
-    def __init__(self, address: str, stack: ExitStack) -> None:
+    def __init__(self, address: str, stack: ExitStack, log: Log | None = None) -> None:
         self.address = address
-        self.log: Log = open_log(address)
+        self.log: Log = open_log(address) if log is None else log
         self._stack = stack
         self.admin = self.log.admin()
         stack.callback(self.admin.close)

@@ -138,6 +138,9 @@ def test_a_waiting_member_takes_over_from_one_that_closes(world: World, group: s
     assert [record.offset for record in gather(second, 3)] == [2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    "world", ["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True
+)
 def test_another_member_takes_over_from_a_killed_one(world: World, group: str) -> None:
     topic = world.topic()
     world.write(numbered(topic, 10))

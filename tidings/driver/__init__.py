@@ -1,0 +1,16 @@
+"""Flows in virtual time: one thread, a log in memory, a clock in the hand.
+
+    driver    a flow's intake and keyed part and lanes behind them, run by the log's time
+    ports     people, suppressions, templates and caps from plain values
+    courier   providers that answer at once, as they are told
+    outputs   what came out, step by step
+    cases     what may stand in a *.test.yaml        suite   loads such a file and runs it
+    verdict   what was expected against what came    report  the same for people and for tools
+    backtest  a recorded log through two versions    tally   what each decided, and who differs
+
+The units are those of production, operators included; only what moves them is another.
+"""
+
+from tidings.driver.driver import Driver
+
+__all__ = ["Driver"]

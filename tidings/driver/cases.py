@@ -1,0 +1,339 @@
+"""What may stand in a ``*.test.yaml``: what is given, what comes in, what must come out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from tidings.contract import Spec
+from tidings.durations import Duration
+from tidings.load import Json
+from tidings.problems import ValueProblem
+from tidings.sender import Verdict
+
+WHATS = ("delivered", "dropped", "deferred", "dead", "sent", "failed", "unknown")
+
+
+def _instant(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueProblem(
+            "bad-value", f"`{value}` is not a time", "write it like 2026-07-01T12:00:00Z"
+        ) from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+Instant = Annotated[
+    int,
+    BeforeValidator(_instant, json_schema_input_type=str),
+]
+"""Epoch ms, written ``2026-07-01T12:00:00Z``; without a zone it is UTC."""
+
+NOON = 1_782_907_200_000  # 2026-07-01T12:00:00Z
+
+
+class AddressSpec(Spec):
+    """One place where a person can be reached."""
+
+    kind: Literal["device", "email", "phone"]
+    """`device`, `email` or `phone`."""
+
+    value: str
+    """The token, the mailbox, or the number like +34600000001."""
+
+    platform: str = ""
+    """Of a device: `ios`, `android` or `web`."""
+
+    app: str = ""
+    """Of a device: the app."""
+
+    registered_at: Instant = 0
+    """When it was registered."""
+
+    verified: bool = True
+    """An address that is not verified is not sent to."""
+
+
+class PersonSpec(Spec):
+    """A person, as the profile has them."""
+
+    tenant: str = "default"
+    """The tenant that the person belongs to."""
+
+    locale: str = ""
+    """Their language, such as `es-AR`."""
+
+    zone: str = ""
+    """Their time zone, such as `America/Mexico_City`."""
+
+    addresses: tuple[AddressSpec, ...] = ()
+    """Where they can be reached."""
+
+    channels: dict[str, bool] = Field({})
+    """Their choices by channel: `email: false`."""
+
+    categories: dict[str, bool] = Field({})
+    """Their choices by category."""
+
+    pairs: dict[str, bool] = Field({})
+    """Their choices by `category/channel`."""
+
+    types: dict[str, bool] = Field({})
+    """Their choices by type of event."""
+
+    erased: bool = False
+    """They asked to be forgotten."""
+
+
+class SuppressionSpec(Spec):
+    """An address that must not be sent to."""
+
+    channel: str
+    """The channel."""
+
+    address: str
+    """The address."""
+
+    reason: str
+    """Why: `complaint`, `hard_bounce`, …"""
+
+    scope: str = "all"
+    """`all`, or a category."""
+
+    until: Instant = 0
+    """When it ends; without it, it holds for good."""
+
+    tenant: str = "default"
+    """The tenant whose list it is on."""
+
+
+class Fault(Spec):
+    """What a provider answers instead of yes. The first that fits a send decides."""
+
+    address: str = "*"
+    """A pattern for the address, with `*` and `?`."""
+
+    attempts: int = Field(default=0, ge=0)
+    """Only the first so many attempts of a send; 0 for all."""
+
+    since: Duration = 0
+    """From so long after the start."""
+
+    until: Duration = 0
+    """Up to so long after the start; 0 for ever."""
+
+    answer: Verdict
+    """`inv` (a dead address), `retry`, `cfg` (it refuses us), `drop` (a bad message) or `amb` (no
+    answer came)."""
+
+    code: str = ""
+    """The provider's own word for it."""
+
+    limited: bool = False
+    """It is a rate limit."""
+
+    retry_after: Duration | None = None
+    """How long it asks to wait."""
+
+
+class Given(Spec):
+    """What holds around the events of a case."""
+
+    people: dict[str, PersonSpec] = Field({})
+    """The people there are, by recipient id. Nobody else is known."""
+
+    suppressions: tuple[SuppressionSpec, ...] = ()
+    """The suppression list."""
+
+    templates: dict[str, dict[str, dict[str, str]]] = Field({})
+    """Texts that take the place of those in the folder of templates: by template and channel, the
+    parts by name."""
+
+    providers: dict[str, tuple[Fault, ...]] = Field({})
+    """Faults by provider; what fits none is accepted."""
+
+    lanes: tuple[str, ...] = ()
+    """The channels whose lanes run behind the flow: `lanes/<channel>.yaml` beside it. Without one,
+    a case ends where the flow has delivered."""
+
+    event: dict[str, Json] = Field({})
+    """Fields that every event has unless it says otherwise."""
+
+
+class Arrival(Spec):
+    """Something that comes in: an event, or bytes that are none."""
+
+    at: Duration = 0
+    """When, after the start."""
+
+    event: dict[str, Json] | None = None
+    """The fields of the event, on top of those of `given.event`."""
+
+    raw: str | None = None
+    """Instead of an event: a text, for what can't be decoded."""
+
+    topic: str = ""
+    """The topic, where the flow reads several; by default the first one."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Arrival:
+        if (self.event is None) == (self.raw is None):
+            raise ValueProblem(
+                "one-of", "what comes in is either an `event` or `raw`", "event: {…}, or raw: text"
+            )
+        return self
+
+
+class Expected(Spec):
+    """One output of a step. Exactly one of the first seven says what it is; of the others, those
+    that are given must be equal, and of `data` and `parts` the fields that are named."""
+
+    delivered: str = ""
+    """The channel that a delivery was written for."""
+
+    dropped: str = ""
+    """The reason for which something was let go."""
+
+    deferred: str = ""
+    """The reason for which something waits."""
+
+    dead: str = ""
+    """The reason for which something went to the dead letters."""
+
+    sent: str = ""
+    """The address that a send was made to, whatever it was answered."""
+
+    failed: str = ""
+    """The reason for which a delivery failed on its channel."""
+
+    unknown: str = ""
+    """The reason for which nobody knows whether a delivery arrived."""
+
+    at: Duration
+    """When, after the start."""
+
+    to: str | None = None
+    """The recipient."""
+
+    members: tuple[str, ...] | None = None
+    """The ids of the events that it covers."""
+
+    kind: str | None = None
+    """Of what was dropped: `suppressed`, `expired` or `cancelled`."""
+
+    detail: str | None = None
+    """What the outcome says beside the reason."""
+
+    category: str | None = None
+    """The category."""
+
+    priority: str | None = None
+    """Of a delivery: its priority."""
+
+    template: str | None = None
+    """Of a delivery: its template."""
+
+    chain: tuple[str, ...] | None = None
+    """Of a delivery: the channels left to try."""
+
+    expires: Duration | None = None
+    """Of a delivery: when it expires, after the start."""
+
+    collapse_key: str | None = None
+    """Of a delivery: its collapse key."""
+
+    campaign_id: str | None = None
+    """Of a delivery: its campaign."""
+
+    data: dict[str, Json] | None = None
+    """Of a delivery: what templates see."""
+
+    channel: str | None = None
+    """Of a send: its channel."""
+
+    provider: str | None = None
+    """Of a send: the provider."""
+
+    attempt: int | None = None
+    """Of a send: which attempt it is, from 1."""
+
+    answer: Verdict | None = None
+    """Of a send: what it was answered, `ok` and so on."""
+
+    parts: dict[str, str] | None = None
+    """Of a send: the text, by part."""
+
+    error: str | None = None
+    """Of a dead letter: the error."""
+
+    @model_validator(mode="after")
+    def _one_what(self) -> Expected:
+        given = [name for name in WHATS if getattr(self, name)]
+        if len(given) != 1:
+            said = "none" if not given else " and ".join(f"`{name}`" for name in given)
+            raise ValueProblem(
+                "one-of",
+                f"an output is exactly one thing, got {said}",
+                "such as delivered: push, dropped: duplicate, dead: undecodable, sent: token",
+            )
+        return self
+
+    def what(self) -> str:
+        """Which of the seven it is."""
+        return next(name for name in WHATS if getattr(self, name))
+
+
+class Case(Spec):
+    """One test."""
+
+    name: str
+    """What it shows, as a sentence."""
+
+    start: Instant | None = None
+    """When it starts; by default as the file says."""
+
+    given: Given = Given()
+    """On top of what is given for all cases."""
+
+    arrivals: tuple[Arrival, ...] = Field(alias="in")
+    """What comes in, in order of time."""
+
+    advance: Duration | None = None
+    """How much time passes after the start in all. By default, as long as anything waits, up to 30
+    days."""
+
+    out: dict[str, tuple[Expected, ...]] = Field({})
+    """By step id, everything that comes out of it: what is not listed fails the test."""
+
+
+def _unique(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    names = [case.name for case in cases]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueProblem("duplicate-case", f"two cases are called `{twice[0]}`", "rename one")
+    return cases
+
+
+class CasesFile(Spec):
+    """Tests of one flow, in virtual time."""
+
+    flow: str = ""
+    """The flow's file, from here; by default the one with the same name: `social.yaml` for
+    `social.test.yaml`."""
+
+    start: Instant = NOON
+    """When cases start; by default 2026-07-01T12:00:00Z."""
+
+    env: dict[str, str] = Field({})
+    """Variables that the flow's file names; those of the process do not count."""
+
+    given: Given = Given()
+    """What holds for all cases."""
+
+    cases: Annotated[tuple[Case, ...], AfterValidator(_unique)] = Field(min_length=1)
+    """The cases."""

@@ -1,0 +1,261 @@
+"""The driver: a flow, and lanes behind it, moved by the log's time alone.
+
+    driver = Driver(plan, settings, io, clock)
+    driver.write("social.events", b"ana", b'{"type": "like", …}')
+    driver.advance(clock.now() + 30_000)      # stops at each deadline on the way
+    driver.records("notif_events")
+
+In production a quiet partition gets a marker when a deadline is overdue; here it is written at the
+deadline itself, since the clock is ours. What is decided is the same, for it is decided at the
+deadline. In one thread, without waiting: the same input gives the same output to the byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tidings.compile import Ground, build, intake, keyed
+from tidings.driver.courier import InstantCourier, Script
+from tidings.log.memory import MemoryLog
+from tidings.log.port import Append, Record, Slot
+from tidings.plan import FlowPlan, LanePlan
+from tidings.ports import Io
+from tidings.problems import Problems
+from tidings.records import Origin, Priority
+from tidings.running.footprint import footprint
+from tidings.runtime.intake import Intake
+from tidings.runtime.keyed import KeyedFlow
+from tidings.runtime.lane.lane import Lane
+from tidings.runtime.lane.settings import LaneSettings
+from tidings.sender import Answer, Send, Verdict
+from tidings.settings import Settings, StateSettings
+from tidings.stores.clock import ManualClock
+from tidings.topics import deliveries, entries
+from tidings.topics import settings as topics_of
+
+AT_ONCE = 1_000  # records of a slice: what a unit pulls
+STATE = StateSettings(buckets=1, save_rate=10_000)  # nothing restarts here
+
+
+class Built(msgspec.Struct, frozen=True):
+    """The steps of a lane at one priority: they remember nothing but compiled templates, so that
+    many drivers may share them."""
+
+    plan: LanePlan
+    priority: Priority
+    steps: Mapping[str, Any]
+
+
+def build_lanes(
+    flow: FlowPlan, lanes: Sequence[LanePlan], settings: Settings, problems: Problems
+) -> list[Built]:
+    """The lanes that deliveries of ``flow`` come to; what can't be built is among ``problems``."""
+    written = footprint(flow, Priority.NORMAL, settings.channels).ours
+    return [
+        Built(plan, priority, build(plan, settings, problems, priority))
+        for plan in lanes
+        for priority in Priority
+        if deliveries(plan.channel, priority) in written
+    ]
+
+
+def accept(send: Send, now: int) -> Answer:
+    """A provider that takes everything."""
+    return Answer(verdict=Verdict.OK, provider_id=send.send_id)
+
+
+class _Stamped(msgspec.Struct, gc=False):
+    origin: Origin
+
+
+_stamp = msgspec.json.Decoder(_Stamped).decode
+
+
+class Driver:
+    """One flow in virtual time. ``io.clock`` must be ``clock``.
+
+    ``slack`` (ms) is how late a marker may be: 0 stops at every deadline, more handles several at
+    once. ``partitions`` are those of every topic. Raises ProblemsError for a flow that can't be
+    built.
+    """
+
+    def __init__(
+        self,
+        flow: FlowPlan,
+        settings: Settings,
+        io: Io,
+        clock: ManualClock,
+        *,
+        lanes: Sequence[Built] = (),
+        script: Script = accept,
+        slack: int = 0,
+        partitions: int = 1,
+        state: StateSettings = STATE,
+    ) -> None:
+        self.clock = clock
+        self.log = MemoryLog(clock.now)
+        self.courier = InstantCourier(script, clock)
+        self.sending = {each.plan.channel: each.plan.steps[-1].path for each in lanes}
+        self._flow = flow
+        self._slack = slack
+        self._partitions = partitions
+        self._times: dict[tuple[str, int, int], int] = {}
+        names = {
+            topic for part in footprint(flow, Priority.NORMAL, settings.channels) for topic in part
+        }
+        for lane in lanes:
+            names |= footprint(lane.plan, lane.priority, settings.channels).ours
+        self.topics = sorted(names)
+        self.log.admin().create(
+            [msgspec.structs.replace(each, partitions=partitions) for each in topics_of(names)]
+        )
+        if flow.keyed:
+            self.log.topic(entries(flow.name)).clock = self._entered_at
+        ground = Ground(self.log, io, settings.model_copy(update={"state": state}), "driver")
+        self._producer = self.log.producer()
+        self._intake = intake(flow, ground)
+        self._keyed = keyed(flow, ground) if flow.keyed else None
+        self._lanes = [self._lane(each, ground) for each in lanes]
+        self._units = [unit for unit in (self._intake, self._keyed) if unit is not None]
+        for unit in (*self._units, *self._lanes):
+            unit.start()
+        self.settle()
+
+    def _lane(self, built: Built, ground: Ground) -> Lane:
+        plan = built.plan
+        *before, last = [built.steps[step.path] for step in plan.steps]
+        settings = LaneSettings(
+            plan.channel, plan.channel, built.priority, ground.holder, collect_ms=0
+        )
+        return Lane(settings, self.log, ground.io, before, last, self.courier)
+
+    # ── In and out ────────────────────────────────────────────────────────────────────────────
+
+    def write(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int = -1
+    ) -> None:
+        """Append a record now; ``settle`` or ``advance`` lets it be handled."""
+        self._producer.append([Append(topic, key, value, (), partition)], _confirmed)
+        self._producer.poll()
+
+    def feed(self, records: Iterable[Record]) -> None:
+        """Replay records of a source, in order of time, each at its own; what falls within the
+        slack of the first is handled together."""
+        part: list[Record] = []
+        for record in records:
+            late = part and record.time > part[0].time + self._slack
+            if late or len(part) == AT_ONCE:
+                self._replay(part)
+                part = []
+            part.append(record)
+        if part:
+            self._replay(part)
+
+    def records(self, topic: str) -> Iterator[Record]:
+        """All that a topic holds, partition by partition."""
+        reader = self.log.reader()
+        for number in range(self._partitions):
+            slot = Slot(topic, number)
+            for batch in reader.read(slot, *reader.span(slot)):
+                yield from batch
+
+    def forget(self, topics: Iterable[str]) -> None:
+        """Let go what these topics hold: it was handled."""
+        for topic in topics:
+            self.log.topic(topic).forget()
+
+    # ── Time ──────────────────────────────────────────────────────────────────────────────────
+
+    def advance(self, until: int) -> None:
+        """Let time pass up to ``until`` (epoch ms), deadline by deadline."""
+        self.settle()
+        while 0 < (due := self.deadline()) <= until:
+            self._go(min(due + self._slack, until))
+        self.clock.set(max(until, self.clock.now()))
+        self.settle()
+
+    def drain(self, until: int) -> None:
+        """Let time pass while something waits, but not beyond ``until`` (epoch ms)."""
+        self.settle()
+        while 0 < (due := self.deadline()) <= until:
+            self._go(due)
+
+    def deadline(self) -> int:
+        """The next instant at which something is due, 0 for none."""
+        due = [lane.deadline() for lane in self._lanes]
+        if self._keyed is not None:
+            due.append(self._keyed.deadline())
+        return min(filter(None, due), default=0)
+
+    def settle(self) -> None:
+        """Have everything done that can be done now."""
+        busy = True
+        while busy:
+            busy = False
+            for unit in self._units:
+                while _turn(unit):
+                    busy = True
+            for lane in self._lanes:
+                while self._turn_lane(lane):
+                    busy = True
+
+    def _go(self, at: int) -> None:
+        """Go to an instant; what is overdue there, and can't be helped, must not stop time."""
+        before = self.clock.now(), self.deadline()
+        self.clock.set(max(at, before[0]))
+        if self._keyed is not None and 0 < self._keyed.deadline() <= self.clock.now():
+            topic = entries(self._flow.name)
+            for number in range(self._partitions):
+                self.write(topic, None, None, number)
+        self.settle()
+        if (self.clock.now(), self.deadline()) == before:
+            self.clock.advance(1)
+
+    def _replay(self, part: Sequence[Record]) -> None:
+        self.advance(part[0].time)
+        times = self._times = {}
+        for record in part:
+            self.clock.set(max(record.time, self.clock.now()))
+            span = self.log.topic(record.topic).span(0)
+            times[record.topic, 0, span.end] = record.time
+            self.write(record.topic, record.key, record.value, 0)
+        self.settle()
+
+    def _entered_at(self, append: Append) -> int:
+        """An entry enters at the time of the record that is replayed, whatever is beside it."""
+        if self._times and append.value is not None:
+            topic, partition, offset, _ = msgspec.structs.astuple(_stamp(append.value).origin)
+            return self._times.get((topic, partition, offset), self.clock.now())
+        return self.clock.now()
+
+    def _turn_lane(self, lane: Lane) -> bool:
+        """One turn; a lane that only looks at a provider that refuses it is not busy."""
+        said = sum(self.log.topic(topic).written for topic in self.topics)
+        sent = len(self.courier.sent)
+        batch = lane.pull()
+        if batch is None:
+            return False
+        works = bool(batch.items)
+        for stage in lane.stages:
+            batch = stage.run(batch)
+        lane.push(batch)
+        said_now = sum(self.log.topic(topic).written for topic in self.topics)
+        return works or said_now > said or len(self.courier.sent) > sent
+
+
+def _turn(unit: Intake | KeyedFlow) -> bool:
+    batch = unit.pull()
+    if batch is None:
+        return False
+    for stage in unit.stages:
+        batch = stage.run(batch)
+    unit.push(batch)
+    return True
+
+
+def _confirmed(error: object | None, receipt: object = None) -> None:
+    if error is not None:
+        raise ValueError(str(error))

@@ -1,0 +1,101 @@
+"""Ports that answer from plain values."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Mapping, Sequence
+
+from tidings.ports import Count, Profile, Question, Suppression, Template, Templates
+from tidings.stores.people import FunctionPeople
+from tidings.stores.suppressions import normalised
+
+
+def people_of(profiles: Mapping[tuple[str, str], Profile]) -> FunctionPeople:
+    """People by (tenant, recipient id); others are unknown."""
+    return FunctionPeople(profiles.get)
+
+
+class GivenSuppressions:
+    """A suppression list in memory; see ``ports.Suppressions``."""
+
+    def __init__(self, entries: Sequence[tuple[str, Suppression]] = ()) -> None:
+        self._held: dict[tuple[str, str, str], list[Suppression]] = {}
+        for tenant, entry in entries:
+            self.add(tenant, entry)
+
+    def check(self, questions: Sequence[Question], now: int) -> list[Suppression | None]:
+        """For each the suppression that forbids it, or None."""
+        if not self._held:
+            return [None] * len(questions)
+        return [self._forbids(question, now) for question in questions]
+
+    def add(self, tenant: str, suppression: Suppression) -> None:
+        """Put on the list; the same scope and reason of the same address is replaced."""
+        channel = suppression.channel
+        key = (tenant, channel, normalised(channel, suppression.address))
+        of = (suppression.scope, suppression.reason)
+        kept = [held for held in self._held.get(key, ()) if (held.scope, held.reason) != of]
+        kept.append(suppression)
+        self._held[key] = sorted(kept, key=lambda held: (held.until != 0, held.scope != "all"))
+
+    def _forbids(self, question: Question, now: int) -> Suppression | None:
+        tenant, channel, address, category = question
+        for held in self._held.get((tenant, channel, normalised(channel, address)), ()):
+            if held.scope in ("all", category) and (held.until == 0 or held.until > now):
+                return held
+        return None
+
+
+class GivenTemplates:
+    """Some texts before those of others; they are for every locale."""
+
+    def __init__(self, texts: Mapping[tuple[str, str], Template], others: Templates) -> None:
+        self._texts = texts
+        self._others = others
+
+    def find(self, template_id: str, channel: str, locale: str) -> Template | None:
+        """The given text, else the others' best."""
+        given = self._texts.get((template_id, channel))
+        return given or self._others.find(template_id, channel, locale)
+
+    def ids(self) -> Sequence[str]:
+        """All template ids."""
+        return sorted({*self._others.ids(), *(name for name, _ in self._texts)})
+
+
+class LocalCaps:
+    """Caps in memory, of one process; see ``ports.Caps``. What is two windows old is let go."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[tuple[int, str]]] = {}
+        self._known: dict[str, dict[str, int]] = {}
+
+    def count(self, counts: Sequence[Count], now: int) -> list[bool]:
+        """Count each and tell whether it may pass."""
+        return [self._count(count, now) for count in counts]
+
+    def give_back(self, counts: Sequence[tuple[str, str]]) -> None:
+        """Uncount (key, notif_id)."""
+        for key, notif_id in counts:
+            at = self._known.get(key, {}).pop(notif_id, None)
+            if at is not None:
+                self._times[key].remove((at, notif_id))
+
+    def _count(self, count: Count, now: int) -> bool:
+        key, notif_id, at_most, within_ms, exempt = count
+        times, known = self._times.setdefault(key, []), self._known.setdefault(key, {})
+        stale = bisect_right(times, now - 2 * within_ms, key=_time)
+        for _, old in times[:stale]:
+            del known[old]
+        del times[:stale]
+        if notif_id in known:
+            return True
+        if len(times) - bisect_right(times, now - within_ms, key=_time) >= at_most and not exempt:
+            return False
+        insort(times, (now, notif_id))
+        known[notif_id] = now
+        return True
+
+
+def _time(counted: tuple[int, str]) -> int:
+    return counted[0]

@@ -1,0 +1,349 @@
+"""A ``*.test.yaml``, loaded and checked against its flow, and its cases run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import translate
+from pathlib import Path
+
+import msgspec
+
+from tidings.compile import build
+from tidings.driver.cases import Case, CasesFile, Fault, Given
+from tidings.driver.courier import Script
+from tidings.driver.driver import Built, Driver, accept, build_lanes
+from tidings.driver.outputs import outputs
+from tidings.driver.ports import GivenSuppressions, GivenTemplates, LocalCaps, people_of
+from tidings.driver.verdict import Mismatch, compare
+from tidings.load import bind, read_file
+from tidings.load.nodes import Map, Node, Seq
+from tidings.plan import FlowPlan, LanePlan, load
+from tidings.ports import Io, Profile, Suppression, Template, Templates
+from tidings.problems import Mark, Problems, suggestion
+from tidings.records import encode
+from tidings.sender import Answer, Send
+from tidings.settings import Settings
+from tidings.stores.claims_local import LocalClaims
+from tidings.stores.clock import ManualClock
+
+ENDING = ".test.yaml"
+LONGEST = 30 * 86_400_000  # ms of virtual time, where a case does not say how long it goes on
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One case, where it stands, and what was wrong; nothing if it passed."""
+
+    file: str
+    name: str
+    where: Mark
+    mismatches: Sequence[Mismatch]
+
+    @property
+    def passed(self) -> bool:
+        """True when exactly what was expected came out."""
+        return not self.mismatches
+
+
+class Suite:
+    """The cases of one file and the flow that they are about."""
+
+    def __init__(
+        self,
+        file: Path,
+        cases: CasesFile,
+        node: Map,
+        plan: FlowPlan,
+        lanes: Mapping[str, list[Built]],
+        settings: Settings,
+        templates: Templates,
+    ) -> None:
+        self.file = file
+        self.cases = cases.cases
+        self._spec = cases
+        self._node = node
+        self._plan = plan
+        self._lanes = lanes
+        self._settings = settings
+        self._templates = templates
+
+    def run(self, chosen: Callable[[str], bool] = lambda name: True) -> Iterator[Result]:
+        """The results of the cases whose name is ``chosen``, in order."""
+        nodes = _items(self._node, "cases")
+        for case, node in zip(self.cases, nodes, strict=True):
+            if chosen(case.name):
+                where = node["name"].where if isinstance(node, Map) else node.where
+                yield Result(str(self.file), case.name, where, self._run(case))
+
+    def _run(self, case: Case) -> list[Mismatch]:
+        given = merged(self._spec.given, case.given)
+        start = case.start if case.start is not None else self._spec.start
+        clock = ManualClock(start)
+        driver = Driver(
+            self._plan,
+            self._settings,
+            ports(given, clock, self._templates),
+            clock,
+            lanes=[each for name in given.lanes for each in self._lanes[name]],
+            script=_script(given.providers, start),
+        )
+        key = self._plan.source.key
+        for arrival in case.arrivals:
+            driver.advance(start + arrival.at)
+            topic = arrival.topic or self._plan.source.names()[0]
+            if arrival.event is None:
+                driver.write(topic, None, (arrival.raw or "").encode())
+                continue
+            event = {**given.event, **arrival.event}
+            person = event.get(key.text)
+            driver.write(topic, str(person).encode() if person else None, encode(event))
+        if case.advance is None:
+            driver.drain(clock.now() + LONGEST)
+        else:
+            driver.advance(start + case.advance)
+        return compare(case.out, outputs(driver), start)
+
+
+def load_suite(
+    file: Path, settings: Settings, templates: Templates, problems: Problems
+) -> Suite | None:
+    """The suite of a file; None where it can't be run, and why is among ``problems``."""
+    before = len(problems.errors)
+    node = read_file(file, {}, problems)
+    spec = None if node is None else bind(node, CasesFile, "", problems)
+    if spec is None or not isinstance(node, Map):
+        return None
+    named = spec.flow or file.name.removesuffix(ENDING) + ".yaml"
+    plan = load(file.parent / named, spec.env, problems)
+    if isinstance(plan, LanePlan):
+        place = node["flow"].where if "flow" in node else node.where
+        problems.error("no-flow", f"{named} is a lane, and a test is of a flow", place)
+        return None
+    if plan is None:
+        return None
+    build(plan, settings, problems)
+    lanes = _lanes(file, node, spec, plan, settings, problems)
+    _Review(node, spec, plan, lanes, problems).review()
+    if len(problems.errors) > before:
+        return None
+    return Suite(file, spec, node, plan, lanes, settings, templates)
+
+
+def _lanes(
+    file: Path,
+    node: Map,
+    spec: CasesFile,
+    plan: FlowPlan,
+    settings: Settings,
+    problems: Problems,
+) -> dict[str, list[Built]]:
+    """The lanes that any case names, built, by channel."""
+    named = dict.fromkeys(
+        name for given in (spec.given, *(case.given for case in spec.cases)) for name in given.lanes
+    )
+    found: dict[str, list[Built]] = {}
+    for name in named:
+        lane = load(file.parent / "lanes" / f"{name}.yaml", spec.env, problems)
+        if isinstance(lane, LanePlan):
+            found[name] = build_lanes(plan, [lane], settings, problems)
+    return found
+
+
+# ── What is given ─────────────────────────────────────────────────────────────────────────────
+
+
+def merged(given: Given, more: Given) -> Given:
+    """What is given for all cases, and what one case adds; ``lanes`` it replaces."""
+    return Given(
+        people={**given.people, **more.people},
+        suppressions=(*given.suppressions, *more.suppressions),
+        templates={**given.templates, **more.templates},
+        providers={**given.providers, **more.providers},
+        lanes=more.lanes if "lanes" in more.model_fields_set else given.lanes,
+        event={**given.event, **more.event},
+    )
+
+
+def ports(given: Given, clock: ManualClock, templates: Templates) -> Io:
+    """The ports as a case has them."""
+    profiles = {}
+    for name, person in given.people.items():
+        said = person.model_dump()
+        profiles[said.pop("tenant"), name] = msgspec.convert(said, Profile)
+    entries = []
+    for each in given.suppressions:
+        said = each.model_dump()
+        entries.append((said.pop("tenant"), Suppression(**said)))
+    texts = {
+        (name, channel): Template(
+            id=name, channel=channel, locale="en", version=f"given:{sorted(parts)}", parts=parts
+        )
+        for name, channels in given.templates.items()
+        for channel, parts in channels.items()
+    }
+    return Io(
+        people=people_of(profiles),
+        suppressions=GivenSuppressions(entries),
+        templates=GivenTemplates(texts, templates) if texts else templates,
+        claims=LocalClaims(clock),
+        caps=LocalCaps(),
+        clock=clock,
+    )
+
+
+def _script(faults: Mapping[str, Sequence[Fault]], start: int) -> Script:
+    """Providers that answer as the faults say."""
+    if not any(faults.values()):
+        return accept
+    compiled = {
+        name: [(re.compile(translate(fault.address)), fault) for fault in listed]
+        for name, listed in faults.items()
+    }
+
+    def answer(send: Send, now: int) -> Answer:
+        for address, fault in compiled.get(send.provider, ()):
+            if (
+                address.match(send.address.value)
+                and (not fault.attempts or send.attempt <= fault.attempts)
+                and start + fault.since <= now
+                and (not fault.until or now < start + fault.until)
+            ):
+                return Answer(
+                    verdict=fault.answer,
+                    code=fault.code,
+                    limited=fault.limited,
+                    retry_after_ms=-1 if fault.retry_after is None else fault.retry_after,
+                )
+        return accept(send, now)
+
+    return answer
+
+
+# ── What a schema can't tell ──────────────────────────────────────────────────────────────────
+
+
+class _Review:
+    """Whether the names in a file are names of its flow and its lanes."""
+
+    def __init__(
+        self,
+        node: Map,
+        spec: CasesFile,
+        plan: FlowPlan,
+        lanes: Mapping[str, list[Built]],
+        problems: Problems,
+    ) -> None:
+        self._node = node
+        self._spec = spec
+        self._plan = plan
+        self._lanes = lanes
+        self._problems = problems
+
+    def review(self) -> None:
+        """Report every name that leads nowhere, and time that runs back."""
+        self._fields(_at(self._node, "given", "event"), "given.event")
+        for number, (case, node) in enumerate(
+            zip(self._spec.cases, _items(self._node, "cases"), strict=True)
+        ):
+            path = f"cases[{number}]"
+            self._fields(_at(node, "given", "event"), f"{path}.given.event")
+            self._arrivals(case, node, path)
+            self._steps(case, node, path)
+            self._providers(case, node, path)
+
+    def _arrivals(self, case: Case, node: Node, path: str) -> None:
+        last = 0
+        for number, (arrival, item) in enumerate(
+            zip(case.arrivals, _items(node, "in"), strict=True)
+        ):
+            place = f"{path}.in[{number}]"
+            self._fields(_at(item, "event"), f"{place}.event")
+            if arrival.at < last:
+                self._problems.error(
+                    "out-of-order",
+                    "it comes before the one above it",
+                    _place(item, "at"),
+                    f"{place}.at",
+                    "events stand in the order in which they come",
+                )
+            last = max(last, arrival.at)
+            topics = self._plan.source.names()
+            if arrival.topic and arrival.topic not in topics:
+                self._problems.error(
+                    "unknown-topic",
+                    f"the flow does not read `{arrival.topic}`",
+                    _place(item, "topic"),
+                    f"{place}.topic",
+                    suggestion(arrival.topic, topics),
+                )
+
+    def _fields(self, node: Node | None, path: str) -> None:
+        known = self._plan.source.fields
+        if known and isinstance(node, Map):
+            for entry in node:
+                if entry.name not in known:
+                    self._problems.error(
+                        "unknown-field",
+                        f"the flow's events have no field `{entry.name}`",
+                        entry.where,
+                        f"{path}.{entry.name}",
+                        suggestion(entry.name, known),
+                    )
+
+    def _steps(self, case: Case, node: Node, path: str) -> None:
+        name = self._plan.name
+        given = merged(self._spec.given, case.given)
+        built = [each for lane in given.lanes for each in self._lanes.get(lane, ())]
+        known = [step.path for step in self._plan.steps()]
+        known += [f"{name}.source", f"{name}.key", f"{name}.cut", f"{name}.entries", *given.lanes]
+        known += [step.path for each in built for step in each.plan.steps]
+        out = _at(node, "out")
+        for entry in out if isinstance(out, Map) else ():
+            if entry.name not in known:
+                self._problems.error(
+                    "unknown-step",
+                    f"there is no step `{entry.name}` in the flow or the lanes of this case",
+                    entry.where,
+                    f"{path}.out.{entry.name}",
+                    suggestion(entry.name, known),
+                )
+
+    def _providers(self, case: Case, node: Node, path: str) -> None:
+        given = merged(self._spec.given, case.given)
+        known = {
+            provider
+            for each in given.lanes
+            for built in self._lanes.get(each, ())
+            for provider in built.plan.steps[-1].spec.providers()
+        }
+        for provider in given.providers:
+            if provider not in known:
+                place = _at(node, "given", "providers") or _at(self._node, "given", "providers")
+                self._problems.error(
+                    "unknown-provider",
+                    f"no lane of this case sends to `{provider}`",
+                    _key(place, provider) or node.where,
+                    f"{path}.given.providers.{provider}",
+                    suggestion(provider, known) or "name its lane in `given.lanes`",
+                )
+
+
+def _at(node: Node | None, *keys: str) -> Node | None:
+    for key in keys:
+        node = node.get(key) if isinstance(node, Map) else None
+    return node
+
+
+def _items(node: Node, key: str) -> Sequence[Node]:
+    found = _at(node, key)
+    return found.items if isinstance(found, Seq) else ()
+
+
+def _place(node: Node, key: str) -> Mark:
+    found = _at(node, key)
+    return node.where if found is None else found.where
+
+
+def _key(node: Node | None, name: str) -> Mark | None:
+    entry = node.entries.get(name) if isinstance(node, Map) else None
+    return None if entry is None else entry.where
