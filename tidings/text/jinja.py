@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -52,6 +53,23 @@ _PRINTED = frozenset({str, int, float, Markup, Undefined, StrictUndefined})
 _KINDS = {type(None): "null", bool: "true or false", list: "a list", dict: "a map"}
 
 
+class _Generator(CodeGenerator):
+    """Jinja's, but what is a text already is printed without two calls to find that out."""
+
+    def _output_child_pre(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write("escape(" if frame.eval_ctx.autoescape else "(")
+        self.write("printed if type(printed := ")
+
+    def _output_child_post(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write(") is str else ")
+        self.write("" if frame.eval_ctx.autoescape else "str")
+        self.write("(environment.finalize(printed)))")
+
+
 class TextEnvironment(ImmutableSandboxedEnvironment):
     """Compiles the parts of templates of one language, with or without escaping.
 
@@ -59,6 +77,7 @@ class TextEnvironment(ImmutableSandboxedEnvironment):
     """
 
     intercepted_binops = frozenset({"*", "%"})
+    code_generator_class = _Generator
 
     def __init__(self, language: str, *, autoescape: bool) -> None:
         super().__init__(
@@ -71,8 +90,8 @@ class TextEnvironment(ImmutableSandboxedEnvironment):
         # Put in by `_guard`; no template can write a name with a blank.
         self.filters |= {"each step": self._each, "put aside": _held, "as text": _text}
 
-    def part(self, source: str) -> tuple[Template, bool]:
-        """The compiled part, and whether it has loops; about 1 ms.
+    def part(self, source: str) -> tuple[Template, bool, bool]:
+        """The compiled part, whether it has loops, and whether it sets anything; about 1 ms.
 
         Raises TemplateSyntaxError for what is wrong and for what is not allowed.
         """
@@ -82,9 +101,8 @@ class TextEnvironment(ImmutableSandboxedEnvironment):
                 if type(node) not in _ALLOWED or not _is_plain(node):
                     raise TemplateSyntaxError(_refusal(node), node.lineno or 1)
             _guard(tree)
-            return Template.from_code(self, self.compile(tree), {}), tree.find(
-                nodes.For
-            ) is not None
+            template = Template.from_code(self, self.compile(tree), {})
+            return template, *(tree.find(kind) is not None for kind in (nodes.For, nodes.Assign))
         except (SyntaxError, RecursionError):
             raise TemplateSyntaxError("it is nested too deeply", 1) from None
 

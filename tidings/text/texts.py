@@ -71,11 +71,11 @@ class Typesetter:
         for part, source in template.parts.items():
             environment = self._environment(template.locale, escaped=part == _ESCAPED)
             try:
-                jinja, loops = environment.part(source)
+                jinja, loops, sets = environment.part(source)
             except TemplateSyntaxError as error:
                 place = f"{name}, {part}, line {error.lineno}"
                 raise TextError("bad_template", f"{place}: {error.message}") from None
-            parts.append(_Part(part, jinja, environment, loops))
+            parts.append(_Part(part, jinja, environment, loops=loops, sets=sets))
         return Text(template, parts)
 
     def _environment(self, locale: str, *, escaped: bool) -> TextEnvironment:
@@ -114,9 +114,14 @@ class Text:
 
 
 class _Part:
-    __slots__ = ("_context", "_environment", "_is_one_line", "_jinja", "_loops", "_root", "name")
+    __slots__ = (
+        *("_context", "_environment", "_is_one_line", "_jinja", "_loops", "_root", "_sets"),
+        "name",
+    )
 
-    def __init__(self, name: str, jinja: Jinja, environment: TextEnvironment, loops: bool) -> None:
+    def __init__(
+        self, name: str, jinja: Jinja, environment: TextEnvironment, *, loops: bool, sets: bool
+    ) -> None:
         self.name = name
         self._jinja = jinja
         self._environment = environment
@@ -124,14 +129,17 @@ class _Part:
         self._context = jinja.new_context({})
         self._is_one_line = name in ONE_LINE
         self._loops = loops
+        self._sets = sets
 
     def render(self, data: Mapping[str, Any]) -> str:
         """The text. Raises what a template can raise."""
-        self._environment.steps = 0
         context = self._context
-        context.vars = dict(data)  # a copy: a `set` writes into it
+        context.vars = dict(data) if self._sets else data  # a `set` writes into it
         chunks = self._root(context)
-        text = "".join(_counted(chunks) if self._loops else chunks).strip()
+        if self._loops:
+            self._environment.steps = 0
+            chunks = _counted(chunks)
+        text = "".join(chunks).strip()
         if len(text) > LONGEST:
             raise ValueError(_TOO_LONG)
         if self._is_one_line and not text.isprintable():

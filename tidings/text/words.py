@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+_NAMES = (str, int)  # a union would be made anew for each name
+
+
 @dataclass(frozen=True)
 class Words:
     """What one language says. ``{n}`` is the number of those who are not named."""
@@ -26,7 +29,7 @@ class Words:
         ones there are, by default as many as are named.
         """
         named = [actors] if isinstance(actors, str) else actors
-        names = [str(name) for name in named if isinstance(name, str | int) and name != ""]
+        names = [str(name) for name in named if isinstance(name, _NAMES) and name != ""]
         total = len(names) if count is None else max(int(count), 0)
         if not names or total == 0:
             return self.nobody
