@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.integration.installation import Installation, ends
 from tidings.content import content_root
+from tidings.runtime.lane.settings import LaneSettings
 
 FLOWS = content_root() / "flows"
 OTP = {"request_id": "r1", "type": "otp", "recipient_id": "bob", "code": "481516", "app": "Shop"}
@@ -57,6 +58,47 @@ def test_the_parts_of_a_flow_run_apart(installation: Installation) -> None:
     [message] = installation.wait_for_accepted(1)
     assert message.parts["title"] == "Ana liked your photo"
     assert [ends(process, signal.SIGINT) for process in (intake, flow, lane)] == [0, 0, 0]
+
+
+def test_what_names_no_priority_goes_to_the_lanes_of_the_processs(
+    installation: Installation, tmp_path: Path
+) -> None:
+    news = tmp_path / "news.yaml"
+    news.write_text(
+        "flow: news\nsource: {topic: news.events, key: recipient_id, id: event_id}\n"
+        "steps:\n  - deliver: {to: sms, template: notify, category: codes}\n"
+    )
+    installation.start(
+        *("run", *files("notify", "lanes/sms"), str(news)),
+        *("--priority", "high", "--create-topics"),
+    )
+    installation.wait_until_said('"event": "ready"')
+    said = {"recipient_id": "bob", "type": "otp", "data": {"title": "Hi", "body": "there"}}
+    installation.emit("notifications.high", {**said, "notif_id": "n1", "channels": ["sms"]})
+    installation.emit("news.events", {**said, "event_id": "e1", **said["data"]})
+    assert [each.priority for each in installation.wait_for_accepted(2)] == ["high", "high"]
+
+
+def test_what_a_killed_lane_had_in_flight_is_sent_again_before_its_lease_runs_out(
+    installation: Installation, tmp_path: Path
+) -> None:
+    command = ("run", *files("otp", "lanes/sms"), "--priority", "high", "--create-topics")
+    for name, latency in (("silent", "20s"), ("quick", "1ms")):
+        (tmp_path / f"{name}.yaml").write_text(
+            "log: sqlite:data/log\n"
+            "categories: {codes: {critical: true}}\n"
+            f"providers: {{sandbox: {{kind: sandbox, latency: {latency}}}}}\n"
+        )
+    lane = installation.start(*command, "--config", str(tmp_path / "silent.yaml"))
+    installation.wait_until_said('"event": "ready"')
+    installation.emit("otp.events", OTP)
+    installation.wait_for_accepted(1)
+    lane.kill()
+    lane.wait()
+    installation.start(*command, "--config", str(tmp_path / "quick.yaml"))
+    first, again = installation.wait_for_accepted(2)
+    assert first.send_id == again.send_id
+    assert again.at < first.at + LaneSettings.lease_ms
 
 
 def test_a_second_signal_ends_it_at_once(installation: Installation, tmp_path: Path) -> None:
