@@ -12,7 +12,6 @@ import re
 from functools import lru_cache
 from typing import Annotated, NamedTuple
 
-import phonenumbers
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.problems import ValueProblem
@@ -58,15 +57,11 @@ class Text(NamedTuple):
 
 def text_of(send: Send, settings: SmsSettings) -> Text | Answer:
     """The message of ``send``, or the answer where no provider need be asked."""
-    number = e164(send.address.value, settings.region)
-    if not number:
-        if not (settings.region or send.address.value.startswith("+")):
-            detail = "the number has no country code, and the provider's settings no `region`"
-            return Answer(verdict=Verdict.DROP, code="NoCountryCode", detail=detail)
-        return Answer(verdict=Verdict.INV, code="InvalidNumber", detail="there is no such number")
-    body = send.content.parts.get("body", "").strip()
-    if not body:
-        return Answer(verdict=Verdict.DROP, code="EmptyText", detail="the part `body` is empty")
+    number, body = number_of(send, settings.region), body_of(send)
+    if isinstance(number, Answer):
+        return number
+    if isinstance(body, Answer):
+        return body
     count = segments(body)
     if count > settings.max_segments:
         detail = f"{count} segments; `max_segments` is {settings.max_segments}"
@@ -74,9 +69,31 @@ def text_of(send: Send, settings: SmsSettings) -> Text | Answer:
     return Text(number, body, count, count * price(number, settings.prices))
 
 
+def number_of(send: Send, region: str) -> str | Answer:
+    """The number of ``send``, or the answer where there is none."""
+    given = send.address.value
+    number = e164(given, region)
+    if number:
+        return number
+    if not (region or given.startswith("+")):  # the settings lack something, not the person
+        detail = "the number has no country code, and the provider's settings no `region`"
+        return Answer(verdict=Verdict.DROP, code="NoCountryCode", detail=detail)
+    return Answer(verdict=Verdict.INV, code="InvalidNumber", detail="there is no such number")
+
+
+def body_of(send: Send) -> str | Answer:
+    """The text of ``send``, or the answer where it is empty."""
+    body = send.content.parts.get("body", "").strip()
+    if body:
+        return body
+    return Answer(verdict=Verdict.DROP, code="EmptyText", detail="the part `body` is empty")
+
+
 @lru_cache(65_536)  # a number costs 60 µs to check
 def e164(number: str, region: str = "") -> str:
     """``number`` as in +5491123456789, or "" where there can be no such."""
+    import phonenumbers  # with the numbers of all countries: for those who send
+
     try:
         parsed = phonenumbers.parse(number, region or None)
     except phonenumbers.NumberParseException:

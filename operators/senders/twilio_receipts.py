@@ -1,0 +1,111 @@
+"""What Twilio tells of a message or a call, and of people who answer STOP, by webhook.
+
+Status callbacks come out of order, and some more than once; only what is final is a receipt. Set
+the messaging service's incoming webhook to the same address: Twilio itself heeds a STOP, and so
+learn we to ask it no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from tidings.operators.senders.twilio_api import FILTERED, STOPPED, Account, classify
+from tidings.receipts import Forged, Receipt, Webhook
+from tidings.records import Kind
+from tidings.sender import Verdict
+
+_HOUR = 3_600_000  # ms
+_HAPPENED = {
+    "delivered": Kind.DELIVERED,
+    "read": Kind.OPENED,
+    "undelivered": Kind.FAILED,
+    "failed": Kind.FAILED,
+    "canceled": Kind.FAILED,
+    "completed": Kind.DELIVERED,  # a call that was answered
+    "busy": Kind.FAILED,
+    "no-answer": Kind.FAILED,
+}
+_UNREACHABLE, _UNKNOWN_ERROR = 30003, 30008
+# TCPA's words, and Twilio's own; a text that says nothing else is one of them.
+_STOP = frozenset(
+    {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "OPT OUT"}
+)
+_START = frozenset({"START", "UNSTOP", "YES"})
+
+
+def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt]:
+    """What a callback says. Raises Forged where Twilio has not signed it."""
+    given = parse_qs(webhook.body.decode(errors="replace"), keep_blank_values=True)
+    _check(settings, webhook, given)
+    form = {name: values[0] for name, values in given.items()}
+    if form.get("SmsStatus") == "received":
+        return _answered(form)
+    status = form.get("MessageStatus") or form.get("CallStatus") or ""
+    kind = _HAPPENED.get(status)
+    if kind is None:
+        return ()
+    sid = form.get("MessageSid") or form.get("CallSid") or ""
+    code = form.get("ErrorCode", "")
+    receipt = Receipt(
+        kind=kind,
+        event_id=f"{sid}:{status}",
+        reference=parse_qs(urlsplit(webhook.url).query).get("ref", [""])[0],
+        provider_id=sid,
+        address=form.get("To", ""),
+        code=code or (status if kind is Kind.FAILED else ""),
+    )
+    if kind is not Kind.FAILED or not code.isdigit():
+        return (receipt,)
+    return (_failed(receipt, int(code)),)
+
+
+def _check(settings: Account, webhook: Webhook, form: Mapping[str, list[str]]) -> None:
+    from twilio.request_validator import RequestValidator
+
+    if settings.auth_token is None:
+        raise ValueError("callbacks of Twilio are checked with `auth_token`, which is not set")
+    validator = RequestValidator(settings.auth_token.read().strip())
+    signature = webhook.headers.get("x-twilio-signature", "")
+    if not validator.validate(webhook.url, dict(form), signature):
+        raise Forged("Twilio has not signed this, or it called another address than `url` says")
+
+
+def _failed(receipt: Receipt, code: int) -> Receipt:
+    """A message that was accepted and did not arrive."""
+    replace = msgspec.structs.replace
+    if code == STOPPED:
+        return replace(receipt, suppress="stop")
+    if code == FILTERED:
+        return replace(receipt, alert=True, detail="carriers filter it: look at its content")
+    if code == _UNREACHABLE:
+        return replace(receipt, again_ms=3 * _HOUR, tries=2)
+    if code == _UNKNOWN_ERROR:
+        return replace(receipt, again_ms=_HOUR // 6)
+    verdict = classify(400, code).verdict
+    if verdict is Verdict.INV:
+        return replace(receipt, gone=True)
+    if verdict is Verdict.RETRY:
+        return replace(receipt, again_ms=_HOUR // 2, tries=2)
+    return replace(receipt, alert=verdict is Verdict.CFG)
+
+
+def _answered(form: Mapping[str, str]) -> Sequence[Receipt]:
+    """A person's own text: STOP and START."""
+    word = form.get("OptOutType") or " ".join(form.get("Body", "").upper().split()).rstrip(".!")
+    if word not in _STOP and word not in _START:
+        return ()
+    sid = form.get("MessageSid", "")
+    return (
+        Receipt(
+            kind=Kind.UNSUBSCRIBED,
+            event_id=f"{sid}:received",
+            provider_id=sid,
+            address=form.get("From", ""),
+            suppress="stop",
+            lift=word in _START,
+            detail=word,
+        ),
+    )
