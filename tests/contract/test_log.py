@@ -132,7 +132,7 @@ def test_a_record_too_large_is_acked_with_an_error_and_its_neighbours_are_writte
     assert producer.flush(PATIENCE)
     producer.close()
     assert acks == [None] * 3
-    assert ["large" in str(error) for error in too_large] == [True]
+    assert [(type(error), "large" in str(error)) for error in too_large] == [(LogError, True)]
     read = gather(world.consumer(group, [topic]), 3)
     assert [len(record.value or b"") for record in read] == [6, 5, 50_000]
 

@@ -19,7 +19,7 @@ import msgspec
 from tidings.contract import Item, Part, Site
 from tidings.expressions import EvaluationError
 from tidings.ids import SEPARATOR, person_key
-from tidings.log.port import Append, Log, OutOfRange, Record, Slot
+from tidings.log.port import Append, Headers, Log, OutOfRange, Record, Slot
 from tidings.ports import Clock, Io
 from tidings.records import Entry, Origin, decode_event, encode, fields_of
 from tidings.runtime.batch import FlowBatch, Step, stages
@@ -28,7 +28,9 @@ from tidings.runtime.member import Member
 from tidings.topics import entries
 
 NOWHERE = Label(0, 0)
-ENVELOPE = "specversion"  # the field that tells a CloudEvent
+ENVELOPE = "specversion"  # the field that tells a CloudEvent in structured mode
+BINARY = "ce_specversion"  # the header that tells one in binary mode
+ATTRIBUTES = (("type", "ce_type"), ("event_id", "ce_id"))
 NOT_THERE = (LookupError, EvaluationError)
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 2 MiB with key and headers
@@ -136,6 +138,9 @@ class Intake(Member):
                 if ENVELOPE in event:
                     event = unwrap(decode_event(value))
                     item.whole = True
+                elif record.headers and (known := attributes(record.headers)):
+                    event = known | decode_event(value)
+                    item.whole = True
             except UNDECODABLE as error:
                 bad.append((item, "undecodable", str(error)))
                 continue
@@ -240,3 +245,12 @@ def unwrap(event: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict):
         return event
     return {"type": event.get("type"), "event_id": event.get("id"), **data}
+
+
+def attributes(headers: Headers) -> dict[str, Any]:
+    """What the headers of a CloudEvent 1.0 in binary mode say that its data may lack; empty for any
+    other record."""
+    found = dict(headers)
+    if BINARY not in found:
+        return {}
+    return {name: found[header].decode() for name, header in ATTRIBUTES if header in found}

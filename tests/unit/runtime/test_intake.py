@@ -154,6 +154,44 @@ def test_a_cloud_event_is_unwrapped(tmp_path: Path) -> None:
     assert (entry.event_id, entry.event["type"], entry.event["photo"]) == ("c1", "like", "p")
 
 
+BINARY = (("ce_specversion", b"1.0"), ("ce_id", b"c1"), ("ce_type", b"like"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "expected"),
+    [
+        (BINARY, {}, ("c1", "like")),
+        (BINARY, {"event_id": "own", "type": "own type"}, ("own", "own type")),
+        (BINARY[:2], {}, ("c1", None)),
+        (BINARY[1:], {}, ("social.events:0:0", None)),
+    ],
+    ids=["stood in for", "the data's own", "without a type", "no cloud event"],
+)
+def test_a_cloud_event_in_binary_mode_has_its_id_and_type_in_headers(
+    tmp_path: Path,
+    headers: tuple[tuple[str, bytes], ...],
+    data: dict[str, Any],
+    expected: tuple[str, str | None],
+) -> None:
+    it = OneIntake(tmp_path)
+    value = json.dumps({"recipient_id": "ana", "photo": "p", **data}).encode()
+    it.log.write(Append(SOURCE, None, value, headers, 0))
+    it.settle()
+
+    (entry,) = it.entries()
+    assert (entry.event_id, entry.event.get("type")) == expected
+    assert entry.event["photo"] == "p"
+
+
+def test_a_cloud_events_header_that_is_no_text_is_a_dead_letter(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path)
+    headers = (("ce_specversion", b"1.0"), ("ce_type", b"\xff"))
+    it.log.write(Append(SOURCE, None, b'{"recipient_id": "ana"}', headers, 0))
+    it.settle()
+
+    assert it.reasons() == ["undecodable"]
+
+
 def test_an_event_without_an_id_is_called_by_its_coordinates(tmp_path: Path) -> None:
     it = OneIntake(tmp_path)
     it.emit({"recipient_id": "ana"}, {"recipient_id": "ana", "event_id": "x" * 5_000})
@@ -277,6 +315,15 @@ def test_a_partition_of_which_nothing_is_read_is_not_committed(tmp_path: Path) -
 
 
 # ── Crashes and repeats ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_fan_out_above_the_cut_makes_entries_that_know_their_way(tmp_path: Path) -> None:
+    it = OneIntake(tmp_path, "  - fan_out: [{steps: [set: {n: 1}]}, {steps: [set: {n: 2}]}]\n")
+    it.emit(event(1))
+    it.settle()
+
+    assert [(entry.event["n"], entry.way) for entry in it.entries()] == [(1, "0."), (2, "1.")]
+
 
 STEPS = """
   - filter: photo != 'none'

@@ -108,6 +108,42 @@ def test_what_a_bucket_has_seen_is_passed_over_though_another_needs_it(tmp_path:
     assert flow.reasons() == ["undecodable"]
 
 
+# ── Ways ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("below_a_limit", [True, False], ids=["in the chain", "behind it"])
+def test_what_a_fan_out_makes_for_one_deliver_are_two_notifications(
+    tmp_path: Path, below_a_limit: bool
+) -> None:
+    limit = "\n  - limit: {at_most: 100, within: 1h}"
+    ways = "\n  - fan_out: [{steps: [set: {n: 1}]}, {steps: [set: {n: 2}]}]"
+    steps = limit + ways if below_a_limit else ways + limit
+    flow = OneFlow(tmp_path, f"{steps}\n  - deliver: {{to: push, template: t}}\n")
+    flow.enter("ana", {}, id="e1")
+    flow.wait()
+    first = {each.notif_id for each in flow.deliveries()}
+    flow.kill()
+    flow.log.clear(STATE)
+    flow.group.positions.clear()  # all of it is done again
+    flow.start()
+    flow.settle()
+
+    assert len(first) == 2
+    assert len(flow.deliveries()) == 4
+    assert {each.notif_id for each in flow.deliveries()} == first
+
+
+def test_entries_of_one_event_that_came_several_ways_are_several_notifications(
+    tmp_path: Path,
+) -> None:
+    flow = OneFlow(tmp_path, NOTES)
+    for index, way in enumerate(["0.", "1."]):
+        flow.enter("ana", {}, id="e1", way=way, origin=Origin("social.events", 0, 0, index))
+    flow.wait()
+
+    assert len({each.notif_id for each in flow.deliveries()}) == 2
+
+
 # ── Coming and going ──────────────────────────────────────────────────────────────────────────
 
 

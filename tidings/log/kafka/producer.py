@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as Client
 
 from tidings.log.kafka.client import Settings, common, librdkafka_log, producers
@@ -15,14 +15,23 @@ from tidings.log.port import Ack, Append, LogError
 
 _LARGEST = 32 * 1024 * 1024  # bytes; what decides is the topic's own limit
 _QUEUE_FULL_WAIT = 0.1  # seconds
+# What a topic will never take, whoever tries again.
+_REFUSED = frozenset(
+    {
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+    }
+)
 
 
 class KafkaProducer:
     """librdkafka's producer.
 
-    It tries for 5 min to have a record confirmed before it acks it with an error. Errors in acks
-    are KafkaErrors, or LogErrors where the record did not even leave. An ack may also come from
-    ``append``, when the queue is full.
+    It tries for 5 min to have a record confirmed before it acks it with an error: a LogError where
+    the record did not even leave, or its topic refuses it for good; else librdkafka's. An ack may
+    also come from ``append``, when the queue is full.
     """
 
     def __init__(self, brokers: str, settings: Settings, *, linger_ms: int) -> None:
@@ -47,6 +56,7 @@ class KafkaProducer:
     def append(self, records: Sequence[Append], ack: Ack) -> None:
         """Hands records over; waits only while librdkafka's queue is full."""
         produce = self._client.produce
+        told = _told(ack)
         for record in records:
             try:
                 if record.headers:
@@ -56,11 +66,11 @@ class KafkaProducer:
                         record.value,
                         record.key,
                         record.partition,
-                        ack,
+                        told,
                         headers=headers,
                     )
                 else:
-                    produce(record.topic, record.value, record.key, record.partition, ack)
+                    produce(record.topic, record.value, record.key, record.partition, told)
             except BufferError:
                 self._wait_for_room(record, ack)
             except KafkaException as error:
@@ -75,7 +85,7 @@ class KafkaProducer:
                     record.value,
                     record.key,
                     record.partition,
-                    ack,
+                    _told(ack),
                     headers=list(record.headers),
                 )
             except BufferError:
@@ -111,3 +121,15 @@ class KafkaProducer:
     def close(self) -> None:
         """Flushes for up to 5 s."""
         self.flush(5.0)
+
+
+def _told(ack: Ack) -> Ack:
+    """``ack`` as librdkafka calls it; where a topic refuses for good it is told the port's error."""
+
+    def told(error: Any, message: Any) -> None:
+        if error is not None and error.code() in _REFUSED:
+            said = f"{error.str()} ({error.name()})"
+            error = LogError(f"a record was not written to {message.topic()}: {said}")
+        ack(error, message)
+
+    return told
