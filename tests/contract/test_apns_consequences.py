@@ -1,0 +1,185 @@
+"""What Apple's answers lead to in a lane: each row of its error table, by what is left behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.push_keys import apns_key
+from tests.contract.push_lane import Left, PushLane
+from tests.peers.h2_server import Exchange
+
+SECOND = 1_000
+
+
+def a_lane(folder: Path, **changes: Any) -> PushLane:
+    provider = {
+        "kind": "apns",
+        "key": f"file:{apns_key(folder)}",
+        "key_id": "KEY1234567",
+        "team_id": "TEAM123456",
+        "topic": "com.example.app",
+        "wait": "300ms",
+        **changes,
+    }
+    return PushLane(folder, provider, lambda exchange: exchange.headers[":path"].split("/")[-1])
+
+
+def refuses(status: int, reason: str, **more: Any) -> Callable[[Exchange], None]:
+    body = json.dumps({"reason": reason, **more}).encode()
+    return lambda exchange: exchange.respond(status, body)
+
+
+def told(left: Left) -> set[tuple[str, str]]:
+    return {(one.kind, one.code) for one in left.attempts}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (410, "Unregistered"),
+        (410, "ExpiredToken"),
+        (400, "BadDeviceToken"),
+        (400, "DeviceTokenNotForTopic"),
+    ],
+)
+def test_the_token_is_gone_and_only_it(tmp_path: Path, status: int, reason: str) -> None:
+    left = a_lane(tmp_path).run(refuses(status, reason))
+    assert left.devices == {"ana": {"good0"}, "ben": set()}
+    assert left.asked == {"bad0": 1, "good0": 1, "bad1": 1}
+    assert told(left) == {("failed", reason), ("sent", "")}
+    assert left.ends["ana"].kind == "sent"
+    assert (left.ends["ben"].kind, left.ends["ben"].reason) == ("failed", "address_gone")
+    assert left.unsettled == 0
+
+
+def test_a_device_that_has_registered_since_stays_and_is_tried_again(tmp_path: Path) -> None:
+    left = a_lane(tmp_path).run(
+        refuses(410, "Unregistered", timestamp=1_700_000_000_000), registered_at=1_700_000_000_001
+    )
+    assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
+    assert left.delayed["30s"].keys() == {"ana", "ben"}
+    assert not left.ends
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, "BadCollapseId"),
+        (400, "BadExpirationDate"),
+        (400, "BadMessageId"),
+        (400, "BadPriority"),
+        (400, "InvalidPushType"),
+        (400, "DuplicateHeaders"),
+        (400, "PayloadEmpty"),
+        (400, "MissingDeviceToken"),
+        (413, "PayloadTooLarge"),
+    ],
+)
+def test_the_message_is_dropped_with_a_reason_and_never_retried(
+    tmp_path: Path, status: int, reason: str
+) -> None:
+    left = a_lane(tmp_path).run(refuses(status, reason))
+    assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
+    assert left.asked == {"bad0": 1, "good0": 1, "bad1": 1}
+    assert left.ends["ana"].kind == "sent"
+    assert (left.ends["ben"].kind, left.ends["ben"].reason) == ("failed", "refused")
+    assert left.ends["ben"].detail == reason
+    assert left.letters == {"ben"}
+    assert not left.delayed
+    assert left.unsettled == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, "BadTopic"),
+        (400, "MissingTopic"),
+        (400, "TopicDisallowed"),
+        (404, "BadPath"),
+        (405, "MethodNotAllowed"),
+        (403, "InvalidProviderToken"),
+        (403, "MissingProviderToken"),
+        (403, "BadCertificate"),
+        (403, "BadCertificateEnvironment"),
+        (403, "Forbidden"),
+        (403, "UnrelatedKeyIdInToken"),
+        (403, "BadEnvironmentKeyIdInToken"),
+    ],
+)
+def test_the_provider_is_stopped_and_the_messages_are_kept(
+    tmp_path: Path, status: int, reason: str
+) -> None:
+    left = a_lane(tmp_path).run(refuses(status, reason), attempts=1)
+    assert left.asked == {"bad0": 1}, "nothing more was sent"
+    assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
+    assert told(left) == {("retried", reason)}
+    assert not left.ends
+    assert not left.letters
+    assert left.unsettled == 2
+
+
+def test_an_expired_token_is_signed_anew_once_and_then_stops_the_provider(tmp_path: Path) -> None:
+    left = a_lane(tmp_path).run(refuses(403, "ExpiredProviderToken"), attempts=1)
+    assert left.asked == {"bad0": 2}
+    assert len({one.headers["authorization"] for one in left.exchanges}) == 2
+    assert not left.ends
+    assert left.unsettled == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, "IdleTimeout"),
+        (500, "InternalServerError"),
+        (503, "ServiceUnavailable"),
+        (503, "Shutdown"),
+    ],
+)
+def test_the_delivery_waits_in_the_delay_topic_and_goes_on_by_a_new_connection(
+    tmp_path: Path, status: int, reason: str
+) -> None:
+    left = a_lane(tmp_path, wait="20s").run(refuses(status, reason))
+    assert left.delayed.keys() == {"30s"}
+    assert left.delayed["30s"]["ben"].attempt == 1
+    assert left.delayed["30s"]["ben"].spared == 0
+    ana = left.delayed["30s"]["ana"]
+    assert [*ana.answers.values()] == ["ok"], "her other phone has it, and is not asked again"
+    assert not left.ends
+    assert left.unsettled == 0
+    assert len({id(one.peer) for one in left.exchanges}) > 1
+
+
+def test_a_rate_limit_uses_up_no_retry_and_waits_as_long_as_apple_says(tmp_path: Path) -> None:
+    def refuse(exchange: Exchange) -> None:
+        exchange.respond(429, b'{"reason":"TooManyRequests"}', [("retry-after", "40")])
+
+    before = int(time.time() * 1000)
+    left = a_lane(tmp_path).run(refuse)
+    ben = left.delayed["30s"]["ben"]
+    assert (ben.attempt, ben.spared) == (1, 1)
+    assert ben.not_before - before >= 40 * SECOND
+    assert left.devices["ben"] == {"bad1"}
+
+
+def test_too_many_tokens_rest_the_connection(tmp_path: Path) -> None:
+    before = int(time.time() * 1000)
+    left = a_lane(tmp_path).run(refuses(429, "TooManyProviderTokenUpdates"))
+    assert left.asked == {"bad0": 1}, "the one connection rests"
+    assert told(left) == {("retried", "TooManyProviderTokenUpdates"), ("retried", "NotSent")}
+    assert left.delayed["30s"]["ana"].not_before - before >= 60 * SECOND
+    assert not left.ends
+
+
+def test_what_was_written_and_not_answered_ends_as_unknown(tmp_path: Path) -> None:
+    left = a_lane(tmp_path, timeout="200ms").run(lambda exchange: None)
+    assert left.asked == {"bad0": 1, "good0": 1, "bad1": 1}
+    assert (left.ends["ben"].kind, left.ends["ben"].reason) == ("unknown", "no_answer")
+    assert left.ends["ana"].kind == "sent"
+    assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
+    assert left.unsettled == 0
