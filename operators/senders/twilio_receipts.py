@@ -8,9 +8,10 @@ learn we to ask it no more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import msgspec
+from multidict import MultiDict
 
 from tidings.operators.senders.twilio_api import FILTERED, STOPPED, Account, classify
 from tidings.receipts import Forged, Receipt, Webhook
@@ -38,9 +39,8 @@ _START = frozenset({"START", "UNSTOP", "YES"})
 
 def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt]:
     """What a callback says. Raises Forged where Twilio has not signed it."""
-    given = parse_qs(webhook.body.decode(errors="replace"), keep_blank_values=True)
-    _check(settings, webhook, given)
-    form = {name: values[0] for name, values in given.items()}
+    form = MultiDict(parse_qsl(webhook.body.decode(errors="replace"), keep_blank_values=True))
+    _check(settings, webhook, form)
     if form.get("SmsStatus") == "received":
         return _answered(form)
     status = form.get("MessageStatus") or form.get("CallStatus") or ""
@@ -62,14 +62,14 @@ def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt]:
     return (_failed(receipt, int(code)),)
 
 
-def _check(settings: Account, webhook: Webhook, form: Mapping[str, list[str]]) -> None:
+def _check(settings: Account, webhook: Webhook, form: Mapping[str, str]) -> None:
     from twilio.request_validator import RequestValidator
 
     if settings.auth_token is None:
         raise ValueError("callbacks of Twilio are checked with `auth_token`, which is not set")
     validator = RequestValidator(settings.auth_token.read().strip())
     signature = webhook.headers.get("x-twilio-signature", "")
-    if not validator.validate(webhook.url, dict(form), signature):
+    if not validator.validate(webhook.url, form, signature):
         raise Forged("Twilio has not signed this, or it called another address than `url` says")
 
 
