@@ -11,15 +11,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
+import msgspec
 from pydantic import field_validator, model_validator
 
 from tidings.consent import evaluated
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, reads_expressions
+from tidings.contract import (
+    Batch,
+    Category,
+    Item,
+    Operator,
+    Part,
+    Shape,
+    Site,
+    Spec,
+    reads_expressions,
+)
 from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression, FieldPath
 from tidings.expressions.operations import kind_of
 from tidings.ids import notification_id
-from tidings.ports import Io, profiles_of
+from tidings.operators.cap import CAPPED, Wanted, count
+from tidings.ports import Io, Unavailable, profiles_of
 from tidings.problems import ValueProblem, listed, suggestion
 from tidings.records import Delivery, Kind, Priority
 
@@ -32,9 +44,9 @@ class DeliverSpec(Spec):
     """Hands a notification over to the lanes of its channels.
 
     Exactly one of `first_of`, `each_of` and `to` says where. A channel qualifies where the person
-    has an address for it and `consent`, if it stands before, did not deny it. What no channel
-    qualifies for ends as `suppressed`: `no_consent` where the person could have been reached, else
-    `unreachable`.
+    has an address for it, `consent`, if it stands before, did not deny it, and a `cap` before has
+    room. What no channel qualifies for ends as `suppressed`: `cap` where one had no room,
+    `no_consent` where the person could have been reached, else `unreachable`.
     """
 
     first_of: tuple[str, ...] = ()
@@ -122,6 +134,20 @@ class _Wish(NamedTuple):
     campaign_id: str = ""
 
 
+class _Choice(msgspec.Struct):
+    """What becomes of an item: ``closed`` channels with the reason, ``open`` ones in order, and
+    what was ``counted`` for each."""
+
+    item: Item
+    wish: _Wish
+    notif_id: str
+    category: str
+    expires_at: int
+    closed: dict[str, str]
+    open: list[str]
+    counted: dict[str, tuple[str, ...]] = {}
+
+
 class _Wishes:
     """Reads an event's wish by the expressions of the spec."""
 
@@ -196,63 +222,125 @@ class Deliver:
         self._priority = str(Priority.of(spec.priority or site.priority or "normal"))
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
-        """End every item: with deliveries, or without and with a reason."""
+        """End every item: with deliveries, or without and with a reason.
+
+        Raises Unavailable, with nothing changed, where people can't be asked, nor caps for a
+        priority below high.
+        """
         strangers = [item.person() for item in batch.items if item.profile is None]
         profiles = profiles_of(io.people, strangers)
+        chosen: list[tuple[Item, _Choice | Exception]] = []
         for item in batch.items:
             if item.profile is None:
                 item.profile = profiles[item.person()]
             try:
-                wish = self._wishes.of(item.data)
+                chosen.append((item, self._choose(item, self._wishes.of(item.data))))
             except (EvaluationError, ValueError) as error:
-                batch.dead(item, "expression", error, self._site)
-                continue
-            self._deliver(item, wish, batch)
+                chosen.append((item, error))
+        if any(item.caps for item in batch.items):
+            self._count([each for _, each in chosen if isinstance(each, _Choice)], io)
+        for item, choice in chosen:
+            if isinstance(choice, _Choice):
+                self._deliver(item, choice, batch)
+            else:
+                batch.dead(item, "expression", choice, self._site)
         batch.items = []
 
-    def _deliver(self, item: Item, wish: _Wish, batch: Batch[Item]) -> None:
+    def _choose(self, item: Item, wish: _Wish) -> _Choice:
         expires_at = item.expires_at
         if self._expires:
             latest = item.time + self._expires
             expires_at = min(expires_at, latest) if expires_at else latest
-        if 0 < expires_at <= item.time:
-            batch.drop(item, Kind.EXPIRED, "expired", self._site)
-            return
-        closed = self._closed(item, wish.channels)
-        open_ = [channel for channel in wish.channels if channel not in closed]
-        if not open_:
-            reachable = any(rule != UNREACHABLE for rule in closed.values())
-            reason = "no_consent" if reachable else UNREACHABLE
-            batch.drop(item, Kind.SUPPRESSED, reason, self._site, evaluated(closed))
-            return
         site = self._site
         step = f"{site.path}#{item.way}" if item.way else site.path
         notif_id = wish.notif_id or notification_id(
             item.tenant, site.scope, item.event_id, item.recipient_id, step
         )
+        category = item.category or self._category or self._by_type(item)
+        closed: dict[str, str] = {}
+        open_: list[str] = []
+        if not 0 < expires_at <= item.time:
+            closed = self._closed(item, wish.channels)
+            open_ = [channel for channel in wish.channels if channel not in closed]
+        return _Choice(item, wish, notif_id, category, expires_at, closed, open_)
+
+    def _count(self, choices: Sequence[_Choice], io: Io) -> None:
+        """Close the channels on which a person has had enough.
+
+        Of `first_of` a channel is counted when those before it are closed, so that a round for each
+        is the most that it takes, and one is the rule.
+        """
+        asked = [each for each in choices if each.item.caps and each.open]
+        while asked:
+            wanted = [
+                Wanted(
+                    each.item.person(),
+                    each.notif_id,
+                    self._site.categories.get(each.category) or Category(each.category),
+                    each.item.caps,
+                    channel,
+                )
+                for each in asked
+                for channel in (each.open if self._each else each.open[:1])
+            ]
+            try:
+                answers = iter(count(wanted, io))
+            except Unavailable:
+                if self._priority == Priority.HIGH:
+                    return
+                raise
+            refused = []
+            for each in asked:
+                for channel in tuple(each.open if self._each else each.open[:1]):
+                    passes, names = next(answers)
+                    if passes:
+                        each.counted[channel] = names
+                    else:
+                        each.open.remove(channel)
+                        each.closed[channel] = names[0]
+                        refused.append(each)
+            asked = [] if self._each else [each for each in refused if each.open]
+
+    def _deliver(self, item: Item, choice: _Choice, batch: Batch[Item]) -> None:
+        wish, open_, site = choice.wish, choice.open, self._site
+        if 0 < choice.expires_at <= item.time:
+            batch.drop(item, Kind.EXPIRED, "expired", site)
+            return
+        if not open_:
+            rules = choice.closed.values()
+            if any(rule.startswith(CAPPED) for rule in rules):
+                reason = CAPPED
+            elif any(rule != UNREACHABLE for rule in rules):
+                reason = "no_consent"
+            else:
+                reason = UNREACHABLE
+            batch.drop(item, Kind.SUPPRESSED, reason, site, evaluated(choice.closed))
+            return
         for number, channel in enumerate(open_ if self._each else open_[:1]):
             batch.deliver(
                 item,
                 Delivery(
-                    notif_id=notif_id,
+                    notif_id=choice.notif_id,
                     recipient_id=item.recipient_id,
                     flow=site.scope,
                     step=site.path,
                     version=site.version,
                     channel=channel,
                     template=wish.template,
-                    category=item.category or self._category or self._by_type(item),
+                    category=choice.category,
                     created_at=item.time,
                     origin=item.origin,
                     tenant=item.tenant,
                     priority=self._priority,
                     data=wish.data,
                     chain=() if self._each else tuple(open_[number + 1 :]),
-                    expires_at=expires_at,
+                    expires_at=choice.expires_at,
                     collapse_key=wish.collapse_key,
                     campaign_id=wish.campaign_id,
+                    caps=choice.counted.get(channel, ()),
+                    variant=item.variant,
                 ),
-                self._site,
+                site,
             )
 
     def _closed(self, item: Item, channels: Sequence[str]) -> dict[str, str]:

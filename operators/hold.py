@@ -154,6 +154,7 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     index: int = 0
     expires_at: int = 0
     members: tuple[str, ...] = ()
+    way: str = ""
 
 
 State = list[Held]
@@ -239,7 +240,14 @@ class Hold:
             return state or None
         origin = item.origin
         held = Held(
-            at, body, item.event_id, origin.offset, origin.index, item.expires_at, item.members
+            release=at,
+            body=body,
+            event_id=item.event_id,
+            offset=origin.offset,
+            index=origin.index,
+            expires_at=item.expires_at,
+            members=item.members,
+            way=item.way,
         )
         insort(state, held, key=_release)
         if state[0] is held:
@@ -262,6 +270,7 @@ class Hold:
                     tenant=tenant,
                     expires_at=held.expires_at,
                     members=held.members,
+                    way=held.way,
                 )
             )
         return state or None

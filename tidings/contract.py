@@ -63,15 +63,31 @@ class Spec(BaseModel):
 # ── What flows ────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True)
+class Cap:
+    """How many a person may get on a channel, across all flows.
+
+    ``counts`` says what is counted: a category's name, ``marketing`` for all such categories, empty
+    for everything. ``exempt`` categories pass and still count. ``within`` is in ms.
+    """
+
+    channel: str
+    at_most: int
+    within: int
+    counts: str = ""
+    exempt: frozenset[str] = frozenset()
+
+
 class Item(msgspec.Struct):
     """One event for one person on its way through a flow; a digest is an item with many members.
 
     ``data`` is what expressions and templates see. ``origin`` stands for the first record of it in
     this flow's topic (in an intake: in the upstream's). ``time`` is the log time at which it came
     to be. ``record`` is the record in hand, for dead letters. ``profile`` and ``denied`` (channel →
-    reason) are ``consent``'s findings for ``deliver``. ``way`` tells apart what a ``fan_out`` has
-    made of one event: the numbers of the arms. ``whole`` tells that ``data`` is all of the event;
-    otherwise it has the fields that the steps read, and ``record`` the event.
+    reason) are ``consent``'s findings for ``deliver``, ``caps`` are what it is to be counted
+    against there, ``variant`` names the arms of experiments that it is in. ``way`` tells apart what
+    a ``fan_out`` has made of one event: the numbers of the arms. ``whole`` tells that ``data`` is
+    all of the event; otherwise it has the fields that the steps read, and ``record`` the event.
     """
 
     data: dict[str, Any]
@@ -88,6 +104,8 @@ class Item(msgspec.Struct):
     category: str = ""
     profile: Profile | None = None
     denied: Mapping[str, str] | None = None
+    caps: tuple[Cap, ...] = ()
+    variant: str = ""
 
     def covers(self) -> tuple[str, ...]:
         """The event ids that this item stands for."""
@@ -249,6 +267,7 @@ class Category:
     marketing: bool = False
     opt_in: bool = False
     mandatory: bool = False
+    transactional: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,3 +58,8 @@ def bucket_of(recipient_id: str, buckets: int) -> int:
 def person_key(tenant: str, recipient_id: str) -> str:
     """What a log key, a bucket and a keyed state go by: the recipient within the tenant."""
     return recipient_id if tenant == "default" else f"{tenant}\x1f{recipient_id}"
+
+
+def cap_key(tenant: str, recipient_id: str, name: str) -> str:
+    """Under which a person's notifications are counted against the cap called ``name``."""
+    return f"{person_key(tenant, recipient_id)}{SEPARATOR}{name}"

@@ -92,7 +92,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     ``chain`` holds the channels left to try when this one fails (``first_of``). ``answers`` says
     what each address has answered so far (send id → verdict), so that a later rung of the retry
     ladder does not send again to a device that has it. ``attempt`` counts the tries so far,
-    ``spared`` those of them that do not count against the retries (a rate limit).
+    ``spared`` those of them that do not count against the retries (a rate limit). ``caps`` names
+    what it was counted against (``ids.cap_key``), ``variant`` the arms of experiments it is in.
     """
 
     notif_id: str
@@ -118,6 +119,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     collapse_key: str = ""
     campaign_id: str = ""
     reply_to: str = ""
+    caps: tuple[str, ...] = ()
+    variant: str = ""
 
 
 class Stage(StrEnum):

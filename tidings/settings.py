@@ -42,6 +42,9 @@ class CategorySettings(Part):
     mandatory: bool = False
     """The law or the tenant wants it sent even on a channel that was switched off."""
 
+    transactional: bool = False
+    """Something that the person waits for, an order or a receipt: passes caps, and still counts."""
+
 
 class TenantSettings(Part):
     """What a tenant says about consent, for all its people. Their own choices are more specific."""

@@ -81,6 +81,8 @@ FULL: dict[str, msgspec.Struct] = {
         collapse_key="photo-9",
         campaign_id="autumn",
         reply_to="tidings.social",
+        caps=("push/all/1h",),
+        variant="tone:bold",
     ),
     "outcome": Outcome(
         outcome_id="00112233445566778899aabbccddeeff",

@@ -1,0 +1,198 @@
+"""cap: how many notifications a person may get on a channel, across all flows.
+
+A flow's own steps can't know that, so it is counted in Redis (or in SQLite), and where the channel
+is chosen: `cap` says what is to be counted, `deliver` counts it, a whole batch in one round trip.
+The time is the wall's. A window of the log's time would be hours behind in a flow that catches up,
+and the counts of other flows would be gone.
+
+A count goes by the notification's id: the same notification in a replay finds itself counted and
+passes, for as long as two windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from tidings.contract import Batch, Cap, Category, Item, Operator, Part, Shape, Site, Spec
+from tidings.durations import DurationType, format_duration
+from tidings.ids import cap_key
+from tidings.ports import Count, Io, Person
+from tidings.problems import ValueProblem, listed, suggestion
+
+CAPPED = "cap"  # the reason; also how the name of each cap that has no room begins
+MARKETING = "marketing"
+HOUR, DAY = 3_600_000, 86_400_000
+
+DEFAULTS = (
+    Cap("push", 3, HOUR),
+    Cap("email", 1, DAY, MARKETING),
+    Cap("sms", 5, DAY),
+)
+"""What is sensible where nobody has said otherwise."""
+
+
+class CapSpec(Spec):
+    """Lets a person get at most so many notifications on a channel, whichever flows they come from.
+
+    Without fields these caps hold: 3 push an hour, 1 marketing e-mail a day, 5 text messages a
+    day. With fields it is one cap; several steps make several. In any stretch of `within` no more
+    than `at_most` pass; a calendar day would let as many pass just before midnight as just after
+    it. Flows that cap the same channel over the same time share one count, and each holds to its
+    own `at_most`.
+
+    Where a channel has no room `deliver` takes the next one, and what no channel is left for ends
+    as `suppressed`, reason `cap`. What is critical or transactional by its category passes, and
+    still counts. It is counted when it is decided, and given back when the delivery ends as
+    suppressed or expired. What a lane hands on to the next channel because the first one failed is
+    not counted there. While Redis is down, normal and low priority wait, and high passes
+    uncounted.
+    """
+
+    channel: str = ""
+    """The channel, e.g. `push`."""
+
+    at_most: int | None = Field(None, ge=1, le=1_000)
+    """How many a person may get on it."""
+
+    within: Annotated[int, DurationType(at_least="1s", at_most="31d")] | None = None
+    """In any stretch of time of this length."""
+
+    counts: str = ""
+    """What is counted: the name of a category, or `marketing` for all such categories; by default
+    everything on the channel."""
+
+    exempt: tuple[str, ...] = ()
+    """Further categories that pass, and still count."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        needed = {"channel": self.channel, "at_most": self.at_most, "within": self.within}
+        lacking = [name for name, value in needed.items() if not value]
+        if lacking and (len(lacking) < len(needed) or self.counts):
+            missing = listed(lacking, "and")
+            raise ValueProblem(
+                "missing-field",
+                f"a cap needs {missing} as well",
+                "cap: {channel: push, at_most: 3, within: 1h}; `cap` alone takes the defaults",
+            )
+        return self
+
+
+class SayCaps:
+    """Says what `deliver` is to count."""
+
+    def __init__(self, spec: CapSpec, site: Site) -> None:
+        if spec.channel and spec.channel not in site.channels:
+            hint = suggestion(spec.channel, site.channels)
+            raise ValueProblem("unknown-channel", f"there is no channel `{spec.channel}`", hint)
+        for name in (spec.counts, *spec.exempt):
+            if name and name != MARKETING and name not in site.categories:
+                message = f"there is no category `{name}` in the configuration"
+                hint = suggestion(name, site.categories)
+                raise ValueProblem("unknown-category", message, hint)
+        self._caps = tuple(caps_of(spec))
+
+    def process(self, batch: Batch[Item], io: Io, now: int) -> None:
+        """Add the caps to each item's."""
+        for item in batch.items:
+            item.caps = (*item.caps, *self._caps)
+
+
+def caps_of(spec: CapSpec) -> Iterator[Cap]:
+    """The caps of a step."""
+    exempt = frozenset(spec.exempt)
+    if spec.channel and spec.at_most and spec.within:
+        yield Cap(spec.channel, spec.at_most, spec.within, spec.counts, exempt)
+        return
+    for cap in DEFAULTS:
+        yield Cap(cap.channel, cap.at_most, cap.within, cap.counts, exempt)
+
+
+# ── Counting ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Wanted(NamedTuple):
+    """A notification that is to go to a person on a channel, and what it is to be counted
+    against."""
+
+    person: Person
+    notif_id: str
+    category: Category
+    caps: tuple[Cap, ...]
+    channel: str
+
+
+class Counted(NamedTuple):
+    """Whether it may go; the names of what it was counted against, or of what had no room."""
+
+    passes: bool
+    names: tuple[str, ...]
+
+
+def count(wanted: Sequence[Wanted], io: Io) -> list[Counted]:
+    """Count each against all of its caps, in one round trip.
+
+    What one cap has no room for is given back to the others. Raises Unavailable.
+    """
+    asked = [_applying(each) for each in wanted]
+    counts = [
+        Count(_key(each, name), each.notif_id, cap.at_most, cap.within, _exempt(each, cap))
+        for each, caps in zip(wanted, asked, strict=True)
+        for name, cap in caps.items()
+    ]
+    verdicts = iter(io.caps.count(counts, io.clock.now()) if counts else ())
+    answers: list[Counted] = []
+    back: list[tuple[str, str]] = []
+    for each, caps in zip(wanted, asked, strict=True):
+        room = {name: next(verdicts) for name in caps}
+        full = tuple(f"{CAPPED}:{name}" for name, passes in room.items() if not passes)
+        if full:
+            back += [(_key(each, name), each.notif_id) for name, passes in room.items() if passes]
+        answers.append(Counted(False, full) if full else Counted(True, tuple(room)))
+    if back:
+        io.caps.give_back(back)
+    return answers
+
+
+def _applying(wanted: Wanted) -> dict[str, Cap]:
+    """The caps that count it, by name; of several over one count the smallest."""
+    found: dict[str, Cap] = {}
+    category = wanted.category
+    for cap in wanted.caps:
+        about = cap.counts
+        if cap.channel == wanted.channel and (
+            not about or about == category.name or (about == MARKETING and category.marketing)
+        ):
+            name = f"{cap.channel}/{about or 'all'}/{format_duration(cap.within)}"
+            if name not in found or cap.at_most < found[name].at_most:
+                found[name] = cap
+    return found
+
+
+def _exempt(wanted: Wanted, cap: Cap) -> bool:
+    category = wanted.category
+    return category.critical or category.transactional or category.name in cap.exempt
+
+
+def _key(wanted: Wanted, name: str) -> str:
+    return cap_key(*wanted.person, name)
+
+
+OPERATOR = Operator(
+    name="cap",
+    spec=CapSpec,
+    shape=Shape.MAP,
+    parts=frozenset({Part.TAIL}),
+    build=SayCaps,
+    reads=lambda spec: frozenset(),
+    example="""
+step: {cap: {channel: push, at_most: 3, within: 1h}}
+in:
+  - {recipient_id: ana, text: "`deliver` counts it where it chooses the channel"}
+out:
+  - {recipient_id: ana, text: "`deliver` counts it where it chooses the channel"}
+""",
+)
