@@ -2,6 +2,7 @@
 
 steps       what can't be built (an unknown category, a bad setting)
 templates   a text for every channel of a `deliver`
+contents    a `render` above every `send`
 providers   every provider of a `send` is in the settings, and its settings are good
 settings    types that lead to no category
 circles     flows that would read what they themselves cause
@@ -19,7 +20,7 @@ from tidings.plan import FlowPlan, LanePlan, StepPlan
 from tidings.ports import Templates
 from tidings.problems import Mark, Problems, ValueProblem, suggestion
 from tidings.providers import kind_of
-from tidings.running.footprint import DELIVER, SEND, channels_of, footprint
+from tidings.running.footprint import DELIVER, RENDER, SEND, channels_of, footprint
 from tidings.running.roster import Role
 from tidings.settings import Settings
 from tidings.text.texts import TextError, Typesetter
@@ -39,6 +40,7 @@ def review(
         if isinstance(role.plan, FlowPlan):
             _texts(role.plan, settings, templates, problems)
         else:
+            _content(role.plan, problems)
             _providers(role.plan, settings, problems)
     _circles(roles, settings, env, problems)
 
@@ -110,6 +112,21 @@ def _text(
         Typesetter().compile(text)
     except TextError as error:
         problems.error("bad-text", str(error), step.where, step.path)
+
+
+def _content(plan: LanePlan, problems: Problems) -> None:
+    """A lane whose `send` finds no text stops at the first delivery."""
+    for step in plan.steps:
+        if step.operator.name == RENDER:
+            return
+        if step.operator.name == SEND:
+            problems.error(
+                "no-content",
+                "there is nothing to send: no step above makes a text of the delivery",
+                step.where,
+                step.path,
+                "put `- render` above it",
+            )
 
 
 def _providers(plan: LanePlan, settings: Settings, problems: Problems) -> None:

@@ -18,7 +18,7 @@ from tidings.topics import (
     lane_topics,
 )
 
-DELIVER, SEND = "deliver", "send"
+DELIVER, RENDER, SEND = "deliver", "render", "send"
 
 
 class Footprint(NamedTuple):

@@ -71,6 +71,17 @@ def test_all_problems_of_all_files_are_told_at_once(tidings: Command, flows: Pat
     )
 
 
+def test_a_lane_that_renders_nothing_above_its_send_is_told_so(
+    tidings: Command, flows: Path
+) -> None:
+    write(flows, "lanes/push.yaml", "  - render\n", "")
+    said = tidings("check", str(flows / "lanes" / "push.yaml"))
+    assert said.code == 1
+    assert "flows/lanes/push.yaml:4:5  error[no-content]  push.send\n" in said.out
+    assert "  there is nothing to send: no step above makes a text of the delivery\n" in said.out
+    assert "  hint: put `- render` above it\n" in said.out
+
+
 def test_tools_get_json(tidings: Command, flows: Path) -> None:
     write(flows, "shop.yaml", "category: orders", "category: order")
     said = tidings("check", "--format", "json")

@@ -13,6 +13,7 @@ from tidings.runtime import member
 
 NOTES = "\n  - limit: {at_most: 100, within: 1h}\n  - deliver: {to: push, template: t}\n"
 ONCE = "\n  - limit: {at_most: 1, within: 1h}\n  - deliver: {to: push, template: t}\n"
+LIMIT = "\n  - {id: %s, limit: {at_most: 100, within: 1h}}"
 EARLIEST = "{topic: social.events, key: recipient_id, on_out_of_range: earliest}"
 
 
@@ -111,13 +112,12 @@ def test_what_a_bucket_has_seen_is_passed_over_though_another_needs_it(tmp_path:
 # ── Ways ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("below_a_limit", [True, False], ids=["in the chain", "behind it"])
+@pytest.mark.parametrize("behind", ["", LIMIT % "second"], ids=["behind the chain", "in it"])
 def test_what_a_fan_out_makes_for_one_deliver_are_two_notifications(
-    tmp_path: Path, below_a_limit: bool
+    tmp_path: Path, behind: str
 ) -> None:
-    limit = "\n  - limit: {at_most: 100, within: 1h}"
     ways = "\n  - fan_out: [{steps: [set: {n: 1}]}, {steps: [set: {n: 2}]}]"
-    steps = limit + ways if below_a_limit else ways + limit
+    steps = LIMIT % "first" + ways + behind
     flow = OneFlow(tmp_path, f"{steps}\n  - deliver: {{to: push, template: t}}\n")
     flow.enter("ana", {}, id="e1")
     flow.wait()

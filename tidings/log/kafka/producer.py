@@ -124,7 +124,7 @@ class KafkaProducer:
 
 
 def _told(ack: Ack) -> Ack:
-    """``ack`` as librdkafka calls it; where a topic refuses for good it is told the port's error."""
+    """``ack`` as librdkafka calls it; of what a topic refuses for good it gets the port's error."""
 
     def told(error: Any, message: Any) -> None:
         if error is not None and error.code() in _REFUSED:
