@@ -70,19 +70,20 @@ class Composer:
         """
         platform = send.address.platform
         if platform == "ios":
-            shown, options = self._apple(send, now)
+            phone, options = self._apple(send, now)
+            pieces = [b'{"message":{', to, b'",']
         else:
             shown = _shown(send)
             options = self._web(send, now) if platform == "web" else self._android(send, shown, now)
+            phone = _encode(shown)
+            pieces = [b'{"message":{', to, b'",', phone[1:-1], b","]
+        if len(phone) > LARGEST:
+            raise TooLarge(f"{len(phone)} bytes; FCM takes {LARGEST}")
         label = self._label_of(send)
         if label:
             options["fcmOptions"] = {"analyticsLabel": label}
-        payload = _encode(shown)
-        if len(payload) > LARGEST:
-            raise TooLarge(f"{len(payload)} bytes; FCM takes {LARGEST}")
-        return b"".join(
-            (b'{"message":{', to, b'",', payload[1:-1], b",", _encode(options)[1:-1], self._end)
-        )
+        pieces += (_encode(options)[1:-1], self._end)
+        return b"".join(pieces)
 
     def _android(self, send: Send, shown: dict[str, Any], now: int) -> dict[str, Any]:
         content = send.content
@@ -99,7 +100,7 @@ class Composer:
             if content.parts.get("sound"):
                 own["sound"] = content.parts["sound"]
             if send.collapse_key:
-                own["tag"] = send.collapse_key  # the one that is on the screen is replaced too
+                own.setdefault("tag", send.collapse_key)  # replaces the one on the screen too
             if own:
                 android["notification"] = own
         return {"android": android}
@@ -116,8 +117,8 @@ class Composer:
             web["fcmOptions"] = {"link": link}
         return {"webpush": web}
 
-    def _apple(self, send: Send, now: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """For a phone behind Apple's service, which FCM hands it on to, as it is."""
+    def _apple(self, send: Send, now: int) -> tuple[bytes, dict[str, Any]]:
+        """What FCM hands on as it is to Apple's service, and where that stands in the message."""
         data, push_type = apns_message.payload(send.content, None, send.send_id, now)
         headers = {"apns-priority": apns_message.priority(send.priority, push_type)}
         if not self._store:
@@ -126,10 +127,8 @@ class Composer:
             headers["apns-expiration"] = str(send.expires_at // 1000)
         if send.collapse_key:
             headers["apns-collapse-id"] = apns_message.collapse_id(send.collapse_key).decode()
-        payload = _encode(data)
-        if len(payload) > LARGEST:
-            raise TooLarge(f"{len(payload)} bytes; FCM takes {LARGEST}")
-        return {"apns": {"headers": headers, "payload": msgspec.Raw(payload)}}, {}
+        phone = _encode(data)
+        return phone, {"apns": {"headers": headers, "payload": msgspec.Raw(phone)}}
 
     def _life(self, send: Send, now: int) -> int:
         """Seconds that FCM may keep it; -1 for as long as FCM likes."""
