@@ -12,6 +12,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidings.driver.ports import LocalCaps
 from tidings.ports import Caps, Count
 from tidings.services.valkey import Valkey as Server
 from tidings.stores.caps_sqlite import SqliteCaps
@@ -22,9 +23,11 @@ NOW = 1_760_000_000_000
 HOUR = 3_600_000
 
 
-@pytest.fixture(params=["sqlite", "valkey"])
+@pytest.fixture(params=["local", "sqlite", "valkey"])
 def caps(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Caps]:
-    if request.param == "sqlite":
+    if request.param == "local":
+        yield LocalCaps()
+    elif request.param == "sqlite":
         with closing(SqliteCaps(tmp_path / "caps.db")) as file:
             yield file
     else:

@@ -311,7 +311,9 @@ class Case(Spec):
     """By step id, everything that comes out of it: what is not listed fails the test."""
 
 
-def _unique(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+def _some_unique(cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    if not cases:
+        raise ValueProblem("bad-value", "there is no case", "each begins with `- name: …`")
     names = [case.name for case in cases]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -335,5 +337,5 @@ class CasesFile(Spec):
     given: Given = Given()
     """What holds for all cases."""
 
-    cases: Annotated[tuple[Case, ...], AfterValidator(_unique)] = Field(min_length=1)
+    cases: Annotated[tuple[Case, ...], AfterValidator(_some_unique)]
     """The cases."""

@@ -126,8 +126,8 @@ def as_junit(results: Sequence[Result], problems: Sequence[Mapping[str, Any]]) -
             case = _case(suite, str(problem["path"] or problem["code"]), file, problem["line"])
             ElementTree.SubElement(case, "error", message=str(problem["message"]))
     ElementTree.indent(root)
-    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
+    xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return xml
 
 
 def _case(suite: ElementTree.Element, name: str, file: str, line: int) -> ElementTree.Element:
