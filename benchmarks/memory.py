@@ -17,24 +17,15 @@ import time
 from random import Random
 from typing import Any
 
+from benchmarks.crowd import TOPICS, Crowd
 from benchmarks.harness import print_table
 from benchmarks.stage import Stage, paced, producer, recipient
-from tidings.records import Delivery, Entry, Origin, Priority, encode
-from tidings.topics import flow_topics, lane_topics
+from tidings.records import Delivery, Origin, Priority, encode
+from tidings.topics import lane_topics
 
 GOALS = {100_000: 300, 1_000_000: 1_500}  # MiB
 IN_FLIGHT, LANE_GOAL = 10_000, 250
 BLAST = 5_000  # events a second on top
-FLOW = """
-flow: social
-source: {topic: social.events, key: recipient_id, id: event_id}
-steps:
-  - digest:
-      {by: [type, photo_id], window: 10m, actors: actor_id, names: actor_name, keep: last 1,
-       fields: [actor_name, photo_title], max_items: 20}
-  - limit: {at_most: 1000, within: 1d}
-  - deliver: {first_of: [push, email], template: social_digest, expires: 6h}
-"""
 LANE = f"""
 lane: push
 steps:
@@ -46,70 +37,22 @@ steps:
 """
 
 
-class Entries:
-    """Writes entries as an intake would, each under a stamp of its own."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = producer(bootstrap, linger_ms=20)
-        self._number = 0
-
-    def write(self, person: int, photo: str) -> None:
-        """One like."""
-        number, self._number = self._number, self._number + 1
-        key = recipient(person)
-        event = {
-            "event_id": f"01J{number:013d}",
-            "type": "like",
-            "recipient_id": key,
-            "actor_id": f"actor-{number % 50_000}",
-            "actor_name": f"Actor {number % 50_000}",
-            "photo_id": photo,
-            "photo_title": "Sunset over the old harbour, seen from the pier",
-        }
-        entry = Entry(
-            recipient_id=key,
-            event_id=f"01J{number:013d}",
-            origin=Origin("social.events", 0, number),
-            event=event,
-        )
-        while True:
-            try:
-                self._producer.produce("tidings.social", encode(entry), key.encode())
-                return
-            except BufferError:
-                self._producer.poll(0.05)
-
-    def flush(self) -> None:
-        """Have all confirmed."""
-        self._producer.flush(120)
-
-
 def flow(live: int, seconds: float) -> dict[str, Any]:
     """A flow process with ``live`` people in its state."""
-    topics = ["social.events", *flow_topics("social", keyed=True)]
-    topics += lane_topics("push", Priority.NORMAL) + lane_topics("email", Priority.NORMAL)
-    with Stage(topics, people=10) as stage:
-        file = stage.folder / "social.yaml"
-        file.write_text(FLOW)
-        entries = Entries(stage.kafka.bootstrap)
-        for person in range(live):
-            entries.write(person, "photo-0001")
-        entries.flush()
-        stage.run("flow", str(file), "--part", "flow")
-        group, topic = "tidings.social", "tidings.social"
-        stage.wait_until(lambda: stage.lag(group, topic) == 0, f"{live:,} people to be in")
+    with Stage(TOPICS, people=10) as stage:
+        crowd = Crowd(stage, live, window="10m")
         filled = stage.memory("flow")
         random = Random(7)
         sizes: list[float] = []
         looked = 0.0
         for due in paced(BLAST, seconds):
             for number in due:
-                entries.write(random.randrange(live), f"photo-{number % 3:04d}")
+                crowd.entries.write(random.randrange(live), f"photo-{number % 3:04d}")
             if time.monotonic() - looked >= 1.0:
                 looked = time.monotonic()
                 sizes.append(stage.memory("flow"))
-        entries.flush()
-        stage.wait_until(lambda: stage.lag(group, topic) == 0, "the blast to be worked off")
+        crowd.entries.flush()
+        crowd.wait("the blast to be worked off")
         sizes.append(stage.memory("flow"))
     return {
         "what": f"flow, {live:,} live people",

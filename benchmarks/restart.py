@@ -17,50 +17,29 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+from benchmarks.crowd import TOPICS, Crowd, Entries
 from benchmarks.harness import medians, print_table
-from benchmarks.memory import Entries
 from benchmarks.stage import SESSION, Stage, paced
 from tidings.log.port import Slot
-from tidings.records import Priority
-from tidings.topics import EVENTS, flow_topics, lane_topics
+from tidings.topics import EVENTS
 
 GOAL = 5.0  # seconds
 TRICKLE = 2_000  # events a second
 TRICKLES_FOR = 40.0  # seconds; ended sooner
-FLOW = """
-flow: social
-source: {topic: social.events, key: recipient_id, id: event_id}
-steps:
-  - digest:
-      {by: [type, photo_id], window: 1s, actors: actor_id, names: actor_name, keep: last 1,
-       fields: [actor_name, photo_title], max_items: 20}
-  - limit: {at_most: 1000, within: 1d}
-  - deliver: {first_of: [push, email], template: social_digest, expires: 6h}
-"""
-GROUP = TOPIC = "tidings.social"
 
 
 def measure(live: int) -> dict[str, Any]:
     """One kill."""
-    topics = ["social.events", *flow_topics("social", keyed=True)]
-    topics += lane_topics("push", Priority.NORMAL) + lane_topics("email", Priority.NORMAL)
-    with Stage(topics, people=10) as stage:
-        file = stage.folder / "social.yaml"
-        file.write_text(FLOW)
-        entries = Entries(stage.kafka.bootstrap)
-        for person in range(live):
-            entries.write(person, "photo-0001")
-        entries.flush()
-        stage.run("flow", str(file), "--part", "flow")
-        stage.wait_until(lambda: stage.lag(GROUP, TOPIC) == 0, f"{live:,} people to be in")
+    with Stage(TOPICS, people=10) as stage:
+        crowd = Crowd(stage, live, window="1s")
         stop = threading.Event()
-        trickle = threading.Thread(target=_trickle, args=(entries, live, stop))
+        trickle = threading.Thread(target=_trickle, args=(crowd.entries, live, stop))
         trickle.start()
         time.sleep(5.0)
         before = stage.memory("flow")
         stage.kill("flow")
         killed = int(time.time() * 1_000)
-        stage.run("flow", str(file), "--part", "flow")
+        crowd.run()
         try:
             back: Mapping[int, int] = {}
             while len(back) < 8:
