@@ -15,10 +15,15 @@ from tidings.log.port import LogError, Slot
 
 
 class Label(NamedTuple):
-    """Where a batch begins in one partition: its first offset, and the log time before it."""
+    """Where a batch begins in one partition: its first offset, and the log time before it.
+
+    ``turn`` tells apart the batches that begin before one record: its deadlines may be more than
+    one batch takes. Labels are compared whole; only the offset is committed.
+    """
 
     offset: int
     time: int
+    turn: int = 0
 
 
 class Flight:

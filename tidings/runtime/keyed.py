@@ -45,6 +45,7 @@ from tidings.runtime.task import HOT, Task
 from tidings.runtime.unit import Stage
 from tidings.topics import entries, state
 
+WORK = 500  # entries of a batch, some 10 ms; a deadline is as much as several
 MARK_EVERY_MS = 2_000
 SAVE_AT_REVOKE = 16_000_000  # bytes; what is not saved is replayed by the next owner
 SAVE_AT_LEAST = 65_536  # bytes that a small bucket counts as: what one more record costs
@@ -264,9 +265,25 @@ class KeyedFlow(Member):
             return batch
         chain = self._chain
         chain.batch = batch
+        work = WORK
+        rest: list[tuple[Task, list[Record]]] = []
+        labels: dict[Slot, Label] = {}
         for task, records in batch.slices:
-            task.run(records)
-            batch.now = max(batch.now, task.position.time)
+            slot = task.slot
+            if self._tasks.get(slot) is not task:
+                continue  # taken from us while it was queued: nothing of it was begun
+            if work <= 0:
+                rest.append((task, records))
+                labels[slot] = batch.labels[slot]
+                continue
+            done, work = task.run(records, work)
+            batch.now = max(batch.now, task.now)
+            if done < len(records):
+                rest.append((task, records[done:]))
+                labels[slot] = task.position
+        if rest:
+            flight = Flight() if batch.muted else self._flights.take(labels)
+            self._queue.appendleft(KeyedBatch(rest, flight, labels, batch.muted))
         if not batch.muted:
             batch.items = chain.emitted[:]
         batch.slices = []

@@ -36,7 +36,7 @@ POSITION = b"position"
 
 _LOG = structlog.get_logger(__name__)
 
-IN_JSON = b"\xc1"  # a byte that msgpack never uses: before slots that are JSON
+IN_JSON = 0xC1  # a byte that msgpack never uses: before slots that are JSON
 
 
 def pack_slots(slots: Sequence[Any]) -> bytes:
@@ -44,7 +44,7 @@ def pack_slots(slots: Sequence[Any]) -> bytes:
     try:
         return _pack(slots)
     except OverflowError:  # a whole number of more than 64 bits: JSON has those, msgpack has not
-        return IN_JSON + msgspec.json.encode(slots)
+        return bytes([IN_JSON]) + msgspec.json.encode(slots)
 
 
 class Slots:
@@ -57,10 +57,9 @@ class Slots:
 
     def unpack(self, state: bytes) -> list[Any]:
         """The slots of a state at rest."""
-        packed = state[HORIZON.size :]
-        if packed[:1] == IN_JSON:
-            return list(self._decode_large(packed[1:]))
-        return list(self._decode(packed))
+        if state[HORIZON.size] == IN_JSON:
+            return list(self._decode_large(state[HORIZON.size + 1 :]))
+        return list(self._decode(state[HORIZON.size :]))
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -68,13 +67,18 @@ _plain = Slots().unpack
 
 
 class Cell:
-    """A person's state in use, one slot per keyed step; ``act_at`` is its earliest deadline."""
+    """A person's state in use, one slot per keyed step.
 
-    __slots__ = ("act_at", "slots")
+    ``act_at`` is its earliest deadline, or an earlier time: it is looked at then. ``changed`` tells
+    that what is at rest is older.
+    """
+
+    __slots__ = ("act_at", "changed", "slots")
 
     def __init__(self, slots: list[Any], act_at: int = 0) -> None:
         self.slots = slots
         self.act_at = act_at
+        self.changed = False
 
 
 class Bucket:
@@ -153,14 +157,15 @@ class StateStore:
     def save(self, number: int, bucket: Bucket, at: Label) -> Saved:
         """Encode ``bucket`` as it is, true at ``at``.
 
-        It is not to be written before every output below ``at.offset`` is confirmed: a blob that
+        It is not to be written before every output below ``at`` is confirmed: a blob that
         knows of an entry is the promise that what it caused is written.
         """
         states = _encode(bucket.states)
         chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
         body = chunks[1:]
-        version = xxh3_64_intdigest(_encode((self._steps, *at, bucket.marks)) + states) >> 1
-        head = (FORMAT, self._steps, *at, len(chunks), version, bucket.marks, chunks[0])
+        about = (self._steps, at.offset, at.time)
+        version = xxh3_64_intdigest(_encode((*about, bucket.marks)) + states) >> 1
+        head = (FORMAT, *about, len(chunks), version, bucket.marks, chunks[0])
         blob = _encode(head)
         appends = [
             self._append(f"{number}.{version}.{i}", value) for i, value in enumerate(body, 1)
@@ -182,7 +187,7 @@ class StateStore:
             same = not bucket.changed and not bucket.waiting
             if same and low.offset > bucket.covered.offset:
                 bucket.covered = low
-            rows.append((bucket.version, *bucket.covered))
+            rows.append((bucket.version, bucket.covered.offset, bucket.covered.time))
         return self._append(POSITION.decode(), _encode(Positions(FORMAT, rows)))
 
     def write(self, saved: Saved) -> None:

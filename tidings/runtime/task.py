@@ -7,6 +7,7 @@ deadline*. So what a task does is a function of the log, wherever it runs and ho
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
@@ -23,9 +24,11 @@ from tidings.runtime.flight import Label
 from tidings.runtime.state import HORIZON, Bucket, Cell, Saved, StateStore, pack_slots
 
 UNSEEN = (-1, 0)
+ACT_AT = struct.Struct(">Q").unpack_from  # the first of a HORIZON
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
 MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
+FIRING = 2  # a deadline, and what becomes of it behind, is so much more work than an entry
 HOT = 40_000  # people of a process kept decoded, some 2 KB each; `most_hot` is a task's share
 
 
@@ -46,6 +49,7 @@ class Task:
         self.store = store
         start = min(bucket.covered for bucket in buckets)
         self.position = Label(start.offset, start.time)
+        self.now = start.time
         self.committed = committed
         self.marker_until = 0
         self._chain = chain
@@ -59,7 +63,6 @@ class Task:
         heapify(self._heap)
         self.most_hot = HOT
         self._hot = 0
-        self._next_cold = 0
         oldest_first = sorted(range(len(buckets)), key=lambda number: buckets[number].covered)
         self._rotation = deque(oldest_first)
         self._waiting: deque[Saved] = deque()
@@ -73,17 +76,38 @@ class Task:
 
     # ── Entries ───────────────────────────────────────────────────────────────────────────────
 
-    def run(self, records: Sequence[Record]) -> None:
-        """Handle entries, and the deadlines before them; the chain collects what comes out."""
+    def run(self, records: Sequence[Record], work: int) -> tuple[int, int]:
+        """Handle entries, and the deadlines before them; the chain collects what comes out.
+
+        Stops when ``work`` is used up, which may be between two deadlines of one record. Gives how
+        many records are done, and the work that is left.
+        """
         chain, buckets, heap, count = self._chain, self.buckets, self._heap, len(self.buckets)
         topic, partition = self.slot
-        time, decode = self.position.time, chain.decode
+        time, decode, unpack, most_hot = (
+            self.position.time,
+            chain.decode,
+            chain.unpack,
+            self.most_hot,
+        )
         chain.heap = heap
-        for record in records:
-            if record.time > time:
-                time = record.time
-            if heap and heap[0][0] <= time:
-                self._fire(time)
+        for number, record in enumerate(records):
+            if work <= 0:
+                self.position = Label(record.offset, time)
+                return number, work
+            now = record.time
+            if now <= time:
+                now = time
+            if heap and heap[0][0] <= now:
+                self.now = now
+                work = self._fire(now, work)
+                if heap and heap[0][0] <= now:
+                    begun = self.position
+                    turn = begun.turn + 1 if begun.offset == record.offset else 1
+                    self.position = Label(record.offset, time, turn)
+                    return number, work
+            time = now
+            work -= 1
             value, key = record.value, record.key
             if value is None:
                 # Where the log's clock is behind ours, the next one waits for it to get there.
@@ -102,8 +126,10 @@ class Task:
             except UNDECODABLE as error:
                 self._refuse(record, time, "undecodable", error)
                 continue
-            cell = bucket.hot.get(key)
-            if cell is None and key not in bucket.states:
+            hot = bucket.hot
+            cell = hot.get(key)
+            state = None if cell is not None else bucket.states.get(key)
+            if cell is None and state is None:
                 # Deadlines know a person by the key alone.
                 person = person_key(entry.tenant, entry.recipient_id)
                 if key != person.encode():
@@ -117,9 +143,17 @@ class Task:
             if stamp <= marks.get(source.partition, UNSEEN):
                 continue  # the intake died and repeated itself: this one is counted
             marks[source.partition] = stamp
+            kept = True
             if cell is None:
-                cell = self._warm(bucket, key)
-            bucket.changed = True
+                if state is None:
+                    cell = Cell([None] * len(chain.steps))
+                else:
+                    cell = Cell(unpack(state), ACT_AT(state)[0])
+                kept = self._hot < most_hot
+                if kept:
+                    hot[key] = cell
+                    self._hot += 1
+            bucket.changed = cell.changed = True
             chain.cell, chain.key, chain.now = cell, key, time
             where = Origin(topic, partition, offset)
             chain.push(
@@ -135,9 +169,11 @@ class Task:
                     entry.way,
                 )
             )
+            if not kept:
+                self._rest(bucket, key, cell)
         self.position = Label(records[-1].offset + 1, time)
-        if self._hot > self.most_hot:
-            self._cool_some()
+        self.now = time
+        return len(records), work
 
     def _refuse(self, record: Record, time: int, reason: str, error: BaseException | str) -> None:
         """To the dead letters with an entry that none of our intakes has written."""
@@ -145,20 +181,24 @@ class Task:
         item = Item(data={}, origin=origin, time=time, record=record)
         self._chain.batch.dead(item, reason, error, self._site)
 
-    def _fire(self, time: int) -> None:
+    def _fire(self, time: int, work: int) -> int:
+        """Let deadlines up to ``time`` act while there is ``work``; gives what is left of it."""
         chain, heap, count = self._chain, self._heap, len(self.buckets)
         topic, partition = self.slot
-        while heap and heap[0][0] <= time:
+        while work > 0 and heap and heap[0][0] <= time:
+            work -= FIRING
             at, key = heappop(heap)
             bucket = self.buckets[xxh3_64_intdigest(key) % count]
             cell = bucket.hot.get(key)
+            kept = cell is not None
             if cell is None:
-                if key not in bucket.states:
+                state = bucket.states.get(key)
+                if state is None or ACT_AT(state)[0] != at:
                     continue
-                cell = self._warm(bucket, key)
-            if cell.act_at != at:
+                cell = Cell(chain.unpack(state), at)
+            elif cell.act_at != at:
                 continue
-            bucket.changed = True
+            bucket.changed = cell.changed = True
             cell.act_at = 0
             chain.cell, chain.key = cell, key
             tenant, _, recipient = key.decode().rpartition("\x1f")
@@ -166,6 +206,11 @@ class Task:
             if following and (not cell.act_at or following < cell.act_at):
                 cell.act_at = following
                 heappush(heap, (following, key))
+            if not kept:
+                self._rest(bucket, key, cell)
+            elif self._hot >= self.most_hot and not cell.act_at:
+                self._cool(bucket, key, cell)
+        return work
 
     def deadline(self) -> int:
         """The next instant of log time at which something may be due, 0 for none."""
@@ -185,7 +230,7 @@ class Task:
             cell = bucket.hot.get(key)
             if cell is None:
                 state = bucket.states.get(key)
-                act_at = HORIZON.unpack_from(state)[0] if state else 0
+                act_at = ACT_AT(state)[0] if state else 0
             else:
                 act_at = cell.act_at
             if act_at == at:
@@ -196,38 +241,34 @@ class Task:
 
     # ── State in use and at rest ──────────────────────────────────────────────────────────────
 
-    def _warm(self, bucket: Bucket, key: bytes) -> Cell:
-        state = bucket.states.get(key)
-        if state is None:
-            cell = Cell([None] * len(self._chain.steps))
-        else:
-            cell = Cell(self._chain.unpack(state), HORIZON.unpack_from(state)[0])
-        bucket.hot[key] = cell
-        self._hot += 1
-        return cell
-
-    def _cool(self, bucket: Bucket) -> None:
-        """Put a bucket's people to rest, and forget those whose time has come."""
-        states, horizon = bucket.states, self._chain.horizon
-        for key, cell in bucket.hot.items():
-            act_at, forget_at = horizon(cell.slots)
-            if act_at and act_at != cell.act_at:
-                # The one it was woken for is gone (a window that filled up): the next one counts.
+    def _rest(self, bucket: Bucket, key: bytes, cell: Cell) -> None:
+        """Pack a person's state, and forget one of whom there is none."""
+        cell.changed = False
+        slots, act_at, forget_at = cell.slots, cell.act_at, 0
+        if not act_at:  # who has a deadline is looked at again then
+            act_at, forget_at = self._chain.horizon(slots)
+            if act_at:
+                cell.act_at = act_at
                 heappush(self._heap, (act_at, key))
-            if act_at or forget_at or any(slot is not None for slot in cell.slots):
-                states[key] = HORIZON.pack(act_at, forget_at) + pack_slots(cell.slots)
-            else:
-                states.pop(key, None)
-        self._hot -= len(bucket.hot)
-        bucket.hot.clear()
-
-    def _cool_some(self) -> None:
-        """Cool bucket after bucket, in rotation, until few enough people are hot."""
-        for _ in self.buckets:
-            self._cool(self.buckets[self._next_cold])
-            self._next_cold = (self._next_cold + 1) % len(self.buckets)
-            if self._hot <= self.most_hot // 2:
+            elif not forget_at and all(slot is None for slot in slots):
+                bucket.states.pop(key, None)
                 return
+        bucket.states[key] = HORIZON.pack(act_at, forget_at) + pack_slots(slots)
+
+    def _cool(self, bucket: Bucket, key: bytes, cell: Cell) -> None:
+        """Keep a person decoded no longer."""
+        self._rest(bucket, key, cell)
+        del bucket.hot[key]
+        self._hot -= 1
+
+    def _settle(self, bucket: Bucket) -> None:
+        """Put to rest what has changed since the last time, and cool those who have not."""
+        for key, cell in list(bucket.hot.items()):
+            if cell.changed:
+                self._rest(bucket, key, cell)
+            else:
+                del bucket.hot[key]
+                self._hot -= 1
 
     # ── Saving ────────────────────────────────────────────────────────────────────────────────
 
@@ -256,19 +297,22 @@ class Task:
 
     def _save(self, number: int) -> int:
         bucket, now = self.buckets[number], self.position.time
-        self._cool(bucket)
+        self._settle(bucket)
         forgotten = [
             key for key, state in bucket.states.items() if 0 < HORIZON.unpack_from(state)[1] <= now
         ]
         for key in forgotten:
             del bucket.states[key]
+            if key in bucket.hot:
+                del bucket.hot[key]
+                self._hot -= 1
         saved = self.store.save(number, bucket, self.position)
         self._waiting.append(saved)
         return sum(len(append.value or b"") for append in saved.appends)
 
     def release(self, low: Label) -> None:
         """Write the blobs whose past is confirmed: those true at or below ``low``."""
-        while self._waiting and self._waiting[0].at.offset <= low.offset:
+        while self._waiting and self._waiting[0].at <= low:
             self.store.write(self._waiting.popleft())
 
     def mark(self, low: Label) -> None:

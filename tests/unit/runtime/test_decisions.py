@@ -22,7 +22,7 @@ from tests.unit.runtime.world import alike
 from tidings.log.port import Append
 from tidings.plan import FlowPlan
 from tidings.records import Outcome
-from tidings.runtime import member
+from tidings.runtime import keyed, member
 
 WINDOW, GAP, MAX_WAIT, MAX_ITEMS = 500, 200, 700, 4  # ms, and events
 AT_MOST, WITHIN = 2, 600
@@ -64,9 +64,11 @@ class Event(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How a log is played: so many records a batch, kills and stops before these turns."""
+    """How a log is played: so many records a pull, so much work a batch (a deadline is several),
+    kills and stops before these turns."""
 
     batch: int
+    work: int
     kills: frozenset[int]
     stops: frozenset[int]
 
@@ -90,8 +92,8 @@ LOGS = st.lists(
     max_size=50,
 ).map(timed)
 TURNS = st.frozensets(st.integers(1, 40), max_size=3)
-CUTS = st.builds(Cut, st.integers(1, 12), TURNS, TURNS)
-AT_ONCE = Cut(1_000, frozenset(), frozenset())
+CUTS = st.builds(Cut, st.integers(1, 12), st.integers(1, 12), TURNS, TURNS)
+AT_ONCE = Cut(1_000, 10_000, frozenset(), frozenset())
 
 
 @cache
@@ -108,6 +110,7 @@ def play(steps: str, events: list[Event], cut: Cut) -> list[Outcome]:
     """What is decided on a log of these events and, at its end, a marker: each outcome once."""
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(member, "BATCH", cut.batch)
+        patch.setattr(keyed, "WORK", cut.work)
         flow = OneFlow(Path(folder), plan=plan_of(steps))
         for event in events:
             flow.clock.set(NOW + event.at)

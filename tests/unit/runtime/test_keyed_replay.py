@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.runtime.world import World, decided, oracle
+from tidings.runtime import keyed
 
 
 def check(world: World) -> None:
@@ -19,6 +20,12 @@ def check(world: World) -> None:
     assert set(decided(world.log)) == expected
     members = sorted(member for one in expected for member in one.members)
     assert members == sorted(f"e{number}" for number in range(len(world.written)))
+
+
+@pytest.fixture(autouse=True, params=[1, 3, 10_000])
+def _work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much work a batch: an entry or a deadline, a few, or all there is."""
+    monkeypatch.setattr(keyed, "WORK", request.param)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -36,7 +43,7 @@ def test_processes_that_come_and_go_in_order_write_nothing_twice(tmp_path: Path)
     for number in range(20):
         world.write()
         world.settle(turns=3)
-        world.clock.advance(300)
+        world.clock.advance(300 * number)
         if number % 3 == 0:
             world.join()
         if number % 4 == 0:
