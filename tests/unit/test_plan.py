@@ -78,6 +78,93 @@ flow.yaml:4:5  error[wrong-place]  social.render
   hint: put it into flows/lanes/<channel>.yaml
 """,
     ),
+    "limit before digest": (
+        HEAD
+        + """\
+  - limit: {at_most: 2, within: 1h}
+  - digest: {by: [type], window: 30s}
+"""
+        + END,
+        """\
+flow.yaml:4:5  warning[limit-before-digest]  social.limit
+  `limit` counts events here, and `social.digest` behind it makes one of many
+     4 |   - limit: {at_most: 2, within: 1h}
+       |     ^^^^^
+  hint: put it behind the digest; what thins out events is `throttle`
+""",
+    ),
+    "limit before digest in a branch": (
+        HEAD
+        + """\
+  - limit: {at_most: 2, within: 1h}
+  - switch:
+      cases:
+        - {name: likes, when: type == 'like', steps: [{digest: {by: [type], window: 30s}}]}
+"""
+        + END,
+        """\
+flow.yaml:4:5  warning[limit-before-digest]  social.limit
+  `limit` counts events here, and `social.switch.likes.digest` behind it makes one of many
+     4 |   - limit: {at_most: 2, within: 1h}
+       |     ^^^^^
+  hint: put it behind the digest; what thins out events is `throttle`
+""",
+    ),
+    "cap before digest": (
+        HEAD
+        + """\
+  - cap
+  - digest: {by: [type], window: 30s}
+"""
+        + END,
+        """\
+flow.yaml:4:5  error[wrong-place]  social.cap
+  `cap` is about what goes out, and `social.digest` behind it still decides that
+     4 |   - cap
+       |     ^^^
+  hint: put it behind the last keyed step
+""",
+    ),
+    "hold behind the delivery": (
+        HEAD
+        + """\
+  - deliver: {to: push, template: t}
+  - hold: {delay: 1h}
+""",
+        """\
+flow.yaml:4:5  error[wrong-place]  social.deliver
+  `deliver` asks the outside world, and `social.hold` behind it keeps state
+     4 |   - deliver: {to: push, template: t}
+       |     ^^^^^^^
+  hint: a replay may be answered differently: put it behind the last keyed step
+
+flow.yaml:5:5  error[after-end]  social.hold
+  nothing gets to `hold`: all ends in `social.deliver`
+     5 |   - hold: {delay: 1h}
+       |     ^^^^
+  hint: put it before, or take it away
+
+flow.yaml:5:5  error[no-end]  social.hold
+  some events come out at the end of the flow, and nothing is done with them
+     5 |   - hold: {delay: 1h}
+       |     ^^^^
+  hint: end in `- deliver: …`; a switch needs an `else`, a fan_out one branch without `when`
+""",
+    ),
+    "hold without the zone": (
+        HEAD
+        + """\
+  - hold: {quiet: 22:00-08:00, zone: zone}
+"""
+        + END,
+        """\
+flow.yaml:4:38  error[unknown-name]  social.hold
+  the event has no field `zone`
+     4 |   - hold: {quiet: 22:00-08:00, zone: zone}
+       |                                      ^^^^
+  hint: there is `actor_id`, `photo_id`, `recipient_id` and `type`
+""",
+    ),
     "no end": (
         HEAD
         + """\

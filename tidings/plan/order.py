@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -35,9 +36,12 @@ def _misplaced(step: StepPlan, allowed: set[Part], keyed: list[str]) -> tuple[st
     if possible == {Part.LANE}:
         message = f"`{name}` belongs to a lane: a flow decides, a lane delivers"
         hint = "put it into flows/lanes/<channel>.yaml"
-    elif Part.TAIL in possible:
+    elif Part.TAIL in possible and step.operator.asks:
         message = f"`{name}` asks the outside world, and `{keyed[-1]}` behind it keeps state"
         hint = "a replay may be answered differently: put it behind the last keyed step"
+    elif Part.TAIL in possible:
+        message = f"`{name}` is about what goes out, and `{keyed[-1]}` behind it still decides that"
+        hint = "put it behind the last keyed step"
     elif Part.TAIL in allowed or Part.KEYED in allowed:
         message = f"`{name}` stands behind `{keyed[0]}`, which keeps state"
         hint = "put it before the first keyed step, where a flow's events come in"
@@ -109,3 +113,31 @@ def _check_behind(steps: tuple[StepPlan, ...], problems: Problems) -> None:
                 behind.path,
                 "put it before, or take it away",
             )
+
+
+def check_sense(steps: Iterable[StepPlan], problems: Problems) -> None:
+    """Warn of steps that stand in an order in which they do not do what they are for."""
+    _check_limits(steps, [], problems)
+
+
+def _check_limits(
+    steps: Iterable[StepPlan], limits: list[StepPlan], problems: Problems
+) -> list[StepPlan]:
+    """Warn of limits before the digest that they should count; gives those not yet warned of."""
+    for step in steps:
+        if step.operator.name == "limit":
+            limits = [*limits, step]
+        elif step.operator.name == "digest":
+            for limit in limits:
+                problems.warning(
+                    "limit-before-digest",
+                    f"`limit` counts events here, and `{step.path}` behind it makes one of many",
+                    limit.where,
+                    limit.path,
+                    "put it behind the digest; what thins out events is `throttle`",
+                )
+            limits = []
+        elif step.arms:
+            after = [_check_limits(arm, limits, problems) for arm in step.arms]
+            limits = [one for one in limits if all(one in arm for arm in after)]
+    return limits

@@ -13,7 +13,14 @@ from tidings.load.nodes import Map, Node
 from tidings.plan.files import FlowFile, LaneFile
 from tidings.plan.model import FlowPlan, LanePlan
 from tidings.plan.names import check_names
-from tidings.plan.order import check_end, check_parts, check_splits, keyed_part, usable
+from tidings.plan.order import (
+    check_end,
+    check_parts,
+    check_sense,
+    check_splits,
+    keyed_part,
+    usable,
+)
 from tidings.plan.steps import Steps
 from tidings.problems import Problems
 
@@ -44,6 +51,7 @@ def _flow(node: Node, file: Path, version: str, problems: Problems) -> FlowPlan 
     check_parts(plan, problems)
     check_splits(plan, problems)
     check_end(steps, problems)
+    check_sense(steps, problems)
     check_names(plan, node, problems)
     return plan
 

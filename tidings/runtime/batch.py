@@ -148,6 +148,7 @@ class FlowBatch:
             detail=detail,
             members=members,
             category=item.category,
+            variant=item.variant,
             origin=item.origin,
         )
         if delivery is not None:
