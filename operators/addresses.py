@@ -48,12 +48,13 @@ class Addresses:
 
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
         """Set ``addresses``, and ``profile`` where nobody has; end what has none."""
-        strangers = [work.person() for work in batch.items if work.profile is None]
-        profiles = profiles_of(io.people, strangers)
+        strangers = [work for work in batch.items if work.profile is None]
+        persons = [work.person() for work in strangers]
+        profiles = profiles_of(io.people, persons)
+        for work, person in zip(strangers, persons, strict=True):
+            work.profile = profiles[person]
         kept: list[Work] = []
         for work in batch.items:
-            if work.profile is None:
-                work.profile = profiles[work.person()]
             held = self._held(work)
             work.addresses = _unanswered(held, work.delivery) if work.delivery.answers else held
             if work.addresses:

@@ -98,7 +98,8 @@ class Render:
 
     def _content(self, text: Text, data: Mapping[str, Any]) -> Content:
         parts = text.render(data)
-        carried = {name: data[name] for name in self._carry if name in data}
+        carry = self._carry
+        carried = {name: data[name] for name in carry if name in data} if carry else {}
         if self._most and (carried or 6 * sum(map(len, parts.values())) + 100 > self._most):
             # Six bytes are the most that a character takes in JSON.
             parts = self._fitted(parts, carried, text)

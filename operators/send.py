@@ -119,6 +119,7 @@ class Sending:
         self.site = site
         platforms = {"ios": spec.ios, "android": spec.android, "web": spec.web}
         self._routes = {platform: name for platform, name in platforms.items() if name}
+        self._default = spec.default
         self._marketing = {one.name for one in site.categories.values() if one.marketing}
 
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
@@ -144,28 +145,28 @@ class Sending:
         work.sends = sends = []
         answers = delivery.answers
         for address in work.addresses:
-            provider = self._routes.get(address.platform) or self.spec.default
+            provider = self._routes.get(address.platform) or self._default
             known = send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
             if not provider or known in answers:
                 continue
             sends.append(
-                Send(
-                    send_id=known,
-                    channel=delivery.channel,
-                    address=address,
-                    content=content,
-                    tenant=delivery.tenant,
-                    category=delivery.category,
-                    priority=delivery.priority,
-                    attempt=delivery.attempt + 1,
-                    now=now,
-                    expires_at=delivery.expires_at,
-                    collapse_key=delivery.collapse_key,
-                    provider=provider,
-                    spared=delivery.spared,
-                    marketing=delivery.category in self._marketing,
-                    delivery=delivery,
-                    origin=work.origin,
+                Send(  # in the order of its fields: by their names it takes four times as long
+                    known,
+                    delivery.channel,
+                    address,
+                    content,
+                    delivery.tenant,
+                    delivery.category,
+                    delivery.priority,
+                    delivery.attempt + 1,
+                    now,
+                    delivery.expires_at,
+                    delivery.collapse_key,
+                    provider,
+                    delivery.spared,
+                    delivery.category in self._marketing,
+                    delivery,
+                    work.origin,
                 )
             )
 

@@ -64,15 +64,15 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     template_version: str = ""
 
 
-class Send(msgspec.Struct, kw_only=True):
+class Send(msgspec.Struct):
     """One notification to one address, one attempt.
 
     ``attempt`` counts from 1; ``spared`` of those before it do not count against the retries (a
     rate limit, a stopped provider). ``provider`` is its name in the lane's YAML. ``expires_at``
     (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``delivery`` and ``origin``
-    (where it stands in the log) are what a receipt leads back to; they are only to be read.
-    ``marketing`` tells that its category is advertising. ``ticket`` belongs to the lane and is not
-    to be touched.
+    (where it stands in the log) are what a receipt leads back to; they are only to be read, and the
+    delivery comes without its data, which the content tells. ``marketing`` tells that its category
+    is advertising. ``ticket`` belongs to the lane and is not to be touched.
     """
 
     send_id: str

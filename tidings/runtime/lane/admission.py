@@ -46,9 +46,9 @@ def admit(record: Record, settings: LaneSettings, channels: Collection[str]) -> 
 
 
 def _check_chain(delivery: Delivery, channels: Collection[str]) -> None:
-    unknown = [channel for channel in delivery.chain if channel not in channels]
-    if unknown:
-        raise ValueError(f"there is no channel `{unknown[0]}` to go on to")
+    for channel in delivery.chain:
+        if channel not in channels:
+            raise ValueError(f"there is no channel `{channel}` to go on to")
 
 
 def _check_size(delivery: Delivery, size: int) -> None:

@@ -74,7 +74,7 @@ class Arrivals:
         }
         self.topics = [deliveries(channel, priority), *self._delays]
         self._held: dict[Slot, _Held] = {}
-        self._early: list[tuple[int, int, Parcel]] = []
+        self._early: list[tuple[int, int, Work]] = []
         self._postponed = 0  # breaks ties in the heap
         self._wide: set[Slot] = set()
         self._deaf = False  # everything is paused for want of room
@@ -120,8 +120,8 @@ class Arrivals:
     def close(self) -> None:
         """Leave the group; what is settled is committed on the way."""
         self._consumer.close()
-        for _, _, parcel in self._early:
-            self._tracker.abandon(parcel)
+        for _, _, work in self._early:
+            self._tracker.abandon(work.ticket)
         self._early = []
 
     # ── Reading ───────────────────────────────────────────────────────────────────────────────
@@ -180,24 +180,25 @@ class Arrivals:
             name = self._settings.name
             self._settlement.end(parcel, Kind.EXPIRED, now, reason="expired", step=name)
         elif delivery.not_before > now:
-            self._postpone(parcel, delivery.not_before, now)
+            self._postpone(work, delivery.not_before, now)
         else:
             works.append(work)
 
-    def _postpone(self, parcel: Parcel, until: int, now: int) -> None:
+    def _postpone(self, work: Work, until: int, now: int) -> None:
         """It is early for it: the rest of its wait is spent here where it is short."""
         wait = until - now
         if fits(wait, self._ladder):
             self._postponed += 1
-            heappush(self._early, (until, self._postponed, parcel))
+            heappush(self._early, (until, self._postponed, work))
         else:
-            self._settlement.later(parcel, until, rung_for(wait, self._ladder))
+            self._settlement.later(work.ticket, until, rung_for(wait, self._ladder))
 
     def _wake(self, works: list[Work], now: int) -> None:
         while self._early and self._early[0][0] <= now:
-            parcel = heappop(self._early)[2]
+            work = heappop(self._early)[2]
+            parcel: Parcel = work.ticket
             if parcel.partition.alive:
-                works.append(parcel.work)
+                works.append(work)
             else:
                 self._tracker.abandon(parcel)
 

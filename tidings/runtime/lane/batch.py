@@ -26,12 +26,14 @@ class LaneBatch:
         self, item: Work, kind: Kind, reason: str, site: Site, detail: str = "", at: int = 0
     ) -> None:
         """End a delivery; one that failed on this channel goes to the next of its chain."""
+        item.ticket.content = item.content
         self._settlement.end(
             item.ticket, kind, at or self.now, reason=reason, detail=detail, step=site.path
         )
 
     def dead(self, item: Work, reason: str, error: BaseException | str, site: Site) -> None:
         """Hand a delivery to the dead letters; it has failed on this channel."""
+        item.ticket.content = item.content
         self._settlement.dead(item.ticket, reason, error, self.now, site.path)
 
     def deliver(self, item: Work, delivery: Delivery, site: Site) -> None:

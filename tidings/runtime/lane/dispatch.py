@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from tidings.contract import Work
 from tidings.operators.send import Sending
-from tidings.ports import Io, Lease, Leased
+from tidings.ports import Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
 from tidings.records import Kind
 from tidings.runtime.lane.answers import pack, stored, unpack
@@ -150,6 +150,8 @@ class Dispatch:
 
     def _enter(self, work: Work, now: int) -> None:
         parcel: Parcel = work.ticket
+        parcel.content = work.content
+        parcel.delivery.data = {}  # 2 kB, told by the content from here on
         parcel.open = len(work.sends)
         if not parcel.open:  # every address has answered on an earlier rung
             parcel.news = True
@@ -288,7 +290,7 @@ class Dispatch:
         else:
             self._leases.release(send.send_id)
         if decision.gone:
-            self._removals.add(parcel.work.person(), send.address)
+            self._removals.add(_person(parcel), send.address)
         if decision.act is Act.END:
             expired = decision.kind is Kind.EXPIRED
             word = _EXPIRED if expired else answer.verdict
@@ -309,3 +311,7 @@ class Dispatch:
             send.now = now
             quota.waiting.appendleft(send)
             quota.stop(answer, now + self._settings.probe_ms)
+
+
+def _person(parcel: Parcel) -> Person:
+    return Person(parcel.delivery.tenant, parcel.delivery.recipient_id)

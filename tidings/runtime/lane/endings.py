@@ -25,7 +25,7 @@ class Endings:
     def close(self, send: Send, word: str, at: int) -> None:
         """An address has given its last answer; ``word`` is a verdict, or ``expired``."""
         parcel: Parcel = send.ticket
-        parcel.work.delivery.answers[send.send_id] = word
+        parcel.delivery.answers[send.send_id] = word
         if send.attempt > parcel.tried:
             parcel.tried = send.attempt
         parcel.open -= 1

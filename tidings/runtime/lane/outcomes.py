@@ -1,16 +1,17 @@
 """How a lane writes the outcomes of a delivery: what they all say alike is encoded once.
 
-An outcome is a JSON object of two parts: what it says by itself, and the delivery's own words, which
-are the same bytes in its attempts and in its end. Read back they are one ``records.Outcome``; to
-make one whole and encode it costs twice as much.
+An outcome is a JSON object of two parts: what it says by itself, and its delivery's own words, the
+same bytes in each attempt and in the end. Read back they are one ``records.Outcome``; to make that
+whole and to encode it costs twice as much.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from tidings.contract import Work
-from tidings.records import Origin
+from tidings.log.port import Record
+from tidings.records import Delivery, Origin
+from tidings.sender import Content
 
 
 class Said(msgspec.Struct, omit_defaults=True, gc=False):
@@ -46,6 +47,7 @@ class _Alike(msgspec.Struct, omit_defaults=True, gc=False):
     tenant: str = "default"
     campaign_id: str = ""
     round: int = 0
+    variant: str = ""
     template_version: str = ""
     locale: str = ""
 
@@ -53,13 +55,12 @@ class _Alike(msgspec.Struct, omit_defaults=True, gc=False):
 _encode = msgspec.json.Encoder().encode
 
 
-def alike(work: Work) -> bytes:
-    """What all outcomes of a delivery say, for ``outcome``."""
-    delivery, content = work.delivery, work.content
+def alike(delivery: Delivery, record: Record, content: Content | None) -> bytes:
+    """What all outcomes of a delivery say, for ``outcome``; ``record`` is where it stands."""
     words = _Alike(
         delivery.recipient_id,
         delivery.flow,
-        work.origin,
+        Origin(record.topic, record.partition, record.offset),
         delivery.notif_id,
         delivery.channel,
         delivery.priority,
@@ -69,6 +70,7 @@ def alike(work: Work) -> bytes:
         delivery.tenant,
         delivery.campaign_id,
         delivery.round,
+        delivery.variant,
     )
     if content is not None:
         words.template_version = content.template_version

@@ -20,7 +20,16 @@ from tidings.durations import format_duration
 from tidings.ids import address_hash, outcome_id, person_key
 from tidings.log.port import Append, Producer, Record
 from tidings.operators.send import Retry
-from tidings.records import DeadLetter, Delivery, Kind, Origin, Priority, Stage, encode
+from tidings.records import (
+    DeadLetter,
+    Delivery,
+    Kind,
+    Origin,
+    Priority,
+    Stage,
+    decode_delivery,
+    encode,
+)
 from tidings.runtime.lane.answers import Stored
 from tidings.runtime.lane.outcomes import Said, alike, outcome
 from tidings.runtime.lane.settings import LaneSettings
@@ -123,7 +132,7 @@ class Settlement:
         whatever became of the others. A channel that failed hands over to the next one; where there
         is none it goes to the dead letters, unless ``letter`` says that it is there already.
         """
-        delivery = parcel.work.delivery
+        delivery = parcel.delivery
         answers = delivery.answers.values()
         for answer, word in _LAST_WORDS:
             if answer in answers:
@@ -136,7 +145,7 @@ class Settlement:
         if delivery.chain and kind in _FAILURES:
             following = f"next: {delivery.chain[0]}"
             detail = f"{detail}; {following}" if detail else following
-            self._write(parcel, _next_channel(parcel.record, delivery))
+            self._write(parcel, _next_channel(parcel.record, _whole(parcel)))
         elif letter and kind is _FAILED:
             self.letter(parcel, delivery.flow, reason, detail or reason, at, step)
         text = _TEXT[kind]
@@ -157,7 +166,7 @@ class Settlement:
 
     def later(self, parcel: Parcel, at: int, rung: int) -> None:
         """Hand the delivery to a rung of the ladder; what was answered so far goes with it."""
-        delivery, record = parcel.work.delivery, parcel.record
+        delivery, record = _whole(parcel), parcel.record
         delivery.attempt = parcel.tried
         delivery.spared = parcel.spared
         delivery.not_before = at
@@ -169,8 +178,7 @@ class Settlement:
 
         Its id covers the record in hand: the same delivery may have to wait again.
         """
-        work = parcel.work
-        subject = f"{_subject(work.delivery)}\x1f{work.origin}"
+        subject = f"{_subject(parcel.delivery)}\x1f{parcel.origin()}"
         text = _TEXT[Kind.DEFERRED]
         said = Said(outcome_id(subject, text, 0), at, _DECISION, text, self._path)
         said.reason, said.provider = reason, provider
@@ -180,7 +188,7 @@ class Settlement:
         self, parcel: Parcel, reason: str, error: BaseException | str, at: int, step: str
     ) -> None:
         """A delivery that a step could not handle: a letter, and it has failed on this channel."""
-        self.letter(parcel, parcel.work.delivery.flow, reason, error, at, step)
+        self.letter(parcel, parcel.delivery.flow, reason, error, at, step)
         detail = str(error)[:LONGEST_DETAIL]
         self.end(parcel, Kind.FAILED, at, reason=reason, detail=detail, step=step, letter=False)
 
@@ -192,7 +200,7 @@ class Settlement:
     def unwritable(self, ticket: Ticket, error: object, at: int) -> None:
         """The log refuses for good to take one of its writes: the bytes as they were read stay."""
         ticket.unconfirmed -= 1  # that one will not be confirmed
-        flow = ticket.work.delivery.flow if isinstance(ticket, Parcel) else self._settings.name
+        flow = ticket.delivery.flow if isinstance(ticket, Parcel) else self._settings.name
         self.letter(ticket, flow, "unwritable", str(error), at, self._path)
         self._tracker.finish(ticket)
 
@@ -220,8 +228,8 @@ class Settlement:
 
     def _tell(self, parcel: Parcel, said: Said) -> None:
         if not parcel.alike:
-            delivery = parcel.work.delivery
-            parcel.alike = alike(parcel.work)
+            delivery = parcel.delivery
+            parcel.alike = alike(delivery, parcel.record, parcel.content)
             parcel.key = person_key(delivery.tenant, delivery.recipient_id).encode()
         parcel.unconfirmed += 1
         self._told.append(parcel)
@@ -245,6 +253,13 @@ def _next_channel(record: Record, delivery: Delivery) -> Append:
     )
     topic = deliveries(following.channel, Priority.of(following.priority))
     return Append(topic, record.key, encode(following), record.headers)
+
+
+def _whole(parcel: Parcel) -> Delivery:
+    """The delivery with its data, which is let go once it is rendered."""
+    delivery = parcel.delivery
+    delivery.data = decode_delivery(parcel.record.value or b"").data
+    return delivery
 
 
 def _subject(delivery: Delivery) -> str:

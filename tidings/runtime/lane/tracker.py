@@ -13,6 +13,8 @@ import msgspec
 from tidings.contract import Work
 from tidings.log.port import Position, Record, Slot
 from tidings.log.positions import Settled
+from tidings.records import Delivery
+from tidings.sender import Content
 
 
 class Partition:
@@ -43,8 +45,8 @@ class Ticket(msgspec.Struct, eq=False):
     unconfirmed: int = 0
     over: bool = False
 
-    def close(self) -> Iterable[str]:
-        """It is settled: gives the sends whose outcomes are confirmed by that."""
+    def heard(self) -> Iterable[str]:
+        """It is settled: the sends whose outcomes are confirmed by that."""
         return ()
 
 
@@ -57,11 +59,15 @@ class Parcel(Ticket, kw_only=True, eq=False):
     ``news``: something is to be said that was not said and confirmed before. ``abandoned``: its
     partition went to another process, which will do it all again. ``alike`` and ``key`` are
     Settlement's.
+
+    Nothing points from here to its works and sends, which point here: a circle would wait for the
+    collector, and a lane makes 10,000 a second.
     """
 
-    work: Work
+    delivery: Delivery
     tried: int
     spared: int
+    content: Content | None = None
     open: int = 0
     marked: tuple[str, ...] = ()
     later: tuple[int, int] | None = None
@@ -75,11 +81,8 @@ class Parcel(Ticket, kw_only=True, eq=False):
         """Where the delivery's record stands, as text."""
         return f"{self.partition.origin}{self.record.offset}"
 
-    def close(self) -> Iterable[str]:
-        """Cut the circle of work, sends and ticket, too, which would wait for the collector: a lane
-        makes 10,000 a second."""
-        self.work.ticket = None
-        self.work.sends = []
+    def heard(self) -> Iterable[str]:
+        """Those that Claims know as sent."""
         return () if self.abandoned else self.marked
 
 
@@ -138,10 +141,13 @@ class Tracker:
         """A ticket for a delivery that was read and is open."""
         self.open += 1
         delivery = work.delivery
-        parcel = Parcel(
-            partition, work.record, work=work, tried=delivery.attempt, spared=delivery.spared
+        parcel = work.ticket = Parcel(
+            partition,
+            work.record,
+            delivery=delivery,
+            tried=delivery.attempt,
+            spared=delivery.spared,
         )
-        work.ticket = parcel
         return parcel
 
     def finish(self, ticket: Ticket) -> None:
@@ -152,10 +158,11 @@ class Tracker:
 
     def confirmed(self, tickets: Iterable[Ticket]) -> None:
         """What was said of these, once for each time that one is named, is in the log."""
+        settle = self.settle
         for ticket in tickets:
-            ticket.unconfirmed -= 1
-            if ticket.over and not ticket.unconfirmed:
-                self.settle(ticket)
+            ticket.unconfirmed = left = ticket.unconfirmed - 1
+            if not left and ticket.over:
+                settle(ticket)
 
     def abandon(self, parcel: Parcel) -> None:
         """Its partition is another process's now, and so is what is left to do of it."""
@@ -165,7 +172,7 @@ class Tracker:
     def settle(self, ticket: Ticket) -> None:
         """All of it is confirmed."""
         self.open -= 1
-        self.done += ticket.close()
+        self.done += ticket.heard()
         if ticket.partition.alive:
             ticket.partition.settled.settle(ticket.record.offset)
 
