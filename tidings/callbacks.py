@@ -22,6 +22,10 @@ class Callback(BaseModel):
     """What references to our sends are signed with, 32 random bytes or more. All processes have
     the same one."""
 
+    def signing_key(self) -> bytes:
+        """The key itself. Raises ValueError where it can't be read."""
+        return self.key.read().strip().encode()
+
 
 def reference_of(send: Send) -> Reference | None:
     """Whose ``send`` is; None where the lane did not say (a send made by hand)."""

@@ -25,7 +25,7 @@ from tidings.log.port import Log
 from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.ports import Io
 from tidings.problems import Problems, ValueProblem, suggestion
-from tidings.providers import sender_of
+from tidings.providers import desks, sender_of
 from tidings.records import Priority
 from tidings.runtime.batch import Step, branch_of, step_of
 from tidings.runtime.chain import Link
@@ -34,6 +34,7 @@ from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.lane.courier import Courier
 from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
+from tidings.runtime.receipts import Receipts
 from tidings.runtime.unit import Unit
 from tidings.settings import Settings
 
@@ -88,6 +89,7 @@ def site_of(path: str, scope: str, part: Part, version: str, settings: Settings)
         types=settings.types,
         channels=settings.channels,
         tenants=settings.tenant_table(),
+        connections={name: each.kind() for name, each in settings.connections.items()},
     )
 
 
@@ -186,6 +188,18 @@ def lane(plan: LanePlan, priority: Priority, ground: Ground) -> Lane:
         [built[step.path] for step in before],
         built[last.path],
         Courier(senders, ground.io.clock),
+    )
+
+
+def receipts(ground: Ground) -> Receipts:
+    """What reads the callbacks of all providers. Raises ValueError for settings of no use."""
+    settings = ground.settings
+    return Receipts(
+        desks(settings.providers),
+        settings.channels,
+        log=ground.log,
+        io=ground.io,
+        clock=ground.io.clock,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from tidings.ports import Clock
 from tidings.problems import ValueProblem, listed, suggestion
+from tidings.receipts import Receipt, Webhook
 from tidings.registry import senders
 from tidings.sender import Sender, SenderKind
 
@@ -46,3 +48,27 @@ def sender_of(name: str, providers: Mapping[str, Mapping[str, Any]], clock: Cloc
         )
     given = providers[name]
     return kind_of(given).build(own_settings(given), clock)
+
+
+class Desk(NamedTuple):
+    """What reads one provider's callbacks, and the keys that may have signed our references."""
+
+    read: Callable[[Webhook], Sequence[Receipt]]
+    keys: Sequence[bytes]
+
+
+def desks(providers: Mapping[str, Mapping[str, Any]]) -> dict[str, Desk]:
+    """The desks of all providers that send callbacks, by name.
+
+    Raises ValueError for a signing key that can't be read, and as ``own_settings`` does.
+    """
+    found = {}
+    for name, given in providers.items():
+        read = kind_of(given).receipts
+        if read is None:
+            continue
+        settings = own_settings(given)
+        callback = getattr(settings, "callback", None)
+        keys = [callback.signing_key()] if callback is not None else []
+        found[name] = Desk(partial(read, settings), keys)
+    return found

@@ -83,6 +83,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: Kind
     event_id: str
     reference: str = ""
+    tenant: str = "default"
+    """Whose address it is where no reference came back, as when a person answers STOP."""
+    channel: str = ""
+    """Its channel, likewise."""
     provider_id: str = ""
     at: int = 0
     address: str = ""

@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from tidings.log.port import Admin, LogError, TopicSettings
+from tidings.receipts import PROVIDER_EVENTS
 from tidings.records import Priority
 
 DAY = 86_400_000  # ms
@@ -107,6 +108,7 @@ DEFAULTS = (
     _rule("deliveries.*", 8, 7 * DAY, 2),
     _rule("notifications.*", 8, 7 * DAY, 1),
     _rule(EVENTS, 8, 7 * DAY, 1),
+    _rule(PROVIDER_EVENTS, 8, 7 * DAY, 1),
     _rule("notif_dlq.*", 4, 30 * DAY, 16),
 )
 _UPSTREAM = _rule("*", 8, 7 * DAY, 1)

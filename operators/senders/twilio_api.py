@@ -190,7 +190,7 @@ class Api:
             user, secret = settings.api_key, settings.api_secret
         assert secret is not None, "the settings ask for one"
         if settings.callback is not None:
-            self._key = settings.callback.key.read().encode()
+            self._key = settings.callback.signing_key()
         credentials = b64encode(f"{user}:{secret.read().strip()}".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {credentials}",

@@ -2,7 +2,8 @@
 
 Status callbacks come out of order, and some more than once; only what is final is a receipt. Set
 the messaging service's incoming webhook to the same address: Twilio itself heeds a STOP, and so
-learn we to ask it no more.
+learn we to ask it no more. Where several tenants send, each has an address with ``?tenant=`` of its
+own.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt]:
     """What a callback says. Raises Forged where Twilio has not signed it."""
     form = MultiDict(parse_qsl(webhook.body.decode(errors="replace"), keep_blank_values=True))
     _check(settings, webhook, form)
+    asked = parse_qs(urlsplit(webhook.url).query)
     if form.get("SmsStatus") == "received":
-        return _answered(form)
+        return _answered(form, asked.get("tenant", ["default"])[0])
     status = form.get("MessageStatus") or form.get("CallStatus") or ""
     kind = _HAPPENED.get(status)
     if kind is None:
@@ -52,7 +54,7 @@ def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt]:
     receipt = Receipt(
         kind=kind,
         event_id=f"{sid}:{status}",
-        reference=parse_qs(urlsplit(webhook.url).query).get("ref", [""])[0],
+        reference=asked.get("ref", [""])[0],
         provider_id=sid,
         address=form.get("To", ""),
         code=code or (status if kind is Kind.FAILED else ""),
@@ -92,7 +94,7 @@ def _failed(receipt: Receipt, code: int) -> Receipt:
     return replace(receipt, alert=verdict is Verdict.CFG)
 
 
-def _answered(form: Mapping[str, str]) -> Sequence[Receipt]:
+def _answered(form: Mapping[str, str], tenant: str) -> Sequence[Receipt]:
     """A person's own text: STOP and START."""
     word = form.get("OptOutType") or " ".join(form.get("Body", "").upper().split()).rstrip(".!")
     if word not in _STOP and word not in _START:
@@ -102,6 +104,8 @@ def _answered(form: Mapping[str, str]) -> Sequence[Receipt]:
         Receipt(
             kind=Kind.UNSUBSCRIBED,
             event_id=f"{sid}:received",
+            tenant=tenant,
+            channel="sms",
             provider_id=sid,
             address=form.get("From", ""),
             suppress="stop",

@@ -1,0 +1,286 @@
+"""Callbacks of Twilio, signed as Twilio signs them, through the unit: outcomes and consequences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from twilio.request_validator import RequestValidator
+
+from tests import engine
+from tests.engine import Tick, outcomes, turn
+from tests.paper_log import PaperLog
+from tidings.compile import Ground, receipts
+from tidings.log.port import Append, Slot
+from tidings.ports import Io, Person, Question, Suppression, Unavailable
+from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
+from tidings.records import Delivery, Origin, decode_delivery, encode
+from tidings.runtime.receipts import AGAIN
+from tidings.settings import Settings
+from tidings.stores.claims_local import LocalClaims
+from tidings.stores.people import FilePeople
+from tidings.stores.suppressions import FileSuppressions
+
+NOW = 1_800_000_000_000
+HOUR = 3_600_000
+DELIVERIES, LETTERS = "deliveries.sms.normal", "notif_dlq.flow"
+URL = "https://notify.example.com/twilio"
+NUMBER = "+12025550100"
+KEY = b"k" * 32
+
+
+class Stage:
+    """The unit on a paper log, one delivery that was sent, and the people it knows."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "token").write_text("12345")
+        (folder / "key").write_bytes(KEY)
+        (folder / "people").mkdir()
+        phone = {"kind": "phone", "value": NUMBER}
+        mail = {"kind": "email", "value": "ana@example.com"}
+        ana = {"recipient_id": "ana", "addresses": [phone, mail]}
+        (folder / "people/people.jsonl").write_text(json.dumps(ana) + "\n")
+        self.clock = Tick(NOW)
+        partitions = {PROVIDER_EVENTS: 1, DELIVERIES: 1, "notif_events": 1, LETTERS: 1}
+        self.log = PaperLog(self.clock, partitions)
+        self.group = self.log.group("tidings.receipts")
+        self.people = FilePeople(folder / "people", self.clock)
+        self.suppressions = FlakySuppressions(folder / "suppressions", self.clock)
+        io = Io(
+            people=self.people,
+            suppressions=self.suppressions,
+            templates=None,  # type: ignore[arg-type]  # none of these is asked
+            claims=LocalClaims(self.clock),
+            caps=None,  # type: ignore[arg-type]
+            clock=self.clock,
+        )
+        provider = {
+            "kind": "twilio",
+            "account": "AC" + "0" * 32,
+            "auth_token": f"file:{folder}/token",
+            "from": "+15005550006",
+            "callback": {"url": URL, "key": f"file:{folder}/key"},
+        }
+        settings = Settings(providers={"twilio": provider, "sandbox": {"kind": "sandbox"}})
+        self.unit = receipts(Ground(self.log, io, settings, "holder"))
+        self.unit.start()
+        self.consumer = self.unit._consumer
+        self.group.share(dict.fromkeys(self.consumer.slots(), self.consumer))  # type: ignore[attr-defined, arg-type]
+
+    def delivered(self, **fields: Any) -> Origin:
+        """A delivery in the log; where it stands."""
+        given: dict[str, Any] = {
+            "notif_id": "n-1",
+            "recipient_id": "ana",
+            "flow": "orders",
+            "step": "orders.deliver",
+            "version": "v1",
+            "channel": "sms",
+            "template": "order_update",
+            "category": "orders",
+            "created_at": NOW,
+            "origin": Origin("orders.events", 0, 1),
+            "data": {"order": 17, "code": "481516"},
+            "attempt": 2,
+            "answers": {"s-1": "ok"},
+        }
+        self.log.write(Append(DELIVERIES, b"ana", encode(Delivery(**(given | fields)))))
+        return Origin(DELIVERIES, 0, len(self.deliveries()) - 1)
+
+    def callback(self, origin: Origin | None, *, token: str = "12345", **form: str) -> None:
+        """Twilio calls."""
+        url = URL
+        if origin is not None:
+            reference = Reference(
+                "default", "ana", "s-1", "n-1", "orders", "sms", "orders", "autumn", origin
+            )
+            url += f"?ref={reference.signed(KEY)}"
+        form = {"MessageSid": "SM1", "To": NUMBER} | form
+        headers = {"x-twilio-signature": RequestValidator(token).compute_signature(url, form)}
+        hook = Webhook(provider="twilio", url=url, headers=headers, body=urlencode(form).encode())
+        self.log.write(hook.append())
+
+    def settle(self) -> None:
+        quiet = 0
+        while quiet < 5:
+            self.clock.advance(100)
+            quiet = 0 if turn(self.unit) else quiet + 1
+
+    def deliveries(self) -> list[Delivery]:
+        found = engine.records(self.log, DELIVERIES)
+        return [decode_delivery(record.value or b"") for record in found]
+
+    def reasons(self) -> list[str]:
+        found = engine.records(self.log, LETTERS)
+        return [dict(one.headers)["tidings-reason"].decode() for one in found]
+
+    def suppressed(self) -> Suppression | None:
+        question = Question("default", "sms", NUMBER, "orders")
+        return self.suppressions.check([question], self.clock.now())[0]
+
+    def numbers(self) -> list[str]:
+        [profile] = self.people.profiles([Person("default", "ana")])
+        assert profile is not None
+        return [address.value for address in profile.addresses]
+
+
+class FlakySuppressions(FileSuppressions):
+    """The list; it can be away."""
+
+    away = False
+
+    def add(self, tenant: str, suppression: Suppression) -> None:
+        if self.away:
+            raise Unavailable("the list is away")
+        super().add(tenant, suppression)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_a_message_that_arrived_is_an_outcome_of_its_send(stage: Stage) -> None:
+    origin = stage.delivered()
+    stage.callback(origin, MessageStatus="sent")
+    stage.callback(origin, MessageStatus="delivered")
+    stage.settle()
+    [outcome] = outcomes(stage.log)
+    assert (outcome.stage, outcome.kind, outcome.send_id) == ("receipt", "delivered", "s-1")
+    assert (outcome.recipient_id, outcome.notif_id, outcome.flow) == ("ana", "n-1", "orders")
+    assert (outcome.provider, outcome.provider_id) == ("twilio", "SM1")
+    assert (outcome.campaign_id, outcome.origin) == ("autumn", origin)
+    assert NUMBER not in encode(outcome).decode()
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+    assert stage.suppressed() is None
+    assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 2
+
+
+def test_what_a_provider_says_twice_has_one_id(stage: Stage) -> None:
+    origin = stage.delivered()
+    for _ in range(2):
+        stage.callback(origin, MessageStatus="delivered")
+    stage.settle()
+    first, second = outcomes(stage.log)
+    assert first.outcome_id == second.outcome_id
+
+
+def test_a_number_that_does_not_exist_is_taken_from_its_person(stage: Stage) -> None:
+    stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="30005")
+    stage.settle()
+    assert stage.numbers() == ["ana@example.com"]
+    found = stage.suppressed()
+    assert found is not None
+    assert (found.reason, found.source) == ("invalid", "twilio")
+    [outcome] = outcomes(stage.log)
+    assert (outcome.kind, outcome.code, outcome.reason) == ("failed", "30005", "invalid")
+
+
+def test_who_says_stop_is_suppressed_keeps_the_number_and_may_start_again(stage: Stage) -> None:
+    stage.callback(None, SmsStatus="received", From=NUMBER, To="+15005550006", Body="Stop")
+    stage.settle()
+    found = stage.suppressed()
+    assert found is not None
+    assert found.reason == "stop"
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+    stage.callback(None, SmsStatus="received", From=NUMBER, To="+15005550006", Body="START")
+    stage.settle()
+    assert stage.suppressed() is None
+
+
+def test_a_phone_that_was_off_is_tried_again_hours_later_at_most_twice(stage: Stage) -> None:
+    origin = stage.delivered()
+    for _ in range(3):
+        stage.callback(origin, MessageStatus="undelivered", ErrorCode="30003")
+        stage.settle()
+        latest = len(stage.deliveries()) - 1
+        origin = Origin(DELIVERIES, 0, latest)
+    first, *again = stage.deliveries()
+    assert [one.round for one in again] == [AGAIN, 2 * AGAIN]
+    for one in again:
+        assert (one.notif_id, one.data, one.template) == (
+            first.notif_id,
+            first.data,
+            first.template,
+        )
+        assert (one.attempt, one.answers) == (0, {})
+        assert one.not_before >= NOW + 3 * HOUR
+    deferred = [one for one in outcomes(stage.log) if one.kind == "deferred"]
+    assert [one.round for one in deferred] == [AGAIN, 2 * AGAIN]
+
+
+def test_what_would_come_too_late_is_not_tried_again(stage: Stage) -> None:
+    origin = stage.delivered(expires_at=NOW + HOUR)
+    stage.callback(origin, MessageStatus="undelivered", ErrorCode="30003")
+    stage.settle()
+    assert len(stage.deliveries()) == 1
+    assert [one.kind for one in outcomes(stage.log)] == ["failed"]
+
+
+def test_a_delivery_that_the_log_no_longer_holds_is_not_tried_again(stage: Stage) -> None:
+    gone = Origin(DELIVERIES, 0, 99)
+    stage.callback(gone, MessageStatus="undelivered", ErrorCode="30003")
+    stage.settle()
+    assert stage.deliveries() == []
+    assert [one.kind for one in outcomes(stage.log)] == ["failed"]
+
+
+def test_what_carriers_filter_is_said_with_its_content_and_without_its_secrets(
+    stage: Stage,
+) -> None:
+    stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="30007")
+    stage.settle()
+    [outcome] = outcomes(stage.log)
+    assert (outcome.code, outcome.reason) == ("30007", "needs_people")
+    assert '"template":"order_update"' in outcome.detail
+    assert '"order":17' in outcome.detail
+    assert "481516" not in outcome.detail
+    assert len(stage.deliveries()) == 1, "not tried again"
+
+
+def test_forged_callbacks_are_dead_letters_and_change_nothing(stage: Stage) -> None:
+    origin = stage.delivered()
+    stage.callback(origin, token="guessed", MessageStatus="undelivered", ErrorCode="30005")
+    forged = Webhook(provider="twilio", url=URL, headers={}, body=b"MessageStatus=delivered")
+    nobody = Webhook(provider="sendgird", url=URL, headers={}, body=b"[]")
+    for hook in (forged, nobody):
+        stage.log.write(hook.append())
+    stage.log.write(Append(PROVIDER_EVENTS, None, b"\xff"))
+    stage.callback(origin, MessageStatus="delivered")
+    stage.settle()
+    assert stage.reasons() == ["forged", "forged", "undecodable", "undecodable"]
+    assert [one.kind for one in outcomes(stage.log)] == ["delivered"]
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+
+
+def test_a_reference_of_somebody_elses_making_is_forged(stage: Stage) -> None:
+    url = (
+        URL
+        + "?ref="
+        + Reference(
+            "default", "bob", "s-2", "n-2", "orders", "sms", "orders", "", Origin(DELIVERIES, 0, 0)
+        ).signed(b"another key")
+    )
+    form = {"MessageSid": "SM1", "MessageStatus": "undelivered", "ErrorCode": "30005"}
+    headers = {"x-twilio-signature": RequestValidator("12345").compute_signature(url, form)}
+    body = urlencode(form).encode()
+    stage.log.write(Webhook(provider="twilio", url=url, headers=headers, body=body).append())
+    stage.settle()
+    assert stage.reasons() == ["forged"]
+
+
+def test_while_the_list_is_away_nothing_is_said_and_nothing_is_lost(stage: Stage) -> None:
+    stage.suppressions.away = True
+    stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="21610")
+    for _ in range(10):
+        stage.clock.advance(100)
+        turn(stage.unit)
+    assert outcomes(stage.log) == []
+    assert Slot(PROVIDER_EVENTS, 0) not in stage.group.positions
+    stage.suppressions.away = False
+    stage.settle()
+    assert [one.reason for one in outcomes(stage.log)] == ["stop"]
+    assert stage.suppressed() is not None

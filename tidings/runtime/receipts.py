@@ -1,0 +1,289 @@
+"""Receipts as a unit: what providers tell of a message becomes outcomes, and what follows of it.
+
+    provider_events ──► the provider's own parser ──► outcomes of stage ``receipt``
+                                                  ──► suppressions, addresses that are gone
+                                                  ──► one more try, later
+                                                  ──► a word to the people who run this
+
+A callback that can't be read, or that its provider has not signed, is a dead letter. What comes
+twice has one id: the send's, and the provider's own for what happened. The ports are asked before
+anything is written, and all that they are asked for may be done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from tidings.contract import Item, Part, Site
+from tidings.ids import address_hash, outcome_id, person_key
+from tidings.log.port import Append, Log, LogError, OutOfRange, Reader, Record, Slot
+from tidings.ports import Clock, Io, Person, Suppression
+from tidings.providers import Desk
+from tidings.receipts import PROVIDER_EVENTS, Forged, Receipt, Reference, Webhook
+from tidings.records import (
+    Delivery,
+    Kind,
+    Origin,
+    Outcome,
+    Priority,
+    Stage,
+    decode_delivery,
+    encode,
+)
+from tidings.redaction import redacted
+from tidings.runtime.batch import FlowBatch, stages
+from tidings.runtime.flight import Label
+from tidings.runtime.member import Member
+from tidings.topics import EVENTS, deliveries
+
+_LOG = structlog.get_logger(__name__)
+_NAME = "receipts"
+_GONE = "invalid"
+_LONGEST_DETAIL = 2_000  # characters
+AGAIN = 1 << 16
+"""A delivery that is tried again after a receipt has a round of its own: the escalation's, and so
+many times this."""
+
+
+class _Case(NamedTuple):
+    """One receipt in hand. ``reference`` is None where the provider gave none back."""
+
+    item: Item
+    provider: str
+    receipt: Receipt
+    reference: Reference | None
+    at: int
+
+    @property
+    def channel(self) -> str:
+        return self.reference.channel if self.reference is not None else self.receipt.channel
+
+    @property
+    def tenant(self) -> str:
+        return self.reference.tenant if self.reference is not None else self.receipt.tenant
+
+
+class Receipts(Member):
+    """Reads ``provider_events``. ``channels`` maps a channel to the kind of address it needs."""
+
+    def __init__(
+        self,
+        desks: Mapping[str, Desk],
+        channels: Mapping[str, str],
+        *,
+        log: Log,
+        io: Io,
+        clock: Clock,
+    ) -> None:
+        super().__init__(
+            _NAME,
+            f"tidings.{_NAME}",
+            (PROVIDER_EVENTS,),
+            log=log,
+            clock=clock,
+            on_out_of_range=OutOfRange.FAIL,
+        )
+        self.stages = stages([(f"{_NAME}.read", self._read)], io)
+        self._desks = desks
+        self._channels = channels
+        self._site = Site(f"{_NAME}.read", _NAME, Part.INTAKE)
+        self._positions: dict[Slot, Label] = {}
+        self._reader: Reader | None = None
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        super().close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def lost(self, slots: Sequence[Slot]) -> None:
+        """Forget."""
+        super().lost(slots)
+        for slot in slots:
+            self._positions.pop(slot, None)
+
+    def _position(self, slot: Slot) -> Label:
+        return self._positions.get(slot, Label(0, 0))
+
+    def _take(self, records: list[Record], wall: int) -> None:
+        if not records:
+            return
+        labels: dict[Slot, Label] = {}
+        items: list[Item] = []
+        for record in records:
+            slot = Slot(record.topic, record.partition)
+            labels.setdefault(slot, Label(record.offset, 0))
+            self._positions[slot] = Label(record.offset + 1, 0)
+            origin = Origin(record.topic, record.partition, record.offset)
+            items.append(Item({}, origin, record.time, record=record))
+        now = max(item.time for item in items)
+        self._queue.append(FlowBatch(items, now, self._flights.take(labels), labels))
+
+    # ── One batch ─────────────────────────────────────────────────────────────────────────────
+
+    def _read(self, batch: FlowBatch, io: Io) -> None:
+        cases: list[_Case] = []
+        bad: list[tuple[Item, str, Exception]] = []
+        for item in batch.items:
+            try:
+                cases += self._cases(item)
+            except Forged as error:
+                bad.append((item, "forged", error))
+            except (ValueError, KeyError, TypeError) as error:
+                bad.append((item, "undecodable", error))
+        for case in cases:
+            self._carry_out(case, io)
+        for case in cases:
+            self._write(case, batch)
+        for item, reason, why in bad:
+            batch.dead(item, reason, why, self._site)
+        batch.items = []
+
+    def _cases(self, item: Item) -> list[_Case]:
+        """What one callback says. Raises ValueError for one that can't be read or trusted."""
+        assert item.record is not None
+        webhook = Webhook.of(item.record)
+        desk = self._desks.get(webhook.provider)
+        if desk is None:
+            raise ValueError(f"no provider `{webhook.provider}` whose callbacks we can read")
+        found = []
+        for receipt in desk.read(webhook):
+            reference = None
+            if receipt.reference:
+                reference = Reference.read(receipt.reference, desk.keys)
+            at = receipt.at or item.time
+            found.append(_Case(item, webhook.provider, receipt, reference, at))
+        return found
+
+    def _carry_out(self, case: _Case, io: Io) -> None:
+        """Addresses that must not be sent to. Raises Unavailable; then all of it is done again."""
+        receipt, channel = case.receipt, case.channel
+        reason = receipt.suppress or (_GONE if receipt.gone else "")
+        if reason and receipt.address and channel:
+            suppression = Suppression(
+                channel=channel,
+                address=receipt.address,
+                reason=reason,
+                scope=receipt.scope,
+                source=case.provider,
+                until=case.at if receipt.lift else 0,
+            )
+            io.suppressions.add(case.tenant, suppression)
+        if receipt.gone and case.reference is not None and channel in self._channels:
+            person = Person(case.reference.tenant, case.reference.recipient_id)
+            kind = self._channels[channel]
+            io.people.remove_address(person, kind, receipt.address, "provider_says_gone")
+
+    # ── What is written ───────────────────────────────────────────────────────────────────────
+
+    def _write(self, case: _Case, batch: FlowBatch) -> None:
+        reference, receipt = case.reference, case.receipt
+        if reference is None:
+            return  # whose it was nobody knows: it has its consequence, and no line
+        delivery = None
+        if receipt.again_ms or receipt.alert:
+            delivery = self._delivery(reference.origin)
+        outcome = _outcome(case, reference)
+        if receipt.alert:
+            _alert(outcome, delivery)
+        key = person_key(reference.tenant, reference.recipient_id).encode()
+        batch.appends.append(Append(EVENTS, key, encode(outcome)))
+        if receipt.again_ms and delivery is not None:
+            again = _again(delivery, receipt, case.at)
+            if again is not None:
+                topic = deliveries(again.channel, Priority(again.priority))
+                batch.appends.append(Append(topic, key, encode(again)))
+                batch.appends.append(Append(EVENTS, key, encode(_deferred(outcome, again))))
+
+    def _delivery(self, origin: Origin) -> Delivery | None:
+        """The delivery at these coordinates; None where the log no longer holds it."""
+        if self._reader is None:
+            self._reader = self._log.reader()
+        slot = Slot(origin.topic, origin.partition)
+        try:
+            for records in self._reader.read(slot, origin.offset, origin.offset + 1):
+                for record in records:
+                    if record.offset == origin.offset:
+                        return decode_delivery(record.value or b"")
+        except (LogError, msgspec.DecodeError) as error:
+            _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
+        return None
+
+
+def _outcome(case: _Case, reference: Reference) -> Outcome:
+    receipt = case.receipt
+    subject = f"{reference.send_id}\x1f{receipt.event_id}"
+    return Outcome(
+        outcome_id=outcome_id(subject, receipt.kind.value, 0),
+        at=case.at,
+        stage=Stage.RECEIPT,
+        kind=receipt.kind,
+        recipient_id=reference.recipient_id,
+        flow=reference.flow,
+        step=_NAME,
+        tenant=reference.tenant,
+        notif_id=reference.notif_id,
+        send_id=reference.send_id,
+        reason=receipt.suppress or (_GONE if receipt.gone else ""),
+        detail=receipt.detail[:_LONGEST_DETAIL],
+        channel=reference.channel,
+        category=reference.category,
+        campaign_id=reference.campaign_id,
+        address=address_hash(reference.tenant, reference.channel, receipt.address)
+        if receipt.address
+        else "",
+        provider=case.provider,
+        provider_id=receipt.provider_id,
+        code=receipt.code,
+        origin=reference.origin,
+    )
+
+
+def _alert(outcome: Outcome, delivery: Delivery | None) -> None:
+    """Say it to the people who run this, and say of what content, without what is private."""
+    outcome.reason = "needs_people"
+    content: dict[str, Any] = {}
+    if delivery is not None:
+        content = {"template": delivery.template, "data": redacted(delivery.data)}
+        said = f"{outcome.detail}; {encode(content).decode()}"
+        outcome.detail = said[:_LONGEST_DETAIL]
+    _LOG.error(
+        "a provider's receipt needs people",
+        provider=outcome.provider,
+        code=outcome.code,
+        detail=outcome.detail,
+        notif_id=outcome.notif_id,
+        flow=outcome.flow,
+    )
+
+
+def _again(delivery: Delivery, receipt: Receipt, at: int) -> Delivery | None:
+    """The same delivery once more; None where that is not to be, or comes too late."""
+    not_before = at + receipt.again_ms
+    if delivery.round // AGAIN >= receipt.tries or 0 < delivery.expires_at <= not_before:
+        return None
+    return msgspec.structs.replace(
+        delivery,
+        round=delivery.round + AGAIN,
+        attempt=0,
+        spared=0,
+        answers={},
+        not_before=not_before,
+    )
+
+
+def _deferred(outcome: Outcome, again: Delivery) -> Outcome:
+    """The decision to try it again."""
+    return msgspec.structs.replace(
+        outcome,
+        outcome_id=outcome_id(outcome.outcome_id, Kind.DEFERRED.value, 0),
+        stage=Stage.DECISION,
+        kind=Kind.DEFERRED,
+        reason="failed_after_it_was_sent",
+        detail="",
+        round=again.round,
+    )
