@@ -8,7 +8,6 @@ unsubscribe from does not go out.
 from __future__ import annotations
 
 from email.header import Header
-from email.utils import parseaddr
 
 import msgspec
 
@@ -20,6 +19,7 @@ from tidings.operators.senders.mail_settings import (
     MailSettings,
     TenantMail,
     is_address,
+    mailbox_parts,
 )
 from tidings.receipts import Reference
 from tidings.sender import Answer, Done, Send, Verdict
@@ -54,7 +54,7 @@ class Mailbox(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, text: str) -> Mailbox:
         """``Example <hello@example.com>``, read."""
-        name, address = parseaddr(text)
+        name, address = mailbox_parts(text)
         return cls(name, address, mailbox_header(name, address))
 
 

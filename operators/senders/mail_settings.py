@@ -16,7 +16,6 @@ Of sender and reply-to the tenant's outrank the category's, and those the provid
 from __future__ import annotations
 
 import re
-from email.utils import parseaddr
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -24,13 +23,24 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from tidings.secret import Secret
 
 _LOCAL = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}"
-_DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-is_address = re.compile(f"{_LOCAL}@{_DOMAIN}").fullmatch
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+is_address = re.compile(rf"(?=.{{3,254}}\Z){_LOCAL}@{_LABEL}(?:\.{_LABEL})*").fullmatch
 """Whether a text is a mailbox that every mail server understands: what browsers take as one."""
 
 
+_MAILBOX = re.compile(r"\s*(?:(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>|(?P<bare>\S*))\s*")
+
+
+def mailbox_parts(text: str) -> tuple[str, str]:
+    """The name and the address in ``Example, Inc. <hello@example.com>``; the name may be quoted."""
+    found = _MAILBOX.fullmatch(text)
+    if found is None:
+        return "", ""
+    return (found["name"] or "").strip('" '), found["address"] or found["bare"] or ""
+
+
 def _mailbox(text: str) -> str:
-    if not text.isprintable() or not is_address(parseaddr(text)[1]):
+    if not text.isprintable() or not is_address(mailbox_parts(text)[1]):
         raise ValueError(f"{text!r} is no mailbox; write it as: Example <hello@example.com>")
     return text
 

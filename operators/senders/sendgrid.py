@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from tidings.http1 import Pool, Response, Result
 
 _NAME = "sendgrid"
-_PATH = "/v3/mail/send"
 
 
 class Settings(ApiSettings):
@@ -61,6 +60,8 @@ class Settings(ApiSettings):
     ``{{{html}}}``, so that mails of more than 10 kB are merged too."""
     endpoint: Annotated[str, Field(pattern="^https?://[!-~]+$")] = "https://api.sendgrid.com"
     """Where the API is; ``https://api.eu.sendgrid.com`` for an account in the EU."""
+    path: Annotated[str, Field(pattern="^/[!-~]*$")] = "/v3/mail/send"
+    """Its way to send mail, where something stands before the API."""
     bulk: Annotated[int, Field(ge=1, le=MOST)] = MOST
     """How many mails go in one call; 1 for none together."""
 
@@ -108,7 +109,9 @@ class SendGrid:
     def _post(self, mails: Sequence[Mail]) -> None:
         assert self._pool is not None
         body = self._requests.body(mails)
-        self._pool.request("POST", _PATH, self._headers, body, partial(self._answered, mails))
+        self._pool.request(
+            "POST", self._settings.path, self._headers, body, partial(self._answered, mails)
+        )
 
     def _answered(self, mails: Sequence[Mail], result: Result) -> None:
         if isinstance(result, Failure):

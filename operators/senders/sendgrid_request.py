@@ -41,6 +41,7 @@ class Requests:
         manner = first.manner
         call: dict[str, Any] = {
             "from": _mailbox(manner.sender),
+            "subject": first.subject,  # each has its own, and one is asked for all the same
             "categories": _categories(first),
             "tracking_settings": _NO_TRACKING,
         }

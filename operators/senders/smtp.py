@@ -48,7 +48,7 @@ class Settings(MailSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Its port; 0 for the usual one: 465 with ``tls: implicit``, 587 with ``starttls``, else 25."""
     tls: Literal["implicit", "starttls", "none"] = "starttls"
-    """From the first byte (``implicit``), after a greeting in the clear (``starttls``, and nothing is
+    """From the first byte (``implicit``), after a greeting in the clear (``starttls``; nothing is
     sent where the server doesn't offer it), or not at all."""
     ca: Path | None = None
     """Whom to trust instead of the system's authorities, a PEM file."""
@@ -141,6 +141,7 @@ class Smtp:
                 worker.cancel()
             if late:
                 await asyncio.wait(late)
+        await asyncio.sleep(0)  # the last connections are on their way out
 
     # ── A connection and its mails ────────────────────────────────────────────────────────────
 
@@ -203,12 +204,13 @@ class Smtp:
             hostname=settings.host,
             port=settings.port or _PORTS[settings.tls],
             use_tls=settings.tls == "implicit",
-            start_tls=settings.tls == "starttls",
-            tls_context=self._tls,
+            start_tls=False,
+            tls_context=self._tls if settings.tls == "implicit" else None,
             local_hostname=settings.helo or None,
         )
         return await Session.open(
             client,
+            starttls=self._tls if settings.tls == "starttls" else None,
             user=settings.user,
             password=self._password,
             connecting=settings.connect_timeout / 1000,

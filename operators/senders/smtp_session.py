@@ -50,19 +50,26 @@ class Session:
         cls,
         client: SMTP,
         *,
+        starttls: ssl.SSLContext | None,
         user: str,
         password: str,
         connecting: float,
         patience: float,
     ) -> Session:
-        """Connect and log in within ``connecting`` seconds each; ``patience`` is that of a reply.
+        """Connect, speak TLS where ``starttls`` says how, and log in.
 
+        A step takes ``connecting`` seconds at most, a command ``patience`` later on.
         Raises Refused, and Lost where there is no connection.
         """
         from aiosmtplib import SMTPException, SMTPNotSupported, SMTPResponseException
 
         try:
             await client.connect(timeout=connecting)
+            if starttls is not None:
+                await client.ehlo(timeout=connecting)
+                if not client.supports_extension("starttls"):
+                    raise SMTPNotSupported("the server offers no STARTTLS")
+                await client.starttls(tls_context=starttls, timeout=connecting)
             if client.is_ehlo_or_helo_needed:
                 await client.ehlo(timeout=connecting)
             if user:
