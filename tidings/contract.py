@@ -293,7 +293,8 @@ class Site:
 
     ``path`` is the step's id (``social.digest``), ``scope`` the flow's or lane's name, ``version``
     a hash of its YAML. ``channels`` maps a channel to the kind of address it needs, ``types`` a
-    type of event to its category. ``priority`` is that of the process, where it serves only one.
+    type of event to its category, ``connections`` the name of each to ``sql`` or ``http``.
+    ``priority`` is that of the process, where it serves only one.
     """
 
     path: str
@@ -308,6 +309,7 @@ class Site:
         default_factory=lambda: {"push": "device", "email": "email", "sms": "phone"}
     )
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    connections: Mapping[str, str] = field(default_factory=dict)
     settings: Any = None
 
 

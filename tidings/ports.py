@@ -5,6 +5,7 @@
     Templates     texts by id, channel and locale
     Claims        who saw an event first; who is sending what, and what was sent
     Caps          how many a person got, across flows
+    Lookups       what other systems say of a key
     Clock         what time it is
 
 All take batches: one question, one round trip, however many records ask. An adapter that can't
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -269,6 +270,53 @@ class Clock(Protocol):
     def now(self) -> int: ...
 
 
+# ── Lookups ───────────────────────────────────────────────────────────────────────────────────
+
+
+Row = Mapping[str, Any]
+"""What another system says of a key: plain JSON values by name."""
+
+
+class LookupFailed(Exception):
+    """Another system gave no answer in time, or an error; the message says which."""
+
+
+class Query(NamedTuple):
+    """What is asked of another system.
+
+    ``connection`` names it in the settings. ``text`` is SQL with ``:keys``, or the path of a URL;
+    with ``{key}`` in it it is fetched for each key, else the keys are posted together. ``match`` is
+    the column that equals the key. ``timeout_ms`` is for one answer; ``keep_ms``, for how long it
+    serves, at least 5 s.
+    """
+
+    connection: str
+    text: str
+    match: str
+    timeout_ms: int
+    keep_ms: int
+
+
+class Lookups(Protocol):
+    """Other systems, asked for rows by key."""
+
+    def rows(self, query: Query, keys: Sequence[str | int]) -> list[Row | None]:
+        """The row of each key, in order; None for a key that it does not have.
+
+        Waits a moment only: raises Unavailable while the answer is under way, and whoever asks
+        again finds it. Raises LookupFailed when there will be none.
+        """
+        ...
+
+
+class NoLookups:
+    """No other system is there to be asked."""
+
+    def rows(self, query: Query, keys: Sequence[str | int]) -> list[Row | None]:
+        """Raises LookupFailed."""
+        raise LookupFailed(f"there is no connection {query.connection}")
+
+
 class Io(NamedTuple):
     """The ports, as they are handed to a map operator."""
 
@@ -278,3 +326,4 @@ class Io(NamedTuple):
     claims: Claims
     caps: Caps
     clock: Clock
+    lookups: Lookups = NoLookups()

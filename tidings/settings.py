@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tidings.content import content_root
 from tidings.contract import Category, Tenant
 from tidings.load import bind, read_file
-from tidings.problems import Problems
+from tidings.problems import Problems, ValueProblem
+from tidings.secret import Secret
 
 CONFIG_VARIABLE = "TIDINGS_CONFIG"
 
@@ -84,6 +86,38 @@ class TopicSettings(Part):
     """Copies of each; 3 in production."""
 
 
+class ConnectionSettings(Part):
+    """Another system that flows may look things up in."""
+
+    url: str = Field(pattern=r"^[a-z][a-z0-9+]*://.*$")
+    """A database, ``mysql+pymysql://USER@HOST/DATABASE`` or ``sqlite:///FILE``; or a service that
+    paths hang on, ``https://HOST/PATH``. A password in it is refused: that is a secret."""
+
+    password: Secret | None = None
+    """A database's password: ``env:NAME`` or ``file:PATH``."""
+
+    headers: dict[str, Secret] = {}
+    """What goes along with each request to a service, such as ``authorization``."""
+
+    concurrency: int = Field(4, ge=1, le=64)
+    """How many questions may be under way at a time, for each process."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if urlsplit(self.url).password:
+            raise ValueProblem(
+                "bad-secret", "a password stands in the `url`", "name it: password: env:NAME"
+            )
+        foreign = "password" if self.kind() == "http" else "headers"
+        if foreign in self.model_fields_set:
+            raise ValueProblem("bad-value", f"`{foreign}` says nothing to {self.kind()}")
+        return self
+
+    def kind(self) -> str:
+        """``sql`` or ``http``."""
+        return "http" if self.url.startswith(("http://", "https://")) else "sql"
+
+
 class StateSettings(Part):
     """How flows keep their state in the log."""
 
@@ -129,6 +163,9 @@ class Settings(Part):
 
     providers: dict[str, dict[str, Any]] = {}
     """By name: ``kind`` (apns, sandbox, …) and that kind's own settings."""
+
+    connections: dict[str, ConnectionSettings] = {}
+    """Other systems that ``lookup`` may ask, by name."""
 
     topics: TopicSettings = TopicSettings()
     state: StateSettings = StateSettings()

@@ -10,7 +10,7 @@ from tidings.content import content
 from tidings.log.address import open_log
 from tidings.running.embedded import EmbeddedValkey, folder_of
 from tidings.settings import Settings
-from tidings.stores.address import open_io
+from tidings.stores.address import Connection, open_io
 
 
 class GroundError(Exception):
@@ -51,3 +51,14 @@ def open_ground(
         except ValueError as error:
             raise GroundError(str(error)) from error
         yield Ground(open_log(settings.log), io, settings)
+
+
+def _connections(settings: Settings) -> Iterator[Connection]:
+    """The other systems, with their secrets. Raises GroundError for one that can't be read."""
+    for name, each in settings.connections.items():
+        try:
+            password = each.password.read().strip() if each.password is not None else ""
+            headers = {header: value.read().strip() for header, value in each.headers.items()}
+        except ValueError as error:
+            raise GroundError(f"connections.{name}: {error}") from error
+        yield Connection(name, each.url, password, headers, each.concurrency)

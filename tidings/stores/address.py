@@ -3,14 +3,16 @@
 people                  file:FOLDER, or file:FOLDER?journal=FILE where the folder is read-only
 suppressions            file:FOLDER
 templates               a folder
+connections             a database's URL, or a service's
 claims (and caps)       sqlite:FILE, or valkey://HOST:PORT/0 (redis://, rediss://, unix://PATH)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tidings.ports import Caps, Claims, Clock, Io
 from tidings.stores.caps_sqlite import SqliteCaps
@@ -20,10 +22,22 @@ from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.claims_sqlite import SqliteClaims
 from tidings.stores.claims_valkey import ValkeyClaims
 from tidings.stores.clock import SystemClock
+from tidings.stores.lookups import Connection as Asked
+from tidings.stores.lookups import ThreadedLookups
 from tidings.stores.people import FilePeople
 from tidings.stores.suppressions import FileSuppressions
 from tidings.stores.templates import FileTemplates
 from tidings.stores.valkey import SCHEMES, Valkey
+
+
+class Connection(NamedTuple):
+    """Another system that is looked things up in, its secrets read."""
+
+    name: str
+    url: str
+    password: str = ""
+    headers: Mapping[str, str] = {}
+    concurrency: int = 4
 
 
 @contextmanager
@@ -37,6 +51,7 @@ def open_io(
     sheltered: bool = False,
     asks: bool = True,
     clock: Clock | None = None,
+    connections: Iterable[Connection] = (),
 ) -> Iterator[Io]:
     """The ports, until the block ends; Valkey is connected at the first question.
 
@@ -55,6 +70,7 @@ def open_io(
             claims=ShelteredClaims(shared, LocalClaims(clock)) if sheltered else shared,
             caps=caps,
             clock=clock,
+            lookups=stack.enter_context(closing(_lookups(connections))),
         )
 
 
@@ -63,6 +79,21 @@ def _people(address: str, clock: Clock) -> FilePeople:
     return FilePeople(
         _folder("people", address), clock, Path(journal).expanduser() if journal else None
     )
+
+
+def _lookups(connections: Iterable[Connection]) -> ThreadedLookups:
+    """SQLAlchemy and urllib3 are loaded where something is looked up, and nowhere else."""
+    opened: dict[str, Asked] = {}
+    for name, url, password, headers, concurrency in connections:
+        if url.startswith(("http://", "https://")):
+            from tidings.stores.lookups_http import HttpConnection
+
+            opened[name] = HttpConnection(name, url, headers, concurrency)
+        else:
+            from tidings.stores.lookups_sql import SqlConnection
+
+            opened[name] = SqlConnection(name, url, password, concurrency)
+    return ThreadedLookups(opened)
 
 
 def _folder(port: str, address: str) -> Path:
