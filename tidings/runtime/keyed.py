@@ -39,7 +39,7 @@ from tidings.records import decode_entry, entry_decoder
 from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.chain import Chain, Link
 from tidings.runtime.flight import Flight, Label
-from tidings.runtime.member import FLUSH_FOR, Member
+from tidings.runtime.member import BATCH, FLUSH_FOR, Member
 from tidings.runtime.state import StateStore
 from tidings.runtime.task import HOT, Task
 from tidings.runtime.unit import Stage
@@ -49,6 +49,8 @@ WORK = 500  # entries of a batch, some 10 ms; a deadline is as much as several
 MARK_EVERY_MS = 2_000
 SAVE_AT_REVOKE = 16_000_000  # bytes; what is not saved is replayed by the next owner
 SAVE_AT_LEAST = 65_536  # bytes that a small bucket counts as: what one more record costs
+SAVE_MORE = 4  # times the budget, while there is time for it and too much to replay
+DEBT = 50_000  # entries that a restart would replay: 0.7 s, and too much
 SAVE_BURST_MS = 50.0  # budget that may be saved up, so that no one save becomes a stall
 
 _LOG = structlog.get_logger(__name__)
@@ -74,7 +76,8 @@ class KeyedFlow(Member):
     """A unit: the keyed part of one flow, and the steps behind it up to deliver.
 
     ``save_rate`` is the budget of the rotation in bytes a second: more of it shortens a replay,
-    less of it the log. ``reads`` are the fields of an event that the steps look at, None for all.
+    less of it the log. What a blast has left to be replayed is saved at four times that, as soon as
+    there is time for it. ``reads`` are the fields of an event that the steps look at, None for all.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class KeyedFlow(Member):
         self._markers = Flight()
         self._mark_at = 0
         self._turn = 0
+        self._busy = False  # it reads as much as it can
         self._spent_until = 0.0  # wall ms up to which the rotation's budget is used up
 
     # ── The unit ──────────────────────────────────────────────────────────────────────────────
@@ -215,6 +219,7 @@ class KeyedFlow(Member):
 
     def _take(self, records: list[Record], wall: int) -> None:
         """Sort records to their tasks, and split them where muted replay ends."""
+        self._busy = len(records) > BATCH // 2
         by_number: dict[int, list[Record]] = {}
         for record in records:
             mine = by_number.get(record.partition)
@@ -297,15 +302,17 @@ class KeyedFlow(Member):
         wall = float(self._clock.now())
         if self._spent_until > wall:
             return
-        self._spent_until = max(self._spent_until, wall - SAVE_BURST_MS)
         tasks = [task for task in self._tasks.values() if not task.replaying()]
+        more = not self._busy and sum(task.debt() for task in tasks) > DEBT
+        times = SAVE_MORE if more else 1
+        self._spent_until = max(self._spent_until, wall - SAVE_BURST_MS / times)
         idle = 0
         while idle < len(tasks) and self._spent_until <= wall:
             self._turn += 1
             size = tasks[self._turn % len(tasks)].save_next()
             idle = 0 if size else idle + 1
             if size:
-                self._spent_until += 1_000.0 * max(size, SAVE_AT_LEAST) / self._save_rate
+                self._spent_until += 1_000.0 * max(size, SAVE_AT_LEAST) / (self._save_rate * times)
 
     def _keep_up(self, wall: int) -> None:
         mark = not 0 < self._mark_at - wall <= MARK_EVERY_MS

@@ -276,6 +276,10 @@ class Task:
         """True while outputs are those of an earlier run: nothing is saved, the rotation stands."""
         return self.position.offset < self.committed
 
+    def debt(self) -> int:
+        """How many entries a restart would read again: those since the oldest save."""
+        return self.position.offset - self.buckets[self._rotation[0]].covered.offset
+
     def save_next(self) -> int:
         """Save the changed bucket that was saved longest ago; gives its bytes, 0 for none.
 

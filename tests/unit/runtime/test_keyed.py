@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import engine
 from tests.unit.runtime.one_flow import DELIVERIES, DIGEST, ENTRIES, SLOT, STATE, OneFlow
 from tidings.log.port import OutOfRangeError, Slot
 from tidings.records import Origin
-from tidings.runtime import member
+from tidings.runtime import keyed, member
 
 NOTES = "\n  - limit: {at_most: 100, within: 1h}\n  - deliver: {to: push, template: t}\n"
 ONCE = "\n  - limit: {at_most: 1, within: 1h}\n  - deliver: {to: push, template: t}\n"
@@ -74,6 +75,30 @@ def test_nothing_is_saved_during_a_replay(tmp_path: Path, monkeypatch: pytest.Mo
     flow.turn(3)
     flow.pass_time(300)
     assert flow.log.span(Slot(STATE, 0)).end > 0
+
+
+@pytest.mark.parametrize(
+    ("debt", "busy", "saved"),
+    [(10, False, 2), (1_000, False, 1), (10, True, 1)],
+    ids=["much to replay", "little", "no time for it"],
+)
+def test_more_is_spent_on_saving_while_there_is_too_much_to_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debt: int, busy: bool, saved: int
+) -> None:
+    monkeypatch.setattr(keyed, "DEBT", debt)
+    monkeypatch.setattr(keyed, "BATCH", 0 if busy else 1_000)
+    flow = OneFlow(tmp_path, NOTES, save_rate=100_000)  # 0.65 s for a bucket
+    for number in range(12):
+        flow.enter(f"person-{number}", {})
+    flow.settle()
+    flow.wait(200)
+    for number in range(12):
+        flow.enter(f"person-{number}", {})
+    flow.settle()
+    flow.wait()  # what it has encoded is written when its past is confirmed
+
+    written = engine.records(flow.log, STATE)
+    assert len([one for one in written if one.key != b"position"]) == saved
 
 
 def test_each_bucket_goes_on_from_its_own_blob(tmp_path: Path) -> None:
