@@ -18,12 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.contract.push_keys import APNS as KEY
+from tests.contract.push_keys import apns_key, pem_of
 from tests.peers.h2_server import Exchange, H2Server
 from tests.peers.pushy.peer import Pushy
 from tidings.operators.senders import apns
 from tidings.operators.senders.apns import Apns, Settings
 from tidings.operators.senders.apns_answer import classify
-from tidings.operators.senders.apns_message import RULES, apns_id, collapse_id
+from tidings.operators.senders.apns_message import RULES, PushType, apns_id, collapse_id, topic
 from tidings.operators.senders.apns_token import ProviderToken
 from tidings.operators.senders.mix_up import MixUp
 from tidings.ports import Address
@@ -37,12 +39,7 @@ NOW = 1_800_000_000_000  # a full 20 minutes
 TOPIC = "com.example.app"
 DEVICE = "a1" * 32
 
-KEY = ec.derive_private_key(0xA9115, ec.SECP256R1())
-PEM = KEY.private_bytes(
-    serialization.Encoding.PEM,
-    serialization.PrivateFormat.PKCS8,
-    serialization.NoEncryption(),
-).decode()
+PEM = pem_of(KEY)
 
 
 class Clock:
@@ -54,10 +51,8 @@ class Clock:
 
 
 def settings(folder: Path, **changes: Any) -> Settings:
-    key = folder / "AuthKey.p8"
-    key.write_text(PEM)
     given = {
-        "key": f"file:{key}",
+        "key": f"file:{apns_key(folder)}",
         "key_id": "KEY1234567",
         "team_id": "TEAM123456",
         "topic": TOPIC,
@@ -840,7 +835,7 @@ def pushy() -> Iterator[Pushy]:
         public.decode(),
         key_id="KEY1234567",
         team_id="TEAM123456",
-        topic=TOPIC,
+        topics=[TOPIC, *(topic(TOPIC, one) for one in RULES)],
         devices=DEVICES,
         expired=[EXPIRED],
     )
@@ -909,6 +904,20 @@ def test_pushys_apns_accepts_what_we_send(
         "apns-collapse-id": "k" * 64,
     }
     assert accepted[answers[-1].provider_id]["apns-push-type"] == "background"
+
+
+@pytest.mark.parametrize("push_type", sorted(RULES.keys() - {"widgets", "controls"}))
+def test_pushys_apns_accepts_every_type_that_it_knows(
+    pushy: Pushy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, push_type: PushType
+) -> None:
+    content = Content(parts={"title": "Hi"}, data={"mdm": "magic"})
+    number = 800 + sorted(RULES).index(push_type)
+    send = to(DEVICES[3], number, content=content, expires_at=1_900_000_000_000)
+    [answer] = ask_pushy(pushy, tmp_path, monkeypatch, [send], push_type=push_type)
+    assert answer.verdict is Verdict.OK
+    accepted = pushy.accepted()[answer.provider_id]
+    assert accepted["apns-push-type"] == push_type
+    assert accepted["apns-topic"] == topic(TOPIC, push_type)
 
 
 @pytest.mark.parametrize(

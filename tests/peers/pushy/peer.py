@@ -25,7 +25,7 @@ _SHELL = "org.mozilla.javascript.tools.shell.Main"
 
 
 class Pushy(Server):
-    """The server on a free loopback port; it knows one key, one topic, and these devices."""
+    """The server on a free loopback port; it knows one key, these topics, and these devices."""
 
     name = "pushy"
 
@@ -35,7 +35,7 @@ class Pushy(Server):
         *,
         key_id: str,
         team_id: str,
-        topic: str,
+        topics: Sequence[str],
         devices: Sequence[str],
         expired: Sequence[str],
     ) -> None:
@@ -44,7 +44,7 @@ class Pushy(Server):
         self.certificate = self_signed(self.folder, now=datetime.datetime.now(datetime.UTC))
         self._public_key = self.folder / "public.pem"
         self._public_key.write_text(public_key)
-        self._knows = [key_id, team_id, topic, ",".join(devices), ",".join(expired)]
+        self._knows = [key_id, team_id, *(",".join(names) for names in (topics, devices, expired))]
 
     def command(self) -> Sequence[str]:
         jars = str(fetch() / "*")

@@ -1,16 +1,18 @@
 // Pushy's MockApnsServer, with its own validation of tokens, topics, sizes and signatures.
 //
-//   server.js PORT CERTIFICATE KEY PUBLIC_KEY KEY_ID TEAM_ID TOPIC DEVICES EXPIRED
+//   server.js PORT CERTIFICATE KEY PUBLIC_KEY KEY_ID TEAM_ID TOPICS DEVICES EXPIRED
 //
+// TOPICS: with commas between; each device knows all of them.
 // DEVICES and EXPIRED: device tokens with commas between; the expired ones were so at 1700000000 s.
 // It writes one JSON line for each notification that it accepts.
 var java = Packages.java;
 var pushy = Packages.com.eatthepath.pushy.apns;
 
 var port = Number(arguments[0]);
-var topic = arguments[6];
 var devices = new java.util.HashSet();
 arguments[7].split(",").forEach(function (token) { devices.add(token); });
+var topics = new java.util.HashMap();
+arguments[6].split(",").forEach(function (topic) { topics.put(topic, devices); });
 var expired = new java.util.HashMap();
 arguments[8].split(",").forEach(function (token) {
   expired.put(token, java.time.Instant.ofEpochSecond(1700000000));
@@ -19,10 +21,10 @@ arguments[8].split(",").forEach(function (token) {
 var key = pushy.auth.ApnsVerificationKey.loadFromPkcs8File(
   new java.io.File(arguments[3]), arguments[5], arguments[4]);
 var factory = new pushy.server.ValidatingPushNotificationHandlerFactory(
-  java.util.Collections.singletonMap(topic, devices),
+  topics,
   expired,
   java.util.Collections.singletonMap(arguments[4], key),
-  java.util.Collections.singletonMap(key, java.util.Collections.singleton(topic)));
+  java.util.Collections.singletonMap(key, topics.keySet()));
 
 var listener = new JavaAdapter(pushy.server.MockApnsServerListener, {
   handlePushNotificationAccepted: function (headers, payload) {
