@@ -36,7 +36,7 @@ class SmsSettings(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
-    region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
+    country: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
     """The country of numbers that are written without theirs, as in ``AR``; without it such a
     number is refused."""
     max_segments: Annotated[int, Field(ge=1, le=10)] = 6
@@ -57,7 +57,7 @@ class Text(NamedTuple):
 
 def text_of(send: Send, settings: SmsSettings) -> Text | Answer:
     """The message of ``send``, or the answer where no provider need be asked."""
-    number, body = number_of(send, settings.region), body_of(send)
+    number, body = number_of(send, settings.country), body_of(send)
     if isinstance(number, Answer):
         return number
     if isinstance(body, Answer):
@@ -69,14 +69,14 @@ def text_of(send: Send, settings: SmsSettings) -> Text | Answer:
     return Text(number, body, count, count * price(number, settings.prices))
 
 
-def number_of(send: Send, region: str) -> str | Answer:
+def number_of(send: Send, country: str) -> str | Answer:
     """The number of ``send``, or the answer where there is none."""
     given = send.address.value
-    number = e164(given, region)
+    number = e164(given, country)
     if number:
         return number
-    if not (region or given.startswith("+")):  # the settings lack something, not the person
-        detail = "the number has no country code, and the provider's settings no `region`"
+    if not (country or given.startswith("+")):  # the settings lack something, not the person
+        detail = "the number has no country code, and the provider's settings no `country`"
         return Answer(verdict=Verdict.DROP, code="NoCountryCode", detail=detail)
     return Answer(verdict=Verdict.INV, code="InvalidNumber", detail="there is no such number")
 
@@ -90,12 +90,12 @@ def body_of(send: Send) -> str | Answer:
 
 
 @lru_cache(65_536)  # a number costs 60 µs to check
-def e164(number: str, region: str = "") -> str:
+def e164(number: str, country: str = "") -> str:
     """``number`` as in +5491123456789, or "" where there can be no such."""
     import phonenumbers  # with the numbers of all countries: for those who send
 
     try:
-        parsed = phonenumbers.parse(number, region or None)
+        parsed = phonenumbers.parse(number, country or None)
     except phonenumbers.NumberParseException:
         return ""
     if not phonenumbers.is_valid_number(parsed):

@@ -47,7 +47,7 @@ class Settings(Account):
 
     caller: Annotated[str, Field(alias="from", pattern=r"^\+\d{5,15}$")]
     """The number that calls."""
-    region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
+    country: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
     """The country of numbers that are written without theirs, as in ``AR``."""
     voice: Annotated[str, Field(pattern="^[A-Za-z0-9.-]{0,64}$")] = ""
     """Whose voice, as Twilio names it (``Polly.Lupe``); by default Twilio's own of the
@@ -133,7 +133,7 @@ class TwilioVoice:
     def _form(self, send: Send) -> dict[str, str] | Answer:
         """What the call is made with, or the answer where Twilio need not be asked."""
         settings = self._settings
-        number, body = number_of(send, settings.region), body_of(send)
+        number, body = number_of(send, settings.country), body_of(send)
         if isinstance(number, Answer):
             return number
         if isinstance(body, Answer):

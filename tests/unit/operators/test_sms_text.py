@@ -43,7 +43,7 @@ def test_a_text_that_grows_never_takes_fewer_segments(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "region", "expected"),
+    ("number", "country", "expected"),
     [
         ("+12025550100", "", "+12025550100"),
         ("+44 20 7946 0101", "", "+442079460101"),
@@ -55,8 +55,8 @@ def test_a_text_that_grows_never_takes_fewer_segments(text: str) -> None:
         ("", "US", ""),
     ],
 )
-def test_numbers_are_e164_or_none(number: str, region: str, expected: str) -> None:
-    assert e164(number, region) == expected
+def test_numbers_are_e164_or_none(number: str, country: str, expected: str) -> None:
+    assert e164(number, country) == expected
 
 
 def test_the_longest_prefix_sets_the_price() -> None:
