@@ -154,7 +154,7 @@ class ThreadedLookups:
         def run() -> None:
             try:
                 future.set_result(connection.fetch(query, keys))
-            except Exception as error:  # it is raised where the answer is taken
+            except Exception as error:  # noqa: BLE001  # raised where the answer is taken
                 future.set_exception(error)
             finally:
                 slot.release()

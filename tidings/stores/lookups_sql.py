@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from tidings.ports import LookupFailed, Query, Row
 from tidings.stores.lookups import Key, Rows
@@ -30,12 +31,16 @@ class SqlConnection:
             if password:
                 address = address.set(password=password)
             self._engine = create_engine(
-                address, pool_size=concurrency, max_overflow=0, pool_pre_ping=True
+                address,
+                poolclass=QueuePool,
+                pool_size=concurrency,
+                max_overflow=0,
+                pool_pre_ping=True,
             )
-        except ArgumentError as error:
-            raise ValueError(f"connections.{name}: {error}") from None
         except (NoSuchModuleError, ModuleNotFoundError) as error:
             raise ValueError(f"connections.{name}: {error}; install the driver") from None
+        except ArgumentError as error:
+            raise ValueError(f"connections.{name}: {error}") from None
 
     def fetch(self, query: Query, keys: Sequence[Key]) -> Rows:
         """The rows whose column ``match`` is one of the keys. Raises LookupFailed."""
