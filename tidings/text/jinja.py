@@ -102,7 +102,8 @@ class TextEnvironment(ImmutableSandboxedEnvironment):
                     raise TemplateSyntaxError(_refusal(node), node.lineno or 1)
             _guard(tree)
             template = Template.from_code(self, self.compile(tree), {})
-            return template, *(tree.find(kind) is not None for kind in (nodes.For, nodes.Assign))
+            loops, sets = (tree.find(kind) is not None for kind in (nodes.For, nodes.Assign))
+            return template, loops, sets
         except (SyntaxError, RecursionError):
             raise TemplateSyntaxError("it is nested too deeply", 1) from None
 

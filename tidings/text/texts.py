@@ -134,7 +134,8 @@ class _Part:
     def render(self, data: Mapping[str, Any]) -> str:
         """The text. Raises what a template can raise."""
         context = self._context
-        context.vars = dict(data) if self._sets else data  # a `set` writes into it
+        # A `set` writes into it: into a copy.
+        context.vars = dict(data) if self._sets or type(data) is not dict else data
         chunks = self._root(context)
         if self._loops:
             self._environment.steps = 0

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 _NAMES = (str, int)  # a union would be made anew for each name
 
 

@@ -87,7 +87,9 @@ def member_settings(brokers: str, group: str, settings: Settings) -> dict[str, A
         "fetch.queue.backoff.ms": 2,  # the default of 1 s caps reading at 30,000 records/s
         "fetch.wait.max.ms": 100,  # a seek or a new partition waits for the fetch on the road
         "fetch.error.backoff.ms": 100,
-        "queued.max.messages.kbytes": 16_384,
+        # What is read ahead: with the defaults 60 MB of a process with a backlog before it.
+        "queued.max.messages.kbytes": 2_048,
+        "fetch.max.bytes": 2_097_152,
         "allow.auto.create.topics": False,
         "session.timeout.ms": "6000",
         **consumers(settings),

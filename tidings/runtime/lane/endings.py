@@ -10,8 +10,9 @@ from __future__ import annotations
 from tidings.records import Kind
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Tracker
-from tidings.sender import Send
+from tidings.sender import Send, Verdict
 
+_OK = Verdict.OK
 _FAILED = Kind.FAILED  # unless an address has answered better
 
 
@@ -25,10 +26,14 @@ class Endings:
     def close(self, send: Send, word: str, at: int) -> None:
         """An address has given its last answer; ``word`` is a verdict, or ``expired``."""
         parcel: Parcel = send.ticket
-        parcel.delivery.answers[send.send_id] = word
         if send.attempt > parcel.tried:
             parcel.tried = send.attempt
         parcel.open -= 1
+        plain = word == _OK and parcel.news and parcel.later is None and not parcel.abandoned
+        if plain and not parcel.open:  # nearly all: nobody will ask what the address has answered
+            self._settlement.sent(parcel, at)
+            return
+        parcel.delivery.answers[send.send_id] = word
         if not parcel.open:
             self.finish(parcel, at)
 

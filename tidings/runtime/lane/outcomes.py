@@ -11,7 +11,6 @@ import msgspec
 
 from tidings.log.port import Record
 from tidings.records import Delivery, Origin
-from tidings.sender import Content
 
 
 class Said(msgspec.Struct, omit_defaults=True, gc=False):
@@ -32,6 +31,8 @@ class Said(msgspec.Struct, omit_defaults=True, gc=False):
     detail: str = ""
     reason: str = ""
     cost: int = 0
+    template_version: str = ""
+    locale: str = ""
 
 
 class _Alike(msgspec.Struct, omit_defaults=True, gc=False):
@@ -48,15 +49,16 @@ class _Alike(msgspec.Struct, omit_defaults=True, gc=False):
     campaign_id: str = ""
     round: int = 0
     variant: str = ""
-    template_version: str = ""
-    locale: str = ""
 
 
 _encode = msgspec.json.Encoder().encode
 
 
-def alike(delivery: Delivery, record: Record, content: Content | None) -> bytes:
-    """What all outcomes of a delivery say, for ``outcome``; ``record`` is where it stands."""
+def alike(delivery: Delivery, record: Record) -> bytes:
+    """What all outcomes of a delivery say, for ``outcome``; ``record`` is where it stands.
+
+    Best made as soon as the delivery is read, while all that goes into it is near at hand.
+    """
     words = _Alike(
         delivery.recipient_id,
         delivery.flow,
@@ -72,9 +74,6 @@ def alike(delivery: Delivery, record: Record, content: Content | None) -> bytes:
         delivery.round,
         delivery.variant,
     )
-    if content is not None:
-        words.template_version = content.template_version
-        words.locale = content.locale
     return b"," + _encode(words)[1:]
 
 

@@ -17,7 +17,7 @@ import traceback
 import msgspec
 
 from tidings.durations import format_duration
-from tidings.ids import address_hash, outcome_id, person_key
+from tidings.ids import address_hash, outcome_id
 from tidings.log.port import Append, Producer, Record
 from tidings.operators.send import Retry
 from tidings.records import (
@@ -31,7 +31,7 @@ from tidings.records import (
     encode,
 )
 from tidings.runtime.lane.answers import Stored
-from tidings.runtime.lane.outcomes import Said, alike, outcome
+from tidings.runtime.lane.outcomes import Said, outcome
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
 from tidings.runtime.letters import dead_letter
@@ -58,7 +58,7 @@ _LAST_WORDS = (
     (Verdict.AMB.value, Kind.UNKNOWN),
     (Kind.EXPIRED.value, Kind.EXPIRED),
 )
-_FAILED = Kind.FAILED
+_SENT, _FAILED = Kind.SENT, Kind.FAILED
 _FAILURES = (Kind.FAILED, Kind.SUPPRESSED)
 
 
@@ -148,14 +148,23 @@ class Settlement:
             self._write(parcel, _next_channel(parcel.record, _whole(parcel)))
         elif letter and kind is _FAILED:
             self.letter(parcel, delivery.flow, reason, detail or reason, at, step)
-        text = _TEXT[kind]
+        self._end(parcel, kind, at, reason, detail, step or self._path)
+
+    def sent(self, parcel: Parcel, at: int) -> None:
+        """The delivery's last word where an address has just taken it: nothing outweighs that."""
+        self._end(parcel, _SENT, at, "", "", self._path)
+
+    def _end(
+        self, parcel: Parcel, kind: Kind, at: int, reason: str, detail: str, step: str
+    ) -> None:
+        delivery, text = parcel.delivery, _TEXT[kind]
         latency = max(0, at - delivery.created_at)
         said = Said(
             outcome_id(_subject(delivery), text, 0),
             at,
             _END,
             text,
-            step or self._path,
+            step,
             parcel.tried,
             latency,
         )
@@ -227,10 +236,9 @@ class Settlement:
         self._write(ticket, dead_letter(record, dead, self._settings.channel))
 
     def _tell(self, parcel: Parcel, said: Said) -> None:
-        if not parcel.alike:
-            delivery = parcel.delivery
-            parcel.alike = alike(delivery, parcel.record, parcel.content)
-            parcel.key = person_key(delivery.tenant, delivery.recipient_id).encode()
+        content = parcel.content
+        if content is not None:
+            said.template_version, said.locale = content.template_version, content.locale
         parcel.unconfirmed += 1
         self._told.append(parcel)
         self._outcomes.append(Append(EVENTS, parcel.key, outcome(said, parcel.alike)))

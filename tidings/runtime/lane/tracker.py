@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from tidings.contract import Work
+from tidings.ids import person_key
 from tidings.log.port import Position, Record, Slot
 from tidings.log.positions import Settled
 from tidings.records import Delivery
+from tidings.runtime.lane.outcomes import alike
 from tidings.sender import Content
 
 
@@ -57,8 +59,8 @@ class Parcel(Ticket, kw_only=True, eq=False):
     ``later`` (epoch ms, rung) is set when one of them wants the ladder; ``tried`` and ``spared`` go
     with it. ``reasons`` (reason, detail) are those of the sends that failed, by their last words.
     ``news``: something is to be said that was not said and confirmed before. ``abandoned``: its
-    partition went to another process, which will do it all again. ``alike`` and ``key`` are
-    Settlement's.
+    partition went to another process, which will do it all again. ``alike`` are the words and
+    ``key`` the log's key of its outcomes.
 
     Nothing points from here to its works and sends, which point here: a circle would wait for the
     collector, and a lane makes 10,000 a second.
@@ -67,6 +69,8 @@ class Parcel(Ticket, kw_only=True, eq=False):
     delivery: Delivery
     tried: int
     spared: int
+    alike: bytes
+    key: bytes
     content: Content | None = None
     open: int = 0
     marked: tuple[str, ...] = ()
@@ -74,8 +78,6 @@ class Parcel(Ticket, kw_only=True, eq=False):
     reasons: dict[str, tuple[str, str]] | None = None
     news: bool = False
     abandoned: bool = False
-    alike: bytes = b""
-    key: bytes = b""
 
     def origin(self) -> str:
         """Where the delivery's record stands, as text."""
@@ -147,6 +149,8 @@ class Tracker:
             delivery=delivery,
             tried=delivery.attempt,
             spared=delivery.spared,
+            alike=alike(delivery, work.record),
+            key=person_key(delivery.tenant, delivery.recipient_id).encode(),
         )
         return parcel
 
