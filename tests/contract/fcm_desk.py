@@ -8,15 +8,38 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.contract.test_fcm_message import NOW, TOKEN, a_send
 from tests.peers.h2_server import Exchange, H2Server
 from tidings.operators.senders.fcm import Fcm, Settings
 from tidings.operators.senders.fcm_token import Account, Token
 from tidings.ports import Address
-from tidings.sender import Answer, Send
+from tidings.sender import Answer, Content, Send
 
+NOW = 1_800_000_000_000
+SECOND = 1_000
+TOKEN = "dQw4w9WgXcQ-dQw4w9WgXc:APA91b" + "Gx_-9" * 26
+FID = "dQw4w9WgXcQ-dQw4w9WgXc"
+SEND_ID = f"{0xABC:032x}"
 HOUR = 3_600_000
 ACCEPTED = b'{"name":"projects/example-app/messages/0:1500415314455276%31bd1c96"}'
+
+
+def a_send(content: Content | None = None, **changes: Any) -> Send:
+    given: dict[str, Any] = {
+        "send_id": SEND_ID,
+        "channel": "push",
+        "address": Address(kind="device", value=TOKEN, platform="android"),
+        "content": content or Content(parts={"title": "Hello", "body": "Alice and 49 others"}),
+        "tenant": "default",
+        "category": "social",
+        "priority": "normal",
+        "attempt": 1,
+        "now": NOW,
+    }
+    return Send(**{**given, **changes})
+
+
+def on(platform: str) -> Address:
+    return Address(kind="device", value=TOKEN, platform=platform)
 
 
 class Clock:

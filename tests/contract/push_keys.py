@@ -27,6 +27,15 @@ def pem_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     ).decode()
 
 
+def public_pem_of(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    """Its public half."""
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
+
+
 @cache
 def google_key() -> rsa.RSAPrivateKey:
     """A service account's key."""
@@ -82,7 +91,7 @@ def token_server() -> Iterator[TokenServer]:
     tokens = TokenServer()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - its caller's name
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
             status, content = tokens.answer({k: v[0] for k, v in parse_qs(body).items()})
             data = json.dumps(content).encode()

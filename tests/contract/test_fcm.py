@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 
 from tests.contract.fcm_desk import (
     HOUR,
+    NOW,
+    SECOND,
+    SEND_ID,
+    TOKEN,
     Clock,
     Desk,
+    a_send,
     accepts,
     device,
     error,
@@ -22,7 +27,6 @@ from tests.contract.fcm_desk import (
     sends,
     violations,
 )
-from tests.contract.test_fcm_message import NOW, SECOND, SEND_ID, TOKEN, a_send
 from tests.peers.h2_server import Exchange
 from tidings.operators.senders import fcm
 from tidings.operators.senders.fcm_answer import classify, message_id

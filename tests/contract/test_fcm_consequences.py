@@ -84,7 +84,7 @@ def test_the_token_is_gone_and_only_it(
 
 
 def test_an_installation_is_gone_like_a_token(a_lane: Callable[..., PushLane]) -> None:
-    left = a_lane().run(answers(404, "UNREGISTERED"), **FIDS)
+    left = a_lane().run(answers(404, "UNREGISTERED"), bad=FIDS["bad"], good=FIDS["good"])
     assert left.devices == {"ana": {FIDS["good"] + "0"}, "ben": set()}
     messages = [msgspec.json.decode(one.body)["message"] for one in left.exchanges]
     assert all("token" not in one for one in messages)

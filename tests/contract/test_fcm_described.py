@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.fcm_desk import Clock, Google, error, sends
-from tests.contract.test_fcm_message import FID, NOW, SECOND, a_send, on
+from tests.contract.fcm_desk import FID, NOW, SECOND, Clock, Google, a_send, error, on, sends
 from tests.peers.fcm.peer import PROXY, description
 from tests.peers.prism.peer import Prism
 from tidings.operators.senders.fcm import Fcm, Settings

@@ -12,34 +12,10 @@ from firebase_admin import messaging
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contract.fcm_desk import FID, NOW, SECOND, SEND_ID, TOKEN, a_send, on
 from tidings.operators.senders.fcm_message import Composer, Label, TooLarge, target
 from tidings.ports import Address
 from tidings.sender import Content, Send
-
-NOW = 1_800_000_000_000
-SECOND = 1_000
-TOKEN = "dQw4w9WgXcQ-dQw4w9WgXc:APA91b" + "Gx_-9" * 26
-FID = "dQw4w9WgXcQ-dQw4w9WgXc"
-SEND_ID = f"{0xABC:032x}"
-
-
-def a_send(content: Content | None = None, **changes: Any) -> Send:
-    given: dict[str, Any] = {
-        "send_id": SEND_ID,
-        "channel": "push",
-        "address": Address(kind="device", value=TOKEN, platform="android"),
-        "content": content or Content(parts={"title": "Hello", "body": "Alice and 49 others"}),
-        "tenant": "default",
-        "category": "social",
-        "priority": "normal",
-        "attempt": 1,
-        "now": NOW,
-    }
-    return Send(**{**given, **changes})
-
-
-def on(platform: str) -> Address:
-    return Address(kind="device", value=TOKEN, platform=platform)
 
 
 def composed(
