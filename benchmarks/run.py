@@ -21,6 +21,7 @@ SUITE: dict[str, list[str]] = {
     "lane": ["benchmarks.lane"],
     "apns": ["benchmarks.apns"],
     "fcm": ["benchmarks.fcm"],
+    "mail": ["benchmarks.mail"],
     "latency": ["benchmarks.latency"],
     "memory": ["benchmarks.memory"],
     "restart": ["benchmarks.restart"],

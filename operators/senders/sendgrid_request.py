@@ -8,7 +8,7 @@ a dynamic template that hands the words through there is no such bound.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,8 @@ _NO_TRACKING = {
 }
 
 _encode = msgspec.json.Encoder().encode
+Words = Callable[[Mail, dict[str, Any]], None]
+"""Puts a mail's words into its personalization."""
 
 
 class Requests:
@@ -49,6 +51,7 @@ class Requests:
             call["reply_to"] = _mailbox(manner.reply_to)
         if manner.pool:
             call["ip_pool_name"] = manner.pool
+        words: Words
         if self._template:
             call["template_id"] = self._template
             words = _dynamic
@@ -58,7 +61,7 @@ class Requests:
         else:
             call["content"] = _content(_TEXT, _HTML if first.html else "")
             words = _substituted
-        call["personalizations"] = [_personalization(mail) | words(mail) for mail in mails]
+        call["personalizations"] = [_personalization(mail, words) for mail in mails]
         return _encode(call)
 
     def shape(self, mail: Mail) -> tuple[object, ...]:
@@ -84,32 +87,36 @@ def _in_place(mail: Mail) -> bool:
     return len(text.encode()) + len(html.encode()) > _LONGEST_WORDS
 
 
-def _personalization(mail: Mail) -> dict[str, Any]:
+def _personalization(mail: Mail, words: Words) -> dict[str, Any]:
+    headers = {"Message-ID": message_id(mail)}
+    headers.update(mail.headers)
     arguments = {"send_id": mail.send.send_id}
     if mail.reference:
         arguments["reference"] = mail.reference
-    return {
+    made: dict[str, Any] = {
         "to": ({"email": mail.to},),
         "subject": mail.subject,
-        "headers": {"Message-ID": message_id(mail), **dict(mail.headers)},
+        "headers": headers,
         "custom_args": arguments,
     }
+    words(mail, made)
+    return made
 
 
-def _substituted(mail: Mail) -> dict[str, Any]:
-    words = {_TEXT: mail.text}
+def _substituted(mail: Mail, made: dict[str, Any]) -> None:
     if mail.html:
-        words[_HTML] = mail.html
-    return {"substitutions": words}
+        made["substitutions"] = {_TEXT: mail.text, _HTML: mail.html}
+    else:
+        made["substitutions"] = {_TEXT: mail.text}
 
 
-def _dynamic(mail: Mail) -> dict[str, Any]:
+def _dynamic(mail: Mail, made: dict[str, Any]) -> None:
     data = {"subject": mail.subject, "text": mail.text, "html": mail.html}
-    return {"dynamic_template_data": data}
+    made["dynamic_template_data"] = data
 
 
-def _none(mail: Mail) -> dict[str, Any]:
-    return {}
+def _none(mail: Mail, made: dict[str, Any]) -> None:
+    """They stand in the content."""
 
 
 def _content(text: str, html: str) -> list[dict[str, str]]:
