@@ -73,9 +73,10 @@ def test_what_names_no_priority_goes_to_the_lanes_of_the_processs(
         *("--priority", "high", "--create-topics"),
     )
     installation.wait_until_said('"event": "ready"')
-    said = {"recipient_id": "bob", "type": "otp", "data": {"title": "Hi", "body": "there"}}
+    words = {"title": "Hi", "body": "there"}
+    said: dict[str, object] = {"recipient_id": "bob", "type": "otp", "data": words}
     installation.emit("notifications.high", {**said, "notif_id": "n1", "channels": ["sms"]})
-    installation.emit("news.events", {**said, "event_id": "e1", **said["data"]})
+    installation.emit("news.events", {**said, **words, "event_id": "e1"})
     assert [each.priority for each in installation.wait_for_accepted(2)] == ["high", "high"]
 
 
