@@ -217,11 +217,16 @@ class Driver:
     def _replay(self, part: Sequence[Record]) -> None:
         self.advance(part[0].time)
         times = self._times = {}
+        topics = {record.topic: self.log.topic(record.topic) for record in part}
+        ends = {name: topic.span(0).end for name, topic in topics.items()}
         for record in part:
-            self.clock.set(max(record.time, self.clock.now()))
-            span = self.log.topic(record.topic).span(0)
-            times[record.topic, 0, span.end] = record.time
-            self.write(record.topic, record.key, record.value, 0)
+            name, time = record.topic, record.time
+            if time > self.clock.now():
+                self.clock.set(time)
+            times[name, 0, ends[name]] = time
+            ends[name] += 1
+            error = topics[name].append(Append(name, record.key, record.value, (), 0))
+            _confirmed(error)
         self.settle()
 
     def _entered_at(self, append: Append) -> int:

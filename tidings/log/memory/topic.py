@@ -32,35 +32,28 @@ class MemoryTopic:
 
     def append(self, append: Append) -> LogError | None:
         """Write one; gives the error of a record that can never be written."""
-        key, value, number = append.key, append.value, append.partition
+        key, value, headers = append.key, append.value, append.headers
+        settings, number = self.settings, append.partition
         size = len(key or b"") + len(value or b"")
-        for name, content in append.headers:
-            size += len(name) + len(content or b"")
-        settings = self.settings
+        if headers:
+            size += sum(len(name) + len(content or b"") for name, content in headers)
         if size > settings.max_record_bytes:
             return LogError(
                 f"a record of {size:,} bytes is larger than {settings.name} takes "
                 f"({settings.max_record_bytes:,}, max_record_bytes in the table of topics)"
             )
-        if number < 0:
-            partitions = settings.partitions
-            if key is None:
-                number = next(self._turns) % partitions
-            else:
-                number = partition_of(key, partitions) if partitions > 1 else 0
-        partition = self._partitions[number]
-        partition.time = max(partition.time, self.clock(append))
-        partition.records.append(
-            Record(
-                settings.name,
-                number,
-                partition.first + len(partition.records),
-                partition.time,
-                key,
-                value,
-                append.headers,
-            )
-        )
+        if settings.partitions == 1:
+            number = 0
+        elif number < 0 and key is None:
+            number = next(self._turns) % settings.partitions
+        elif number < 0 and key is not None:
+            number = partition_of(key, settings.partitions)
+        held = self._partitions[number]
+        records, time = held.records, self.clock(append)
+        if time > held.time:
+            held.time = time
+        offset = held.first + len(records)
+        records.append(Record(settings.name, number, offset, held.time, key, value, headers))
         self.written += 1
         return None
 

@@ -1,0 +1,229 @@
+"""``tidings backtest``: a recorded log through two versions of a flow."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidings.cli.failures import Refusal
+from tidings.cli.options import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tidings.driver.backtest import Comparison
+    from tidings.driver.tally import Fate
+    from tidings.log.port import Record
+    from tidings.plan import FlowPlan
+
+_SHOWN = 5  # changes of a person that are printed
+
+
+class Format(StrEnum):
+    """How the outcome is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("backtest")(backtest)
+
+
+def backtest(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW", help="The flow as it is now.")],
+    against: Annotated[
+        str,
+        typer.Option(metavar="REF", help="What to compare with: a file, or a git revision of it."),
+    ],
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="From when on, such as 2026-07-01T00:00Z.")
+    ] = "",
+    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Up to when.")] = "",
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|ADDRESS",
+            help="A file of `tidings tail --json --show-all`, or a log; by default that of the "
+            "settings.",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many people are shown.", min=0)] = 10,
+    form: Annotated[Format, typer.Option("--format", help="For people or for tools.")] = (
+        Format.TEXT
+    ),
+    config: Config = None,
+) -> None:
+    """Replay a recorded log through two versions of a flow, in virtual time.
+
+    Tells who would have been told more, less, or otherwise. Nothing is sent, and no position
+    moves. People and suppressions are those of now; claims and caps begin empty.
+    """
+    from tempfile import TemporaryDirectory
+
+    from tidings.driver.backtest import LogLineError, as_json
+    from tidings.driver.backtest import backtest as run
+    from tidings.running.ground import open_ground
+    from tidings.settings import read_settings
+
+    is_file = log is not None and Path(log).is_file()
+    settings = read_settings(config, None if is_file else log)
+    with TemporaryDirectory() as folder:
+        after = _load(flow, flow)
+        before = _against(flow, against, Path(folder))
+        topics = list(dict.fromkeys([*before.source.names(), *after.source.names()]))
+        own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db"})
+        with open_ground(own) as ground, _progress() as advance:
+            records = _within(_records(log if is_file else None, settings.log, topics), start, end)
+            try:
+                found = run(
+                    before, after, records, settings, ground.io, samples=samples, progress=advance
+                )
+            except LogLineError as error:
+                raise Refusal(str(error)) from None
+    if form is Format.JSON:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(as_json(found)))
+    else:
+        _print(found)
+
+
+def _load(file: Path, named: Path) -> FlowPlan:
+    import os
+
+    from tidings.plan import FlowPlan, load
+    from tidings.problems import Problems
+
+    problems = Problems()
+    plan = load(file, os.environ, problems)
+    problems.raise_if_any()
+    if not isinstance(plan, FlowPlan):
+        raise Refusal(f"{named} is a lane; a backtest is of a flow")
+    return plan
+
+
+def _against(flow: Path, ref: str, folder: Path) -> FlowPlan:
+    """The other version: a file, or the flow's file as it was at a git revision."""
+    import subprocess
+
+    if Path(ref).is_file():
+        return _load(Path(ref), Path(ref))
+    shown = subprocess.run(
+        ["git", "show", f"{ref}:./{flow.name}"],
+        cwd=flow.resolve().parent,
+        capture_output=True,
+        check=False,
+    )
+    if shown.returncode:
+        why = shown.stderr.decode(errors="replace").strip().splitlines()
+        raise Refusal(f"--against {ref}: no file, and no git revision of {flow}: {why[0]}")
+    file = folder / flow.name
+    file.write_bytes(shown.stdout)
+    return _load(file, flow)
+
+
+def _records(file: str | None, address: str, topics: list[str]) -> Iterator[Record]:
+    from contextlib import closing
+
+    from tidings.driver.backtest import recorded
+    from tidings.following import merged, slots_of
+    from tidings.log.address import open_log
+
+    if file is not None:
+        yield from recorded(Path(file), topics[0])
+        return
+    opened = open_log(address)
+    with closing(opened.admin()) as admin:
+        slots = slots_of(admin, topics)
+    if not slots:
+        raise Refusal(f"there is no topic {' or '.join(topics)} in {address}")
+    with closing(opened.reader()) as reader:
+        starts = {slot: reader.span(slot).first for slot in slots}
+    yield from merged(opened, starts)
+
+
+def _within(records: Iterable[Record], start: str, end: str) -> Iterator[Record]:
+    first, last = _instant(start, "--from"), _instant(end, "--to")
+    for record in records:
+        if last and record.time >= last:
+            return
+        if record.time >= first:
+            yield record
+
+
+def _instant(text: str, option: str) -> int:
+    from datetime import UTC, datetime
+
+    if not text:
+        return 0
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Refusal(f"{option} {text}: write a time like 2026-07-01T12:00:00Z") from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, where that is a terminal; gives what is told how many more are through."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("replaying", total=None)
+        yield lambda count: bar.advance(task, count)
+
+
+def _print(found: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    before, after, changed = found.before, found.after, found.difference
+    console.print(f"{found.records:,} records through both versions")
+    for title, old, new in (
+        (("channel", "category"), before.delivered, after.delivered),
+        (("step", "dropped for"), before.dropped, after.dropped),
+    ):
+        keys = sorted({*old, *new})
+        if not keys:
+            continue
+        table = Table(*title, box=None, header_style="bold", pad_edge=False)
+        for name in ("before", "after", "change"):
+            table.add_column(name, justify="right")
+        for key in keys:
+            table.add_row(*key, f"{old[key]:,}", f"{new[key]:,}", f"{new[key] - old[key]:+,}")
+        console.print()
+        console.print(table)
+    console.print()
+    console.print(f"dead letters: {before.dead:,} before, {after.dead:,} after")
+    for word, events, people in (
+        ("gained", changed.gained, changed.gaining),
+        ("lost", changed.lost, changed.losing),
+        ("told otherwise", changed.shifted, changed.shifting),
+    ):
+        console.print(f"{word}: {events:,} events of {people:,} people")
+    for one in changed.samples:
+        console.print(f"\n{one.recipient_id}", style="bold")
+        for change in one.changes[:_SHOWN]:
+            console.print(f"  {change.event}: {_fate(change.before)} → {_fate(change.after)}")
+        if len(one.changes) > _SHOWN:
+            console.print(f"  and {len(one.changes) - _SHOWN} more")
+
+
+def _fate(fate: Fate | None) -> str:
+    from datetime import UTC, datetime
+
+    if fate is None:
+        return "not told"
+    at = datetime.fromtimestamp(fate.at / 1000, UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} {' and '.join(fate.channels)}"

@@ -1,0 +1,196 @@
+"""A recorded log through two versions of a flow, in virtual time: what would have been different.
+
+Both versions read the same records at the times at which they were appended, in one pass, so that
+a long log goes through a small memory. Nobody is sent anything: what is counted is what the flows
+decide. People and suppressions are those of now; claims and caps begin empty, for both alike.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidings.driver.driver import AT_ONCE, Driver
+from tidings.driver.ports import LocalCaps
+from tidings.driver.tally import Difference, Tally, difference
+from tidings.log.port import Record
+from tidings.plan import FlowPlan
+from tidings.ports import Io
+from tidings.settings import Settings, StateSettings
+from tidings.stores.claims_local import LocalClaims
+from tidings.stores.clock import ManualClock
+
+SLACK = 1_000  # ms of the log that are handled together: what production has in hand in a blast
+OPEN_FOR = 30 * 86_400_000  # ms after the last record, for windows that are open then
+STATE = StateSettings(buckets=64, save_rate=10_000)
+REMEMBERED = 10_000_000  # claims
+
+
+class LogLineError(Exception):
+    """A line of a recorded log can't be used; the message names it."""
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """The outcome: how many records were read, what each version decided, who differs."""
+
+    records: int
+    before: Tally
+    after: Tally
+    difference: Difference
+
+
+class Version:
+    """One version of the flow on its way through the log."""
+
+    def __init__(self, plan: FlowPlan, settings: Settings, io: Io, start: int) -> None:
+        clock = ManualClock(start)
+        own = io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)
+        self._topics = frozenset(plan.source.names())
+        self._driver = Driver(plan, settings, own, clock, slack=SLACK, state=STATE)
+        self.tally = Tally()
+
+    def feed(self, records: Iterable[Record]) -> None:
+        """Take records in, those of its own topics."""
+        self._driver.feed([record for record in records if record.topic in self._topics])
+        self.tally.take(self._driver)
+
+    def end(self) -> None:
+        """Let what is open close."""
+        self._driver.drain(self._driver.clock.now() + OPEN_FOR)
+        self.tally.take(self._driver)
+
+
+def backtest(
+    before: FlowPlan,
+    after: FlowPlan,
+    records: Iterable[Record],
+    settings: Settings,
+    io: Io,
+    *,
+    samples: int = 10,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Comparison:
+    """Replay ``records``, in order of time, through both versions.
+
+    ``progress`` is told how many more were read. The same input gives the same outcome.
+    """
+    rest = iter(records)
+    part = list(islice(rest, AT_ONCE))
+    start, count = part[0].time if part else 0, 0
+    versions = [Version(plan, settings, io, start) for plan in (before, after)]
+    with _collecting_rarely():
+        while part:
+            for version in versions:
+                version.feed(part)
+            count += len(part)
+            progress(len(part))
+            part = list(islice(rest, AT_ONCE))
+        for version in versions:
+            version.end()
+    old, new = (version.tally for version in versions)
+    return Comparison(count, old, new, difference(old, new, samples))
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Fates are millions of tuples, which the collector would look at again and again."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 20, 1_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+# ── A recorded log ────────────────────────────────────────────────────────────────────────────
+
+
+class _Line(msgspec.Struct):
+    """A record as ``tidings tail --json --show-all`` prints it."""
+
+    time: int
+    value: msgspec.Raw
+    topic: str = ""
+    key: str | None = None
+
+
+def recorded(file: Path, topic: str) -> Iterator[Record]:
+    """The records of a file of JSON lines, as ``tidings tail --json --show-all`` prints them.
+
+    Those without a topic are of ``topic``. Raises LogLineError for a line that is no record, and
+    for one that is older than the one before it.
+    """
+    decode, last = msgspec.json.Decoder(_Line).decode, 0
+    with file.open("rb") as lines:
+        for number, text in enumerate(lines, 1):
+            if not text.strip():
+                continue
+            try:
+                line = decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise LogLineError(
+                    f"{file}:{number}: no record: {error}; write it as tidings tail --json "
+                    "--show-all does"
+                ) from None
+            if line.time < last:
+                raise LogLineError(
+                    f"{file}:{number}: older than the line before it: sort the lines by `time`"
+                )
+            last = line.time
+            key = None if line.key is None else line.key.encode()
+            yield Record(line.topic or topic, 0, number, line.time, key, _bytes(line.value))
+
+
+def _bytes(value: msgspec.Raw) -> bytes | None:
+    """A record's value: JSON as it stands, a text without its quotes, nothing for null."""
+    raw = bytes(value)
+    if raw == b"null":
+        return None
+    return msgspec.json.decode(raw, type=str).encode() if raw[:1] == b'"' else raw
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The outcome as JSON values."""
+    return {
+        "records": comparison.records,
+        "before": _tally(comparison.before),
+        "after": _tally(comparison.after),
+        "difference": msgspec.to_builtins(comparison.difference._replace(samples=())._asdict())
+        | {
+            "samples": [
+                {
+                    "tenant": one.tenant,
+                    "recipient_id": one.recipient_id,
+                    "changes": [
+                        {
+                            "event": change.event,
+                            "before": change.before and change.before._asdict(),
+                            "after": change.after and change.after._asdict(),
+                        }
+                        for change in one.changes
+                    ],
+                }
+                for one in comparison.difference.samples
+            ]
+        },
+    }
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    return {
+        "delivered": [
+            {"channel": channel, "category": category, "count": count}
+            for (channel, category), count in sorted(tally.delivered.items())
+        ],
+        "dropped": [
+            {"step": step, "reason": reason, "count": count}
+            for (step, reason), count in sorted(tally.dropped.items())
+        ],
+        "dead": tally.dead,
+    }
