@@ -46,7 +46,7 @@ def test_a_service_account_signs_what_it_asks_for(tmp_path: Path, tokens: TokenS
     assert token.value == "token-1"
     assert 3_590 < token.ends_at / 1000 - before < 3_610
     [asked] = tokens.asked
-    claims = jwt.decode(asked["assertion"], certs=public_pem_of(google_key()))
+    claims = jwt.decode(asked["assertion"], certs=public_pem_of(google_key()))  # type: ignore[no-untyped-call]
     assert claims["iss"] == "push@example-app.iam.gserviceaccount.com"
     assert "https://www.googleapis.com/auth/cloud-platform" in claims["scope"].split()
 
@@ -138,7 +138,7 @@ def test_the_key_and_its_tokens_show_nowhere(tmp_path: Path, tokens: TokenServer
 def test_a_key_in_the_place_of_its_name_is_refused_and_not_repeated(tmp_path: Path) -> None:
     text = service_account(tmp_path, "http://127.0.0.1/token").read_text()
     with pytest.raises(ValidationError, match="a secret is named here, not written") as caught:
-        Settings(key=text)  # type: ignore[arg-type]
+        Settings(key=text)
     assert pem_of(google_key()).splitlines()[1][:20] not in str(caught.value)
 
 
