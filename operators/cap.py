@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from tidings.contract import Batch, Cap, Category, Item, Operator, Part, Shape, Site, Spec
-from tidings.durations import DurationType, format_duration
+from tidings.durations import DurationType
 from tidings.ids import cap_key
 from tidings.ports import Count, Io, Person
 from tidings.problems import ValueProblem, listed, suggestion
@@ -166,9 +166,9 @@ def _applying(wanted: Wanted) -> dict[str, Cap]:
         if cap.channel == wanted.channel and (
             not about or about == category.name or (about == MARKETING and category.marketing)
         ):
-            name = f"{cap.channel}/{about or 'all'}/{format_duration(cap.within)}"
-            if name not in found or cap.at_most < found[name].at_most:
-                found[name] = cap
+            known = found.get(cap.name)
+            if known is None or cap.at_most < known.at_most:
+                found[cap.name] = cap
     return found
 
 

@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from tidings.durations import format_duration
 from tidings.expressions import Expression
 from tidings.log.port import Record
 from tidings.ports import Address, Io, Person, Profile
@@ -76,6 +78,11 @@ class Cap:
     within: int
     counts: str = ""
     exempt: frozenset[str] = frozenset()
+
+    @cached_property
+    def name(self) -> str:
+        """What a count goes by: caps over the same channel, category and time share it."""
+        return f"{self.channel}/{self.counts or 'all'}/{format_duration(self.within)}"
 
 
 class Item(msgspec.Struct):

@@ -165,6 +165,35 @@ flow.yaml:4:38  error[unknown-name]  social.hold
   hint: there is `actor_id`, `photo_id`, `recipient_id` and `type`
 """,
     ),
+    "cap of a channel that is not used": (
+        HEAD
+        + """\
+  - cap: {channel: sms, at_most: 5, within: 1d}
+"""
+        + END,
+        """\
+flow.yaml:4:5  warning[idle-cap]  social.cap
+  nothing of this flow goes out on `sms`, so nothing is counted
+     4 |   - cap: {channel: sms, at_most: 5, within: 1d}
+       |     ^^^
+  hint: cap a channel that a `deliver` names, or take it away
+""",
+    ),
+    "lookup of nobody": (
+        HEAD
+        + """\
+  - lookup: {people: [zone]}
+  - split: {over: photo_id, as: recipient_id}
+"""
+        + END,
+        """\
+flow.yaml:4:5  error[wrong-place]  social.lookup
+  this asks about the recipient, who is known behind the `split` only
+     4 |   - lookup: {people: [zone]}
+       |     ^^^^^^
+  hint: put it behind the split, or give it a `key`
+""",
+    ),
     "no end": (
         HEAD
         + """\

@@ -51,7 +51,19 @@ def _misplaced(step: StepPlan, allowed: set[Part], keyed: list[str]) -> tuple[st
 
 
 def check_splits(plan: FlowPlan, problems: Problems) -> None:
-    """Report a split inside a branch: what it spreads later would not find its way back there."""
+    """Report a split inside a branch: what it spreads later would not find its way back there; and
+    lookups about a recipient whom only a split behind them names."""
+    splits = [number for number, step in enumerate(plan.intake) if step.operator.name == "split"]
+    for top in plan.intake[: splits[0]] if splits else ():
+        for step in top.walk():
+            if step.operator.name == "lookup" and step.spec.key is None:
+                problems.error(
+                    "wrong-place",
+                    "this asks about the recipient, who is known behind the `split` only",
+                    step.where,
+                    step.path,
+                    "put it behind the split, or give it a `key`",
+                )
     for top in plan.steps():
         for step in top.inner():
             if step.operator.name == "split":
@@ -116,8 +128,22 @@ def _check_behind(steps: tuple[StepPlan, ...], problems: Problems) -> None:
 
 
 def check_sense(steps: Iterable[StepPlan], problems: Problems) -> None:
-    """Warn of steps that stand in an order in which they do not do what they are for."""
+    """Warn of steps that do not do what they are for where they stand."""
+    steps = list(steps)
     _check_limits(steps, [], problems)
+    every = [step for top in steps for step in top.walk()]
+    ends = [step.spec for step in every if step.operator.name == "deliver"]
+    channels = {name for end in ends for name in (*end.first_of, *end.each_of, end.to)}
+    for step in every:
+        idle = step.operator.name == "cap" and step.spec.channel not in {"", *channels}
+        if idle and not any(end.channels is not None for end in ends):
+            problems.warning(
+                "idle-cap",
+                f"nothing of this flow goes out on `{step.spec.channel}`, so nothing is counted",
+                step.where,
+                step.path,
+                "cap a channel that a `deliver` names, or take it away",
+            )
 
 
 def _check_limits(
