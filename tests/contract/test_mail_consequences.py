@@ -263,7 +263,7 @@ def test_a_mail_that_a_server_refuses(
     tmp_path: Path, command: str, reply: str, consequence: str
 ) -> None:
     given: dict[str, Says] = {command: lambda subject: reply if BAD in subject else ""}
-    with MailServer(**given) as server:
+    with MailServer(says=given) as server:
         left = smtp(tmp_path, server.port).run()
     CONSEQUENCE[consequence](left)
     assert {code for who, _, code in left.told if who == "bad"} == {reply.split()[1]}
@@ -275,13 +275,13 @@ def test_a_mail_that_a_server_refuses(
 )
 def test_a_server_that_falls_silent(tmp_path: Path, command: str, consequence: str) -> None:
     given: dict[str, Says] = {command: never}
-    with MailServer(**given) as server:
+    with MailServer(says=given) as server:
         left = smtp(tmp_path, server.port).run()
     CONSEQUENCE[consequence](left)
 
 
 def test_a_server_that_does_not_take_our_sender(tmp_path: Path) -> None:
-    with MailServer(sender=lambda _: "550 5.1.8 who are you?") as server:
+    with MailServer(says={"sender": lambda _: "550 5.1.8 who are you?"}) as server:
         left = smtp(tmp_path, server.port).run(attempts=1)
     assert_stopped(left)
 

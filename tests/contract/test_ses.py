@@ -244,7 +244,8 @@ def test_each_status_of_a_bulk_is_its_own_sends_answer(tmp_path: Path) -> None:
         "SOMETHING_NEW": Verdict.AMB,
     }
     model = boto3.client("sesv2", region_name="eu-west-1").meta.service_model
-    assert expected.keys() - {"SOMETHING_NEW"} == set(model.shape_for("BulkEmailStatus").enum)
+    known = model.shape_for("BulkEmailStatus").metadata["enum"]
+    assert expected.keys() - {"SOMETHING_NEW"} == set(known)
     results = [{"Status": status, "Error": "why", "MessageId": "m"} for status in expected]
     with Provider(lambda _: a_bulk_answer(*results)) as ses:
         answers = answers_of(a_sender(tmp_path, ses.url), [a_send(n) for n in range(len(expected))])

@@ -95,7 +95,7 @@ def test_maildev_reads_it_over_tls_and_with_a_login(
         TEXT.strip(),
         HTML,
     )
-    assert mail["messageId"] == f"{3:032x}@example.com"
+    assert mail["headers"]["message-id"] == f"<{3:032x}@example.com>"
 
 
 # ── Connections ───────────────────────────────────────────────────────────────────────────────
@@ -128,7 +128,7 @@ def test_mails_after_a_silence_get_a_connection_again() -> None:
 @pytest.mark.parametrize("mode", ["implicit", "starttls"])
 def test_a_password_goes_over_tls(tmp_path: Path, certificate: Certificate, mode: str) -> None:
     context = server_side(certificate)
-    wrapped = {"tls": context} if mode == "implicit" else {"starttls": context}
+    wrapped: dict[str, Any] = {"tls" if mode == "implicit" else "starttls": context}
     given: dict[str, Any] = {
         "tls": mode,
         "ca": certificate.certificate,
@@ -205,7 +205,7 @@ def test_a_refusal_concerns_its_own_mail_and_the_connection_goes_on(command: str
         return "550 5.1.1 no" if guilty else ""
 
     given: dict[str, Says] = {command: says}
-    with MailServer(**given) as server:
+    with MailServer(says=given) as server:
         answers = answers_of(a_sender(server.port, connections=1), [a_send(n) for n in range(5)])
     expected = Verdict.CFG if command == "sender" else Verdict.INV
     if command == "content":
@@ -229,7 +229,7 @@ def test_silence_after_the_contents_end_is_uncertain_and_before_it_is_not(
     command: str, verdict: Verdict
 ) -> None:
     given: dict[str, Says] = {command: never}
-    with MailServer(**given) as server:
+    with MailServer(says=given) as server:
         [answer] = answers_of(a_sender(server.port, timeout="300ms"), a_send())
     assert answer.verdict is verdict
     assert answer.code == ("NoAnswer" if verdict is Verdict.AMB else "NotSent")
@@ -274,7 +274,7 @@ def test_a_connection_that_breaks_is_told_by_where_it_broke(after: bytes, verdic
 
 
 def test_what_waits_too_long_for_a_connection_is_given_back() -> None:
-    with MailServer(recipient=never) as server:
+    with MailServer(says={"recipient": never}) as server:
         sender = a_sender(server.port, connections=1, timeout="400ms", wait="100ms")
         answers = answers_of(sender, [a_send(n) for n in range(5)])
     assert {(one.verdict, one.code) for one in answers} == {(Verdict.RETRY, "NotSent")}
@@ -289,7 +289,7 @@ def test_without_a_server_nothing_was_sent() -> None:
 
 def test_closing_answers_what_waits_and_what_is_under_way() -> None:
     answers: dict[str, Answer] = {}
-    with MailServer(recipient=never) as server:
+    with MailServer(says={"recipient": never}) as server:
         sender = a_sender(server.port, connections=1, timeout="30s")
 
         async def test(desk: Desk) -> None:

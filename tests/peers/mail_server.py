@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, NamedTuple, Self
@@ -35,21 +35,19 @@ class Taken(NamedTuple):
 
 
 class MailServer:
-    """The server. ``sender``, ``recipient`` and ``content`` say what it answers."""
+    """The server. ``says`` tells what ``sender``, ``recipient`` and ``content`` are answered."""
 
     def __init__(
         self,
         *,
-        sender: Says | None = None,
-        recipient: Says | None = None,
-        content: Says | None = None,
+        says: Mapping[str, Says] | None = None,
         tls: ssl.SSLContext | None = None,
         starttls: ssl.SSLContext | None = None,
         login: tuple[str, str] | None = None,
     ) -> None:
         self.taken: list[Taken] = []
         self.sessions: set[int] = set()
-        self._says = {"sender": sender, "recipient": recipient, "content": content}
+        self._says = says or {}
         self._login = login
         options: dict[str, Any] = {}
         if login is not None:
@@ -101,7 +99,7 @@ class MailServer:
         return said or f"250 2.0.0 queued as {len(self.taken)}"
 
     async def _said(self, what: str, subject: str) -> str:
-        says = self._says[what]
+        says = self._says.get(what)
         said = says(subject) if says is not None else ""
         return said if isinstance(said, str) else await said
 
