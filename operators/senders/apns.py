@@ -39,6 +39,7 @@ from tidings.operators.senders.apns_message import (
 )
 from tidings.operators.senders.apns_token import ProviderToken
 from tidings.operators.senders.mix_up import MixUp
+from tidings.operators.senders.push_marks import Marks
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
 from tidings.secret import Secret
@@ -81,6 +82,10 @@ class Settings(BaseModel):
     (``.voip``, ``.push-type.liveactivity``, …) follows from it."""
     store: bool = True
     """Whether Apple keeps a message for a phone that is off, until it expires."""
+    reference_key: Secret | None = None
+    """What references to our sends are signed with, the key of other providers' callbacks. With it
+    a push carries its ``reference``, where there is room: an app that is opened by it hands it
+    back, and we know whose it was."""
     host: str = ""
     """Another server than Apple's, for tests."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 443
@@ -125,6 +130,7 @@ class Apns:
         self._random = random
         self._tls = tls
         self._mix_up = MixUp()
+        self._marks = Marks()
         self._token: ProviderToken | None = None
         self._pool: Pool | None = None
         self._heads: dict[tuple[str, PushType, str], Head] = {}
@@ -136,6 +142,8 @@ class Apns:
         """Read the key and connect. Raises ValueError for a key or a CA that can't be used."""
         settings = self._settings
         self._token = ProviderToken(settings.key.read(), settings.key_id, settings.team_id)
+        if settings.reference_key is not None:
+            self._marks = Marks(settings.reference_key.read().strip().encode())
         self._pool = Pool(
             Origin(settings.host or _HOSTS[settings.environment], settings.port, self._context()),
             Limits(
@@ -190,12 +198,14 @@ class Apns:
         if not (device.isalnum() and device.isascii() and len(device) <= _LONGEST_TOKEN):
             return Answer(verdict=Verdict.INV, code="BadDeviceToken", detail="not hexadecimal")
         try:
-            data, push_type = payload(send.content, self._settings.push_type, send.send_id, now)
-            body = _encode(data)
+            for marks in self._marks.of(send):
+                data, push_type = payload(send.content, self._settings.push_type, marks, now)
+                body, rules = _encode(data), RULES[push_type]
+                if len(body) <= rules.largest:
+                    break
             head = self._head(send, push_type)
         except (TypeError, ValueError) as error:
             return Answer(verdict=Verdict.DROP, code="BadMessage", detail=str(error))
-        rules = RULES[push_type]
         if len(body) > rules.largest:
             detail = f"{len(body)} bytes; APNs takes {rules.largest}"
             return Answer(verdict=Verdict.DROP, code="PayloadTooLarge", detail=detail)

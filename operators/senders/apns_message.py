@@ -3,7 +3,7 @@
 Of a rendered message ``title``, ``subtitle`` and ``body`` are the alert, ``sound`` and ``thread``
 what their names say, ``image`` the address of a picture that the app's service extension fetches,
 ``link`` what a tap opens. Its data goes beside ``aps``, and data called ``aps`` (badge, category,
-a Live Activity's content-state) into it. ``send_id`` is ours: the app tells it when it was opened.
+a Live Activity's content-state) into it. Our own marks stand beside ``aps`` (`push_marks`).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ RULES: dict[PushType, Rules] = {
 
 
 def payload(
-    content: Content, fixed: PushType | None, send_id: str, now: int
+    content: Content, fixed: PushType | None, marks: Mapping[str, str], now: int
 ) -> tuple[dict[str, Any], PushType]:
     """What the phone gets, and which type of push it is; ``now`` is epoch ms.
 
@@ -88,7 +88,7 @@ def payload(
     push_type = fixed or ("background" if _SHOWN.isdisjoint(aps) else "alert")
     if parts.get("link"):
         data["link"] = parts["link"]
-    data["send_id"] = send_id
+    data |= marks
     data.pop(_ANDROID, None)
     usual = RULES[push_type].aps
     if usual is None:

@@ -28,6 +28,7 @@ from tidings.operators.senders.fcm_answer import NOT_OURS, classify, message_id
 from tidings.operators.senders.fcm_message import Composer, Label, TooLarge, target
 from tidings.operators.senders.fcm_token import AccessToken, Account
 from tidings.operators.senders.mix_up import MixUp
+from tidings.operators.senders.push_marks import Marks
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
 from tidings.secret import Secret
@@ -60,6 +61,10 @@ class Settings(BaseModel):
     """Whether FCM keeps a message for a phone that is off, until it expires."""
     dry_run: bool = False
     """FCM checks each message, and delivers none."""
+    reference_key: Secret | None = None
+    """What references to our sends are signed with, the key of other providers' callbacks. With it
+    a push carries its ``reference``, where there is room: an app that is opened by it hands it
+    back, and we know whose it was."""
     host: str = ""
     """Another server than Google's, for tests."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 443
@@ -107,6 +112,7 @@ class Fcm:
         self._composer = Composer(
             label=settings.label, dry_run=settings.dry_run, store=settings.store
         )
+        self._marks = Marks()
         self._mix_up = MixUp()
         self._access: AccessToken | None = None
         self._pool: Pool | None = None
@@ -124,6 +130,8 @@ class Fcm:
         """
         settings = self._settings
         self._loop = loop
+        if settings.reference_key is not None:
+            self._marks = Marks(settings.reference_key.read().strip().encode())
         account = await asyncio.to_thread(self._account, settings.key)
         project = settings.project or account.project
         if not project:
@@ -195,7 +203,7 @@ class Fcm:
         except ValueError as error:
             return Answer(verdict=Verdict.INV, code="INVALID_ARGUMENT", detail=str(error))
         try:
-            body = self._composer.compose(send, to, now)
+            body = self._composer.compose(send, to, now, self._marks.of(send))
         except TooLarge as error:
             return Answer(verdict=Verdict.DROP, code="PayloadTooLarge", detail=str(error))
         except (TypeError, ValueError) as error:
@@ -230,8 +238,11 @@ class Fcm:
         """There is a token, or there is none to be had."""
         held, self._held = self._held, []
         self._impatient()
+        together: dict[tuple[Done, bool], list[Send]] = {}
         for send, done, last in held:
-            self._start([send], done, last=last)
+            together.setdefault((done, last), []).append(send)
+        for (done, last), sends in together.items():
+            self._start(sends, done, last=last)
 
     def _give_back(self, why: str) -> None:
         held, self._held = self._held, []

@@ -1,9 +1,9 @@
 """What a message to FCM consists of, as bytes.
 
 Of a rendered message ``title``, ``body`` and ``image`` are the notification, ``sound`` what its
-name says, ``link`` what a tap opens. Its data goes along as text, beside ``send_id``, which is
-ours: the app tells it when it was opened. Data called ``android`` goes into Android's notification
-(channelId, clickAction, color), data called ``aps`` into Apple's.
+name says, ``link`` what a tap opens. Its data goes along as text, beside our own marks
+(`push_marks`). Data called ``android`` goes into Android's notification (channelId, clickAction,
+color), data called ``aps`` into Apple's.
 
 The JSON is Google's own form (camelCase). It is put together from pieces that need no escaping and
 two small encodings: what the phone gets, which is what FCM's limit counts, and the options.
@@ -12,6 +12,7 @@ two small encodings: what the phone gets, which is what FCM's limit counts, and 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -63,27 +64,30 @@ class Composer:
         self._end = b'},"validateOnly":true}' if dry_run else b"}}"
         self._labels: dict[str, str] = {}
 
-    def compose(self, send: Send, to: bytes, now: int) -> bytes:
+    def compose(self, send: Send, to: bytes, now: int, marks: Sequence[Mapping[str, str]]) -> bytes:
         """The body of the request; ``to`` is its `target`, ``now`` epoch ms.
 
-        Raises TooLarge, and ValueError or TypeError for what can't be written.
+        Of ``marks`` the first that leave room. Raises TooLarge where none do, and ValueError or
+        TypeError for what can't be written.
         """
-        platform = send.address.platform
-        if platform == "ios":
-            phone, options = self._apple(send, now)
-            pieces = [b'{"message":{', to, b'",']
+        web = send.address.platform == "web"
+        for mark in marks:
+            if send.address.platform == "ios":
+                phone, options = self._apple(send, now, mark)
+                told: tuple[bytes, ...] = ()
+            else:
+                shown = _shown(send, mark)
+                options = self._web(send, now) if web else self._android(send, shown, now)
+                phone = _encode(shown)
+                told = (phone[1:-1], b",")
+            if len(phone) <= LARGEST:
+                break
         else:
-            shown = _shown(send)
-            options = self._web(send, now) if platform == "web" else self._android(send, shown, now)
-            phone = _encode(shown)
-            pieces = [b'{"message":{', to, b'",', phone[1:-1], b","]
-        if len(phone) > LARGEST:
             raise TooLarge(f"{len(phone)} bytes; FCM takes {LARGEST}")
         label = self._label_of(send)
         if label:
             options["fcmOptions"] = {"analyticsLabel": label}
-        pieces += (_encode(options)[1:-1], self._end)
-        return b"".join(pieces)
+        return b"".join((b'{"message":{', to, b'",', *told, _encode(options)[1:-1], self._end))
 
     def _android(self, send: Send, shown: dict[str, Any], now: int) -> dict[str, Any]:
         content = send.content
@@ -117,9 +121,11 @@ class Composer:
             web["fcmOptions"] = {"link": link}
         return {"webpush": web}
 
-    def _apple(self, send: Send, now: int) -> tuple[bytes, dict[str, Any]]:
+    def _apple(
+        self, send: Send, now: int, marks: Mapping[str, str]
+    ) -> tuple[bytes, dict[str, Any]]:
         """What FCM hands on as it is to Apple's service, and where that stands in the message."""
-        data, push_type = apns_message.payload(send.content, None, send.send_id, now)
+        data, push_type = apns_message.payload(send.content, None, marks, now)
         headers = {"apns-priority": apns_message.priority(send.priority, push_type)}
         if not self._store:
             headers["apns-expiration"] = "0"
@@ -149,7 +155,7 @@ class Composer:
         return label
 
 
-def _shown(send: Send) -> dict[str, Any]:
+def _shown(send: Send, marks: Mapping[str, str]) -> dict[str, Any]:
     """Notification and data. Raises ValueError for data under a name that is FCM's own."""
     content = send.content
     parts = content.parts
@@ -157,7 +163,7 @@ def _shown(send: Send) -> dict[str, Any]:
     data = _texts(content) if content.data else {}
     if parts.get("link"):
         data["link"] = parts["link"]
-    data["send_id"] = send.send_id
+    data |= marks
     return {"notification": notification, "data": data} if notification else {"data": data}
 
 

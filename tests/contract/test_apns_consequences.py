@@ -13,6 +13,7 @@ import pytest
 from tests.contract.push_keys import apns_key
 from tests.contract.push_lane import Left, PushLane
 from tests.peers.h2_server import Exchange
+from tidings.receipts import Reference
 
 SECOND = 1_000
 
@@ -183,3 +184,13 @@ def test_what_was_written_and_not_answered_ends_as_unknown(tmp_path: Path) -> No
     assert left.ends["ana"].kind == "sent"
     assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
     assert left.unsettled == 0
+
+
+def test_a_push_carries_a_reference_to_its_send(tmp_path: Path) -> None:
+    key = tmp_path / "reference.key"
+    key.write_text("k" * 32 + "\n")
+    left = a_lane(tmp_path, reference_key=f"file:{key}").run(refuses(410, "Unregistered"))
+    carried = [json.loads(one.body) for one in left.exchanges]
+    found = [Reference.read(one["reference"], [b"k" * 32]) for one in carried]
+    assert [one.recipient_id for one in found] == ["ana", "ana", "ben"]
+    assert [one.send_id for one in found] == [one["send_id"] for one in carried]

@@ -18,6 +18,7 @@ from tests.contract.fcm_desk import error, violations
 from tests.contract.push_keys import TokenServer, service_account, token_server
 from tests.contract.push_lane import Left, PushLane
 from tests.peers.h2_server import Exchange
+from tidings.receipts import Reference
 
 SECOND = 1_000
 NOT_VALID = "The registration token is not a valid FCM registration token"
@@ -232,3 +233,16 @@ def test_what_was_written_and_not_answered_ends_as_unknown(
     assert (left.ends["ben"].kind, left.ends["ben"].reason) == ("unknown", "no_answer")
     assert left.devices == ALL
     assert left.unsettled == 0
+
+
+def test_a_push_carries_a_reference_to_its_send(
+    a_lane: Callable[..., PushLane], tmp_path: Path
+) -> None:
+    key = tmp_path / "reference.key"
+    key.write_text("k" * 32 + "\n")
+    left = a_lane(reference_key=f"file:{key}").run(answers(404, "UNREGISTERED"))
+    carried = [msgspec.json.decode(one.body)["message"]["data"] for one in left.exchanges]
+    found = [Reference.read(one["reference"], [b"k" * 32]) for one in carried]
+    assert [one.recipient_id for one in found] == ["ana", "ana", "ben"]
+    assert [one.send_id for one in found] == [one["send_id"] for one in carried]
+    assert {one.origin.topic for one in found} == {"deliveries.push.normal"}

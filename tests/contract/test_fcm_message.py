@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.contract.fcm_desk import FID, NOW, SECOND, SEND_ID, TOKEN, a_send, on
 from tidings.operators.senders.fcm_message import Composer, Label, TooLarge, target
+from tidings.operators.senders.push_marks import Marks
 from tidings.ports import Address
 from tidings.sender import Content, Send
 
@@ -23,7 +24,8 @@ def composed(
 ) -> dict[str, Any]:
     """The whole request, decoded."""
     composer = Composer(label=label, dry_run=dry_run, store=store)
-    made: dict[str, Any] = json.loads(composer.compose(send, target(send.address.value), NOW))
+    body = composer.compose(send, target(send.address.value), NOW, Marks().of(send))
+    made: dict[str, Any] = json.loads(body)
     return made
 
 
