@@ -31,7 +31,7 @@ from tidings.expressions import EvaluationError, Expression, FieldPath
 from tidings.expressions.operations import kind_of
 from tidings.ids import notification_id
 from tidings.operators.cap import CAPPED, Wanted, count
-from tidings.ports import Io, Unavailable, profiles_of
+from tidings.ports import Io, Person, Profile, Unavailable, profiles_of
 from tidings.problems import ValueProblem, listed, suggestion
 from tidings.records import Delivery, Kind, Priority
 
@@ -229,22 +229,33 @@ class Deliver:
         """
         strangers = [item.person() for item in batch.items if item.profile is None]
         profiles = profiles_of(io.people, strangers)
-        chosen: list[tuple[Item, _Choice | Exception]] = []
-        for item in batch.items:
+        counted: dict[int, _Choice] = {}
+        if any(item.caps for item in batch.items):
+            counted = self._counted(batch.items, profiles, io)
+        for number, item in enumerate(batch.items):
             if item.profile is None:
                 item.profile = profiles[item.person()]
             try:
-                chosen.append((item, self._choose(item, self._wishes.of(item.data))))
+                choice = counted.get(number) or self._choose(item, self._wishes.of(item.data))
             except (EvaluationError, ValueError) as error:
-                chosen.append((item, error))
-        if any(item.caps for item in batch.items):
-            self._count([each for _, each in chosen if isinstance(each, _Choice)], io)
-        for item, choice in chosen:
-            if isinstance(choice, _Choice):
-                self._deliver(item, choice, batch)
-            else:
-                batch.dead(item, "expression", choice, self._site)
+                batch.dead(item, "expression", error, self._site)
+                continue
+            self._deliver(item, choice, batch)
         batch.items = []
+
+    def _counted(
+        self, items: Sequence[Item], profiles: Mapping[Person, Profile | None], io: Io
+    ) -> dict[int, _Choice]:
+        """The choices for items with caps, by their number, counted."""
+        choices: dict[int, _Choice] = {}
+        for number, item in enumerate(items):
+            if item.caps:
+                if item.profile is None:
+                    item.profile = profiles[item.person()]
+                with suppress(EvaluationError, ValueError):  # found again where it is dead
+                    choices[number] = self._choose(item, self._wishes.of(item.data))
+        self._count(list(choices.values()), io)
+        return choices
 
     def _choose(self, item: Item, wish: _Wish) -> _Choice:
         expires_at = item.expires_at
@@ -270,7 +281,7 @@ class Deliver:
         Of `first_of` a channel is counted when those before it are closed, so that a round for each
         is the most that it takes, and one is the rule.
         """
-        asked = [each for each in choices if each.item.caps and each.open]
+        asked = [each for each in choices if each.open]
         while asked:
             wanted = [
                 Wanted(
