@@ -66,11 +66,12 @@ class Addresses:
     def _held(self, work: Work) -> tuple[Address, ...]:
         if work.profile is None:
             return ()
-        kind = self._kind
-        found = [each for each in work.profile.addresses if each.kind == kind and each.verified]
+        kind, known = self._kind, work.profile.addresses
+        found = [each for each in known if each.kind == kind and each.verified]
         if len(found) > self._at_most:
             found.sort(key=lambda address: -address.registered_at)  # stable: else profile's order
-        return tuple(found[: self._at_most])
+            del found[self._at_most :]
+        return known if len(found) == len(known) else tuple(found)
 
 
 def _unanswered(addresses: tuple[Address, ...], delivery: Delivery) -> tuple[Address, ...]:

@@ -86,6 +86,10 @@ def decide(
         mandatory = category.mandatory or category.name in tenant.mandatory
         return _MANDATORY if mandatory else _CHANNEL_OFF
 
+    if tenant is NO_TENANT and not (
+        person.channels or person.categories or person.pairs or person.types
+    ):  # nearly everybody has chosen nothing
+        return _OPT_IN if category.opt_in or opt_in else _DEFAULT
     where = _where(person, channel, "user") or _where(tenant, channel, "tenant")
     if where is not None and not where.allowed:
         return where

@@ -37,6 +37,7 @@ from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 
 _TICK_MS = 4  # answers that are due within it share a timer
 _NAME = "sandbox"
+_OK = Verdict.OK  # a member of an enum costs 0.1 µs to name
 
 Latency = Duration | tuple[Duration, Duration]
 
@@ -190,7 +191,7 @@ class Sandbox:
         if greatest > least:
             drawn = xxh3_64_intdigest(f"{send.send_id}{send.attempt}".encode(), self._seed)
             least += drawn % (greatest - least + 1)
-        return answer or Answer(verdict=Verdict.OK, provider_id=send.send_id), accepted, least
+        return answer or Answer(verdict=_OK, provider_id=send.send_id), accepted, least
 
     def _keep(self, lines: bytes) -> None:
         # One call for a batch; the page cache holds it when the process is gone.
