@@ -64,7 +64,7 @@ def trusting(ca: Path | None) -> ssl.SSLContext | None:
 
 def writer_of(settings: ApiSettings) -> Writer:
     """The writer of mails. Raises ValueError for a secret that can't be had."""
-    key = settings.callback.key.read().strip().encode() if settings.callback else b""
+    key = settings.callback.signing_key() if settings.callback else b""
     return Writer(settings, key)
 
 
