@@ -150,6 +150,10 @@ class Given(Spec):
     suppressions: tuple[SuppressionSpec, ...] = ()
     """The suppression list."""
 
+    lookups: dict[str, dict[str, dict[str, Json]] | None] = Field({})
+    """What `lookup` finds: by connection and key, the row. A connection with nothing behind it is
+    down, and so is one that is not named."""
+
     templates: dict[str, dict[str, dict[str, str]]] = Field({})
     """Texts that take the place of those in the folder of templates: by template and channel, the
     parts by name."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 
-from tidings.ports import Count, Profile, Question, Suppression, Template, Templates
+from tidings.ports import (
+    Count,
+    LookupFailed,
+    Profile,
+    Query,
+    Question,
+    Row,
+    Suppression,
+    Template,
+    Templates,
+)
 from tidings.stores.people import FunctionPeople
 from tidings.stores.suppressions import normalised
 
@@ -61,6 +71,20 @@ class GivenTemplates:
     def ids(self) -> Sequence[str]:
         """All template ids."""
         return sorted({*self._others.ids(), *(name for name, _ in self._texts)})
+
+
+class GivenLookups:
+    """Other systems that know these rows, by connection and key; see ``ports.Lookups``."""
+
+    def __init__(self, known: Mapping[str, Mapping[str, Row] | None]) -> None:
+        self._known = known
+
+    def rows(self, query: Query, keys: Sequence[str | int]) -> list[Row | None]:
+        """The row of each key. Raises LookupFailed for a connection without any."""
+        rows = self._known.get(query.connection)
+        if rows is None:
+            raise LookupFailed(f"{query.connection} is down")
+        return [rows.get(str(key)) for key in keys]
 
 
 class LocalCaps:

@@ -14,7 +14,13 @@ from tidings.driver.cases import Case, CasesFile, Fault, Given
 from tidings.driver.courier import Script
 from tidings.driver.driver import Built, Driver, accept, build_lanes
 from tidings.driver.outputs import outputs
-from tidings.driver.ports import GivenSuppressions, GivenTemplates, LocalCaps, people_of
+from tidings.driver.ports import (
+    GivenLookups,
+    GivenSuppressions,
+    GivenTemplates,
+    LocalCaps,
+    people_of,
+)
 from tidings.driver.verdict import Mismatch, compare
 from tidings.load import bind, read_file
 from tidings.load.nodes import Map, Node, Seq
@@ -157,6 +163,7 @@ def merged(given: Given, more: Given) -> Given:
     return Given(
         people={**given.people, **more.people},
         suppressions=(*given.suppressions, *more.suppressions),
+        lookups={**given.lookups, **more.lookups},
         templates={**given.templates, **more.templates},
         providers={**given.providers, **more.providers},
         lanes=more.lanes if "lanes" in more.model_fields_set else given.lanes,
@@ -188,6 +195,7 @@ def ports(given: Given, clock: ManualClock, templates: Templates) -> Io:
         claims=LocalClaims(clock),
         caps=LocalCaps(),
         clock=clock,
+        lookups=GivenLookups(given.lookups),
     )
 
 

@@ -231,3 +231,31 @@ def test_a_thousand_tests_are_many_times_the_same(tidings: Command, tests: Path)
     copies = [case.replace("two become one", f"number {number}") for number in range(1_000)]
     tests.write_text(f"{head}cases:\n{''.join(copies)}")
     assert tidings("test").out == "1000 tests in 1 file: all passed\n"
+
+
+def test_what_a_lookup_finds_is_given(tidings: Command, tests: Path) -> None:
+    flow = tests.with_name("shop.yaml")
+    change(
+        flow,
+        (
+            "steps:\n",
+            "steps:\n"
+            "  - lookup: {sql: 'select id, plan from customers where id in :keys', match: id,\n"
+            "             connection: crm, fields: [plan], otherwise: {plan: free}}\n"
+            "  - filter: {keep: plan == 'gold', reason: not_gold}\n",
+        ),
+    )
+    change(
+        tests,
+        ("given:\n", "given:\n  lookups: {crm: {ana: {id: ana, plan: gold}}}\n"),
+        ("item: ink}", "item: ink, recipient_id: bob}"),
+        ("[e1, e2], data: {count: 2}}", "[e1], data: {count: 1}}"),
+        (
+            "    out:\n",
+            "    out:\n      shop.filter: [{at: 10s, to: bob, dropped: not_gold}]\n",
+        ),
+    )
+    settings = tests.parents[1] / "config" / "tidings.yaml"
+    settings.parent.mkdir()
+    settings.write_text("connections: {crm: {url: 'sqlite:///crm.db'}}\ncategories: {orders: {}}\n")
+    assert tidings("test").out == "1 test in 1 file: all passed\n"
