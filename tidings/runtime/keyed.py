@@ -4,8 +4,9 @@ A partition that is assigned is restored from ``tidings.<flow>.state``, replayed
 committed offset (what lies below it is confirmed), and goes on. The rules, each with what broke
 when it was left out, were measured over 15 runs of 80,000 events under kills:
 
-1. Outputs are labelled with their batch's first offset; commit the first label with an unconfirmed
-   one, never below the commit found at assignment.
+1. Outputs are labelled with their batch's first offset, and with its turn where the deadlines
+   before one record take several batches; commit the first label with an unconfirmed one, never
+   below the commit found at assignment.
 2. A batch is split at the committed offset; only what is wholly below it is muted (25,552 repeats
    instead of 1,144).
 3. A blob is encoded at a batch's end and held back until all before it is confirmed (395 lost).
@@ -40,44 +41,25 @@ from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.chain import Chain, Link
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.member import BATCH, FLUSH_FOR, Member
+from tidings.runtime.people import HOT
+from tidings.runtime.rotation import Rotation
 from tidings.runtime.state import StateStore
-from tidings.runtime.task import HOT, Task
+from tidings.runtime.task import KeyedBatch, Task
 from tidings.runtime.unit import Stage
 from tidings.topics import entries, state
 
-WORK = 500  # entries of a batch, some 10 ms; a deadline is as much as several
+WORK = 300  # entries of a batch, some 5 ms; a deadline counts as several
 MARK_EVERY_MS = 2_000
 SAVE_AT_REVOKE = 16_000_000  # bytes; what is not saved is replayed by the next owner
-SAVE_AT_LEAST = 65_536  # bytes that a small bucket counts as: what one more record costs
-SAVE_MORE = 4  # times the budget, while there is time for it and too much to replay
-DEBT = 50_000  # entries that a restart would replay: 0.7 s, and too much
-SAVE_BURST_MS = 50.0  # budget that may be saved up, so that no one save becomes a stall
 
 _LOG = structlog.get_logger(__name__)
-
-
-class KeyedBatch(FlowBatch):
-    """A flow's batch before its keyed stage: the records of each task."""
-
-    __slots__ = ("slices",)
-
-    def __init__(
-        self,
-        slices: list[tuple[Task, list[Record]]],
-        flight: Flight,
-        labels: Mapping[Slot, Label],
-        muted: bool,
-    ) -> None:
-        super().__init__([], 0, flight, labels, muted)
-        self.slices = slices
 
 
 class KeyedFlow(Member):
     """A unit: the keyed part of one flow, and the steps behind it up to deliver.
 
-    ``save_rate`` is the budget of the rotation in bytes a second: more of it shortens a replay,
-    less of it the log. What a blast has left to be replayed is saved at four times that, as soon as
-    there is time for it. ``reads`` are the fields of an event that the steps look at, None for all.
+    ``save_rate`` is the budget of the rotation in bytes a second. ``reads`` are the fields of an
+    event that the steps look at, None for all.
     """
 
     def __init__(
@@ -109,15 +91,13 @@ class KeyedFlow(Member):
         self._site = Site(f"{flow}.entries", flow, Part.KEYED, version)
         self._topic = entries(flow)
         self._buckets = buckets
-        self._save_rate = save_rate
+        self._rotation = Rotation(save_rate)
         self._reader: Reader
         self._tasks: dict[Slot, Task] = {}
         self._marked: dict[Slot, int] = {}
         self._markers = Flight()
         self._mark_at = 0
-        self._turn = 0
         self._busy = False  # it reads as much as it can
-        self._spent_until = 0.0  # wall ms up to which the rotation's budget is used up
 
     # ── The unit ──────────────────────────────────────────────────────────────────────────────
 
@@ -130,7 +110,8 @@ class KeyedFlow(Member):
         """Append what the batch caused; then save state, for a batch's end is where it is whole."""
         super().push(batch)
         if self._held is None and not self._queue:
-            self._rotate()
+            tasks = [task for task in self._tasks.values() if not task.replaying()]
+            self._rotation.save(tasks, float(self._clock.now()), self._busy)
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -140,7 +121,9 @@ class KeyedFlow(Member):
     def deadline(self) -> int:
         """The next instant of log time at which something may be due, 0 for none: a driver that
         holds the clock goes there."""
-        return min(filter(None, (task.deadline() for task in self._tasks.values())), default=0)
+        return min(
+            filter(None, (task.people.deadline() for task in self._tasks.values())), default=0
+        )
 
     # ── The listener ──────────────────────────────────────────────────────────────────────────
 
@@ -165,7 +148,7 @@ class KeyedFlow(Member):
     def _share_heat(self) -> None:
         """Divide what may be kept decoded among the tasks."""
         for task in self._tasks.values():
-            task.most_hot = HOT // len(self._tasks)
+            task.people.most_hot = HOT // len(self._tasks)
 
     def _check(self, slot: Slot, task: Task) -> None:
         """See that the log still has what the task needs, and begins where it believes."""
@@ -277,15 +260,13 @@ class KeyedFlow(Member):
             slot = task.slot
             if self._tasks.get(slot) is not task:
                 continue  # taken from us while it was queued: nothing of it was begun
-            if work <= 0:
-                rest.append((task, records))
-                labels[slot] = batch.labels[slot]
-                continue
-            done, work = task.run(records, work)
-            batch.now = max(batch.now, task.now)
+            label, done = batch.labels[slot], 0
+            if work > 0:
+                done, work = task.run(records, work)
+                label, batch.now = task.position, max(batch.now, task.now)
             if done < len(records):
                 rest.append((task, records[done:]))
-                labels[slot] = task.position
+                labels[slot] = label
         if rest:
             flight = Flight() if batch.muted else self._flights.take(labels)
             self._queue.appendleft(KeyedBatch(rest, flight, labels, batch.muted))
@@ -296,23 +277,6 @@ class KeyedFlow(Member):
         return batch
 
     # ── Saving ────────────────────────────────────────────────────────────────────────────────
-
-    def _rotate(self) -> None:
-        """Save changed buckets, task by task in turn, within the budget of bytes a second."""
-        wall = float(self._clock.now())
-        if self._spent_until > wall:
-            return
-        tasks = [task for task in self._tasks.values() if not task.replaying()]
-        more = not self._busy and sum(task.debt() for task in tasks) > DEBT
-        times = SAVE_MORE if more else 1
-        self._spent_until = max(self._spent_until, wall - SAVE_BURST_MS / times)
-        idle = 0
-        while idle < len(tasks) and self._spent_until <= wall:
-            self._turn += 1
-            size = tasks[self._turn % len(tasks)].save_next()
-            idle = 0 if size else idle + 1
-            if size:
-                self._spent_until += 1_000.0 * max(size, SAVE_AT_LEAST) / (self._save_rate * times)
 
     def _keep_up(self, wall: int) -> None:
         mark = not 0 < self._mark_at - wall <= MARK_EVERY_MS

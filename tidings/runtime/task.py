@@ -7,10 +7,9 @@ deadline*. So what a task does is a function of the log, wherever it runs and ho
 
 from __future__ import annotations
 
-import struct
 from collections import deque
-from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -19,17 +18,17 @@ from tidings.contract import Item, Site, Who
 from tidings.ids import person_key
 from tidings.log.port import Record, Slot
 from tidings.records import Origin
+from tidings.runtime.batch import FlowBatch
 from tidings.runtime.chain import Chain
-from tidings.runtime.flight import Label
-from tidings.runtime.state import HORIZON, Bucket, Cell, Saved, StateStore, pack_slots
+from tidings.runtime.flight import Flight, Label
+from tidings.runtime.people import People, act_at_of
+from tidings.runtime.state import Bucket, Cell, Saved, StateStore
 
 UNSEEN = (-1, 0)
-ACT_AT = struct.Struct(">Q").unpack_from  # the first of a HORIZON
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
 MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
 FIRING = 2  # a deadline, and what becomes of it behind, is so much more work than an entry
-HOT = 40_000  # people of a process kept decoded, some 2 KB each; `most_hot` is a task's share
 
 
 class Task:
@@ -54,15 +53,7 @@ class Task:
         self.marker_until = 0
         self._chain = chain
         self._site = site
-        self._heap = [
-            (HORIZON.unpack_from(state)[0], key)
-            for bucket in buckets
-            for key, state in bucket.states.items()
-            if state[:8] != b"\0" * 8
-        ]
-        heapify(self._heap)
-        self.most_hot = HOT
-        self._hot = 0
+        self.people = People(buckets, chain)
         oldest_first = sorted(range(len(buckets)), key=lambda number: buckets[number].covered)
         self._rotation = deque(oldest_first)
         self._waiting: deque[Saved] = deque()
@@ -82,21 +73,17 @@ class Task:
         Stops when ``work`` is used up, which may be between two deadlines of one record. Gives how
         many records are done, and the work that is left.
         """
-        chain, buckets, heap, count = self._chain, self.buckets, self._heap, len(self.buckets)
-        topic, partition = self.slot
-        time, decode, unpack, most_hot = (
-            self.position.time,
-            chain.decode,
-            chain.unpack,
-            self.most_hot,
-        )
+        chain, people, buckets = self._chain, self.people, self.buckets
+        heap, count, most_hot = people.heap, len(buckets), people.most_hot
+        time, (topic, partition) = self.position.time, self.slot
+        decode, unpack = chain.decode, chain.unpack
         chain.heap = heap
         for number, record in enumerate(records):
             if work <= 0:
                 self.position = Label(record.offset, time)
                 return number, work
             now = record.time
-            if now <= time:
+            if now < time:
                 now = time
             if heap and heap[0][0] <= now:
                 self.now = now
@@ -148,11 +135,11 @@ class Task:
                 if state is None:
                     cell = Cell([None] * len(chain.steps))
                 else:
-                    cell = Cell(unpack(state), ACT_AT(state)[0])
-                kept = self._hot < most_hot
+                    cell = Cell(unpack(state), act_at_of(state)[0])
+                kept = people.hot < most_hot
                 if kept:
                     hot[key] = cell
-                    self._hot += 1
+                    people.hot += 1
             bucket.changed = cell.changed = True
             chain.cell, chain.key, chain.now = cell, key, time
             where = Origin(topic, partition, offset)
@@ -170,7 +157,7 @@ class Task:
                 )
             )
             if not kept:
-                self._rest(bucket, key, cell)
+                people.rest(bucket, key, cell)
         self.position = Label(records[-1].offset + 1, time)
         self.now = time
         return len(records), work
@@ -183,7 +170,8 @@ class Task:
 
     def _fire(self, time: int, work: int) -> int:
         """Let deadlines up to ``time`` act while there is ``work``; gives what is left of it."""
-        chain, heap, count = self._chain, self._heap, len(self.buckets)
+        chain, people, count = self._chain, self.people, len(self.buckets)
+        heap = people.heap
         topic, partition = self.slot
         while work > 0 and heap and heap[0][0] <= time:
             work -= FIRING
@@ -193,7 +181,7 @@ class Task:
             kept = cell is not None
             if cell is None:
                 state = bucket.states.get(key)
-                if state is None or ACT_AT(state)[0] != at:
+                if state is None or act_at_of(state)[0] != at:
                     continue
                 cell = Cell(chain.unpack(state), at)
             elif cell.act_at != at:
@@ -207,68 +195,24 @@ class Task:
                 cell.act_at = following
                 heappush(heap, (following, key))
             if not kept:
-                self._rest(bucket, key, cell)
-            elif self._hot >= self.most_hot and not cell.act_at:
-                self._cool(bucket, key, cell)
+                people.rest(bucket, key, cell)
+            elif not cell.act_at and people.hot >= people.most_hot:
+                people.rest(bucket, key, cell)
+                people.cool(bucket, key)
         return work
-
-    def deadline(self) -> int:
-        """The next instant of log time at which something may be due, 0 for none."""
-        return self._heap[0][0] if self._heap else 0
 
     def overdue(self, wall: int) -> bool:
         """True when a deadline has passed on the wall and the log's time has not got there.
 
         The wall clock decides only this: that a marker is written, whose append time then counts.
         """
-        heap = self._heap
-        while heap:
-            at, key = heap[0]
-            if at + OVERDUE_MS > wall or wall < self.marker_until:
-                return False
-            bucket = self.buckets[xxh3_64_intdigest(key) % len(self.buckets)]
-            cell = bucket.hot.get(key)
-            if cell is None:
-                state = bucket.states.get(key)
-                act_at = ACT_AT(state)[0] if state else 0
-            else:
-                act_at = cell.act_at
-            if act_at == at:
+        people = self.people
+        while (at := people.deadline()) and at + OVERDUE_MS <= wall >= self.marker_until:
+            if people.holds():
                 self.marker_until = wall + MARKER_LIFE_MS
                 return True
-            heappop(heap)
+            heappop(people.heap)
         return False
-
-    # ── State in use and at rest ──────────────────────────────────────────────────────────────
-
-    def _rest(self, bucket: Bucket, key: bytes, cell: Cell) -> None:
-        """Pack a person's state, and forget one of whom there is none."""
-        cell.changed = False
-        slots, act_at, forget_at = cell.slots, cell.act_at, 0
-        if not act_at:  # who has a deadline is looked at again then
-            act_at, forget_at = self._chain.horizon(slots)
-            if act_at:
-                cell.act_at = act_at
-                heappush(self._heap, (act_at, key))
-            elif not forget_at and all(slot is None for slot in slots):
-                bucket.states.pop(key, None)
-                return
-        bucket.states[key] = HORIZON.pack(act_at, forget_at) + pack_slots(slots)
-
-    def _cool(self, bucket: Bucket, key: bytes, cell: Cell) -> None:
-        """Keep a person decoded no longer."""
-        self._rest(bucket, key, cell)
-        del bucket.hot[key]
-        self._hot -= 1
-
-    def _settle(self, bucket: Bucket) -> None:
-        """Put to rest what has changed since the last time, and cool those who have not."""
-        for key, cell in list(bucket.hot.items()):
-            if cell.changed:
-                self._rest(bucket, key, cell)
-            else:
-                del bucket.hot[key]
-                self._hot -= 1
 
     # ── Saving ────────────────────────────────────────────────────────────────────────────────
 
@@ -300,16 +244,8 @@ class Task:
         return total
 
     def _save(self, number: int) -> int:
-        bucket, now = self.buckets[number], self.position.time
-        self._settle(bucket)
-        forgotten = [
-            key for key, state in bucket.states.items() if 0 < HORIZON.unpack_from(state)[1] <= now
-        ]
-        for key in forgotten:
-            del bucket.states[key]
-            if key in bucket.hot:
-                del bucket.hot[key]
-                self._hot -= 1
+        bucket = self.buckets[number]
+        self.people.settle(bucket, self.position.time)
         saved = self.store.save(number, bucket, self.position)
         self._waiting.append(saved)
         return sum(len(append.value or b"") for append in saved.appends)
@@ -322,3 +258,19 @@ class Task:
     def mark(self, low: Label) -> None:
         """Write the position record."""
         self.store.mark(self.buckets, low)
+
+
+class KeyedBatch(FlowBatch):
+    """A flow's batch before its keyed stage: the records of each task."""
+
+    __slots__ = ("slices",)
+
+    def __init__(
+        self,
+        slices: list[tuple[Task, list[Record]]],
+        flight: Flight,
+        labels: Mapping[Slot, Label],
+        muted: bool,
+    ) -> None:
+        super().__init__([], 0, flight, labels, muted)
+        self.slices = slices

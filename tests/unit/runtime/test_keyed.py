@@ -10,7 +10,7 @@ from tests import engine
 from tests.unit.runtime.one_flow import DELIVERIES, DIGEST, ENTRIES, SLOT, STATE, OneFlow
 from tidings.log.port import OutOfRangeError, Slot
 from tidings.records import Origin
-from tidings.runtime import keyed, member
+from tidings.runtime import keyed, member, rotation
 
 NOTES = "\n  - limit: {at_most: 100, within: 1h}\n  - deliver: {to: push, template: t}\n"
 ONCE = "\n  - limit: {at_most: 1, within: 1h}\n  - deliver: {to: push, template: t}\n"
@@ -21,7 +21,11 @@ EARLIEST = "{topic: social.events, key: recipient_id, on_out_of_range: earliest}
 # ── Replay ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_batch_across_the_committed_offset_is_muted_up_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", [1, 10_000])
+def test_a_batch_across_the_committed_offset_is_muted_up_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: int
+) -> None:
+    monkeypatch.setattr(keyed, "WORK", work)
     flow = OneFlow(tmp_path, NOTES)
     for number in range(4):
         flow.enter("ana", {}, id=f"e{number}")
@@ -85,7 +89,7 @@ def test_nothing_is_saved_during_a_replay(tmp_path: Path, monkeypatch: pytest.Mo
 def test_more_is_spent_on_saving_while_there_is_too_much_to_replay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debt: int, busy: bool, saved: int
 ) -> None:
-    monkeypatch.setattr(keyed, "DEBT", debt)
+    monkeypatch.setattr(rotation, "DEBT", debt)
     monkeypatch.setattr(keyed, "BATCH", 0 if busy else 1_000)
     flow = OneFlow(tmp_path, NOTES, save_rate=100_000)  # 0.65 s for a bucket
     for number in range(12):
@@ -189,6 +193,27 @@ def test_a_partition_is_handed_over_with_nothing_to_replay(tmp_path: Path) -> No
     flow.pass_time(1_000)
 
     assert sorted(len(members) for members in flow.members()) == [1] * 7 + [3]
+
+
+def test_a_partition_is_handed_over_between_two_deadlines_of_one_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = OneFlow(tmp_path, DIGEST)
+    for number in range(6):
+        flow.enter(f"person{number}", {"photo": "p"}, id=f"e{number}")
+    flow.settle()
+    monkeypatch.setattr(keyed, "WORK", 1)
+    flow.clock.advance(2_000)
+    flow.enter("ana", {"photo": "p"}, id="last")
+    flow.turn(4)
+    assert (flow.task().position.offset, flow.task().position.turn) == (6, 4)
+    flow.stop()
+    assert len(flow.members()) == 4
+    flow.start()
+    flow.settle()
+    flow.pass_time(1_000)
+
+    assert sorted(flow.members()) == [*[(f"e{n}",) for n in range(6)], ("last",)]
 
 
 def test_a_partition_with_a_batch_in_hand_is_handed_over_as_it_was_before(

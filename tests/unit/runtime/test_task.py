@@ -209,7 +209,7 @@ def people(flow: OneFlow) -> set[bytes]:
 def test_people_beyond_those_in_use_are_put_to_rest_and_lose_nothing(tmp_path: Path) -> None:
     flow = OneFlow(tmp_path, save_rate=10_000)
     flow.settle()
-    flow.task().most_hot = 4
+    flow.task().people.most_hot = 4
     for number in range(40):
         flow.enter(f"person{number % 20}", {"photo": "p"}, id=f"e{number}")
         flow.turn()
