@@ -24,6 +24,7 @@ PROVIDER_EVENTS = "provider_events"
 
 _SIGNATURE = 16  # bytes of the HMAC-SHA256 that are kept: nobody guesses 128 bits
 _PROVIDER, _URL, _HTTP = "tidings-provider", "tidings-url", "http-"
+_CERTIFICATE = "tidings-certificate"
 
 
 class Forged(ValueError):
@@ -97,7 +98,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lift: bool = False
     """The suppression for that reason ends: a person has opted in again."""
     scope: str = "all"
-    """What is suppressed: "all", or a category."""
+    """What is suppressed: "all", a category, or "category" for the message's own."""
     gone: bool = False
     """The address does not exist: it is removed from the person's."""
     again_ms: int = 0
@@ -112,18 +113,22 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a provider, as it came: what is signed is these very bytes.
 
     ``url`` is the public one that was called, query included. Names of ``headers`` are lower case.
+    ``certificate`` is the PEM that the body names, where it does: fetched by who took the call in.
     """
 
     provider: str
     url: str
     headers: Mapping[str, str]
     body: bytes
+    certificate: bytes = b""
 
     def append(self) -> Append:
         """As a record of ``provider_events``."""
         own = ((_PROVIDER, self.provider), (_URL, self.url))
         http = ((_HTTP + name, value) for name, value in self.headers.items())
         headers = tuple((name, value.encode()) for name, value in (*own, *http))
+        if self.certificate:
+            headers += ((_CERTIFICATE, self.certificate),)
         return Append(PROVIDER_EVENTS, None, self.body, headers)
 
     @classmethod
@@ -141,4 +146,5 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
                 if name.startswith(_HTTP)
             },
             body=record.value or b"",
+            certificate=headers.get(_CERTIFICATE, "").encode(),
         )

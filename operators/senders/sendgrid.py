@@ -39,8 +39,10 @@ from tidings.operators.senders.mail_api import (
 )
 from tidings.operators.senders.mail_merge import halves, merged
 from tidings.operators.senders.sendgrid_answer import refusal
+from tidings.operators.senders.sendgrid_receipts import receipts
 from tidings.operators.senders.sendgrid_request import LARGEST, MOST, Requests
 from tidings.ports import Clock
+from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 
@@ -55,6 +57,8 @@ class Settings(ApiSettings):
 
     key: Secret
     """The API key, with the right to send mail: ``env:NAME`` or ``file:PATH``."""
+    event_key: str = ""
+    """The public key that SendGrid shows for its signed event webhook, base64."""
     template: str = ""
     """The id (``d-…``) of a dynamic template with ``{{{subject}}}``, ``{{{text}}}`` and
     ``{{{html}}}``, so that mails of more than 10 kB are merged too."""
@@ -145,4 +149,8 @@ def _printable(key: str) -> str:
     return key
 
 
-SENDER = SenderKind(_NAME, Settings, SendGrid)
+def _receipts(settings: Settings, webhook: Webhook) -> Sequence[Receipt]:
+    return receipts(settings.event_key, webhook)
+
+
+SENDER = SenderKind(_NAME, Settings, SendGrid, _receipts)

@@ -38,6 +38,7 @@ from tidings.operators.senders.mail_api import (
 )
 from tidings.operators.senders.mail_merge import halves, merged
 from tidings.operators.senders.ses_answer import accepted, entries, refusal
+from tidings.operators.senders.ses_receipts import receipts
 from tidings.operators.senders.ses_request import (
     BULK,
     LARGEST,
@@ -49,6 +50,7 @@ from tidings.operators.senders.ses_request import (
 )
 from tidings.operators.senders.ses_signer import Signer
 from tidings.ports import Clock
+from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 
@@ -76,6 +78,8 @@ class Settings(ApiSettings):
     inline one of the same content."""
     endpoint: str = ""
     """Another address than Amazon's, for tests and private endpoints."""
+    event_topic: str = ""
+    """The ARN of the SNS topic by which SES tells of its mails, to the address in `callback`."""
     bulk: Annotated[int, Field(ge=1, le=MOST)] = MOST
     """How many mails go in one call; 1 for none together."""
 
@@ -202,4 +206,8 @@ def _key(settings: Settings) -> tuple[str, str, str] | None:
     return settings.access_key_id, settings.secret_access_key.read().strip(), token
 
 
-SENDER = SenderKind(_NAME, Settings, Ses)
+def _receipts(settings: Settings, webhook: Webhook) -> Sequence[Receipt]:
+    return receipts(settings.event_topic, webhook)
+
+
+SENDER = SenderKind(_NAME, Settings, Ses, _receipts)

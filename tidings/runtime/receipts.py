@@ -168,7 +168,7 @@ class Receipts(Member):
                 channel=channel,
                 address=receipt.address,
                 reason=reason,
-                scope=receipt.scope,
+                scope=_scope(case),
                 source=case.provider,
                 until=case.at if receipt.lift else 0,
             )
@@ -212,6 +212,12 @@ class Receipts(Member):
         except (LogError, msgspec.DecodeError) as error:
             _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
         return None
+
+
+def _scope(case: _Case) -> str:
+    if case.receipt.scope != "category":
+        return case.receipt.scope
+    return case.reference.category if case.reference is not None else "all"
 
 
 def _outcome(case: _Case, reference: Reference) -> Outcome:

@@ -1,0 +1,98 @@
+"""What SES tells of a mail, by a notification of SNS: an event, or an identity's feedback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tidings.operators.senders.sns_message import notified
+from tidings.receipts import Receipt, Webhook
+from tidings.records import Kind
+
+_HOUR = 3_600_000  # ms
+_KINDS = {
+    "Delivery": Kind.DELIVERED,
+    "Open": Kind.OPENED,
+    "Click": Kind.CLICKED,
+    "Bounce": Kind.BOUNCED,
+    "Complaint": Kind.COMPLAINED,
+    "Subscription": Kind.UNSUBSCRIBED,
+    "Reject": Kind.FAILED,
+    "Rendering Failure": Kind.FAILED,
+}
+_FIELDS = {"Rendering Failure": "failure"}
+_MAY_PASS = frozenset({"General", "MailboxFull"})  # of transient bounces
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def receipts(topic: str, webhook: Webhook) -> Sequence[Receipt]:
+    """What a notification of ``topic`` says. Raises Forged where Amazon has not signed it."""
+    message = notified(webhook, topic)
+    if not message:
+        return ()
+    said = _decode(message)
+    event = str(said.get("eventType") or said.get("notificationType") or "")
+    kind = _KINDS.get(event)
+    if kind is None:
+        return ()
+    mail: Mapping[str, Any] = said.get("mail", {})
+    what: Mapping[str, Any] = said.get(_FIELDS.get(event, event.lower()), {})
+    stamp = str(what.get("timestamp") or mail.get("timestamp") or "")
+    sid = str(mail.get("messageId", ""))
+    receipt = Receipt(
+        kind=kind,
+        event_id=str(what.get("feedbackId") or f"{sid}:{event}:{stamp}"),
+        reference=_first(mail.get("tags", {}).get("reference")),
+        channel="email",
+        provider_id=sid,
+        at=_epoch_ms(stamp),
+        address=_first(mail.get("destination")),
+    )
+    return [
+        msgspec.structs.replace(receipt, **change)
+        for change in _changes(event, what)
+    ]  # fmt: skip
+
+
+def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
+    """What each recipient's receipt says beyond what all say."""
+    if event == "Bounce":
+        kind, sub = str(what.get("bounceType", "")), str(what.get("bounceSubType", ""))
+        change: dict[str, Any] = {"code": f"{kind}/{sub}"}
+        if kind == "Permanent":
+            change["suppress"] = "hard_bounce"
+        elif kind == "Transient" and sub in _MAY_PASS:
+            change["again_ms"] = _HOUR
+        return [
+            change | {"address": one.get("emailAddress", ""), "detail": one.get("status", "")}
+            for one in what.get("bouncedRecipients", ())
+        ]
+    if event == "Complaint":
+        code = str(what.get("complaintFeedbackType", ""))
+        return [
+            {"code": code, "suppress": "complaint", "address": one.get("emailAddress", "")}
+            for one in what.get("complainedRecipients", ())
+        ]
+    if event == "Click":
+        return [{"detail": str(what.get("link", ""))[:500]}]
+    if event == "Subscription":
+        return [{"suppress": "unsubscribe"}]
+    if event in ("Reject", "Rendering Failure"):
+        why = str(what.get("reason") or what.get("errorMessage") or "")
+        return [{"code": event, "detail": why[:500], "alert": True}]
+    return [{}]
+
+
+def _first(values: Any) -> str:
+    return str(values[0]) if isinstance(values, list) and values else ""
+
+
+def _epoch_ms(stamp: str) -> int:
+    try:
+        return round(datetime.fromisoformat(stamp).timestamp() * 1000)
+    except ValueError:
+        return 0

@@ -1,0 +1,316 @@
+"""What the events of SES and SendGrid are read as: SES's signed and delivered by moto's SNS, those
+of SendGrid signed as its own library checks them."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sendgrid import EventWebhook
+
+from tests.peers.moto import Moto
+from tests.peers.provider import Provider, Say
+from tidings.operators.senders import sendgrid_receipts, ses_receipts
+from tidings.operators.senders.sns_message import certificate_url, notified
+from tidings.receipts import Forged, Receipt, Webhook
+from tidings.records import Kind
+from tidings.services.process import wait_for
+
+HOUR = 3_600_000
+TO_SNS = {  # moto has one address for all services, and goes by whom a request is signed for
+    "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260301/us-east-1/sns/aws4_request, "
+    "SignedHeaders=host, Signature=none"
+}
+MAIL = {
+    "messageId": "m-1",
+    "timestamp": "2026-03-01T10:00:00.000Z",
+    "destination": ["ana@example.com"],
+    "tags": {"reference": ["ref"], "ses:caller-identity": ["x"]},
+}
+
+
+@pytest.fixture(scope="module")
+def deliver() -> Iterator[Callable[[dict[str, Any]], tuple[str, Webhook]]]:
+    """Publishes over moto's SNS; gives the topic, and the webhook as it came with its
+    certificate."""
+    with Moto() as moto, Provider(lambda got: Say(200)) as endpoint:
+        sns = boto3.client(
+            "sns",
+            region_name="us-east-1",
+            endpoint_url=moto.url,
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+        )
+        topic = sns.create_topic(Name="ses-events")["TopicArn"]
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=f"{endpoint.url}/ses")
+
+        def publish(message: dict[str, Any]) -> tuple[str, Webhook]:
+            before = len(endpoint.got)
+            sns.publish(TopicArn=topic, Message=json.dumps(message))
+            wait_for(lambda: len(endpoint.got) > before, timeout=30, what="a notification")
+            body = endpoint.got[-1].body
+            named = certificate_url(json.loads(body))
+            asked = Request(f"{moto.url}/{named.rsplit('/', 1)[1]}", headers=TO_SNS)
+            certificate = urlopen(asked).read()
+            hook = Webhook(provider="ses", url="", headers={}, body=body, certificate=certificate)
+            return topic, hook
+
+        yield publish
+        sns.close()
+
+
+Deliver = Callable[[dict[str, Any]], tuple[str, Webhook]]
+
+
+def test_a_notification_of_amazons_is_believed_and_a_changed_one_is_not(deliver: Deliver) -> None:
+    topic, hook = deliver({"eventType": "Send", "mail": MAIL})
+    assert json.loads(notified(hook, topic))["eventType"] == "Send"
+    assert ses_receipts.receipts(topic, hook) == ()
+    with pytest.raises(Forged, match="another topic"):
+        notified(hook, topic + "x")
+    changed = msgspec.structs.replace(hook, body=hook.body.replace(b"Send", b"Open"))
+    with pytest.raises(Forged, match="not signed"):
+        notified(changed, topic)
+    with pytest.raises(Forged, match="no certificate"):
+        notified(msgspec.structs.replace(hook, certificate=b""), topic)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem",
+        "https://sns.us-east-1.amazonaws.com.example.com/SimpleNotificationService-1.pem",
+        "https://sns.us-east-1.amazonaws.com@example.com/SimpleNotificationService-1.pem",
+        "https://example.com/SimpleNotificationService-1.pem",
+        "https://sns.us-east-1.amazonaws.com/../x.pem",
+        "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem?x=1",
+        "",
+    ],
+)
+def test_certificates_come_from_amazon_alone(url: str) -> None:
+    with pytest.raises(Forged):
+        certificate_url({"SigningCertURL": url})
+
+
+WHEN = "2026-03-01T10:00:05.250Z"
+AT = 1_772_359_205_250
+
+
+@pytest.mark.parametrize(
+    ("event", "what", "expected"),
+    [
+        ("Delivery", {"timestamp": WHEN}, {"kind": Kind.DELIVERED}),
+        ("Open", {"timestamp": WHEN}, {"kind": Kind.OPENED}),
+        (
+            "Click",
+            {"timestamp": WHEN, "link": "https://example.com"},
+            {"kind": Kind.CLICKED, "detail": "https://example.com"},
+        ),
+        (
+            "Bounce",
+            {
+                "timestamp": WHEN,
+                "feedbackId": "f-1",
+                "bounceType": "Permanent",
+                "bounceSubType": "General",
+                "bouncedRecipients": [{"emailAddress": "ana@example.com", "status": "5.1.1"}],
+            },
+            {
+                "kind": Kind.BOUNCED,
+                "event_id": "f-1",
+                "code": "Permanent/General",
+                "detail": "5.1.1",
+                "suppress": "hard_bounce",
+            },
+        ),
+        (
+            "Bounce",
+            {
+                "timestamp": WHEN,
+                "feedbackId": "f-1",
+                "bounceType": "Transient",
+                "bounceSubType": "MailboxFull",
+                "bouncedRecipients": [{"emailAddress": "ana@example.com"}],
+            },
+            {
+                "kind": Kind.BOUNCED,
+                "event_id": "f-1",
+                "code": "Transient/MailboxFull",
+                "again_ms": HOUR,
+            },
+        ),
+        (
+            "Bounce",
+            {
+                "timestamp": WHEN,
+                "feedbackId": "f-1",
+                "bounceType": "Undetermined",
+                "bounceSubType": "Undetermined",
+                "bouncedRecipients": [{"emailAddress": "ana@example.com"}],
+            },
+            {"kind": Kind.BOUNCED, "event_id": "f-1", "code": "Undetermined/Undetermined"},
+        ),
+        (
+            "Complaint",
+            {
+                "timestamp": WHEN,
+                "feedbackId": "f-2",
+                "complaintFeedbackType": "abuse",
+                "complainedRecipients": [{"emailAddress": "ana@example.com"}],
+            },
+            {
+                "kind": Kind.COMPLAINED,
+                "event_id": "f-2",
+                "code": "abuse",
+                "suppress": "complaint",
+            },
+        ),
+    ],
+)
+def test_events_of_ses(
+    deliver: Deliver, event: str, what: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    for name in ("eventType", "notificationType"):
+        topic, hook = deliver({name: event, "mail": MAIL, event.lower(): what})
+        [receipt] = ses_receipts.receipts(topic, hook)
+        common = {
+            "event_id": f"m-1:{event}:{WHEN}",
+            "reference": "ref",
+            "channel": "email",
+            "provider_id": "m-1",
+            "at": AT,
+            "address": "ana@example.com",
+        }
+        assert receipt == Receipt(**{**common, **expected})
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "what"),
+    [
+        ("Reject", "reject", {"reason": "Bad content"}),
+        ("Rendering Failure", "failure", {"errorMessage": "Bad content", "templateName": "t"}),
+    ],
+)
+def test_what_ses_refuses_after_it_took_it_needs_people(
+    deliver: Deliver, event: str, field: str, what: dict[str, Any]
+) -> None:
+    topic, hook = deliver({"eventType": event, "mail": MAIL, field: what})
+    [receipt] = ses_receipts.receipts(topic, hook)
+    assert (receipt.kind, receipt.alert, receipt.detail) == (Kind.FAILED, True, "Bad content")
+
+
+# ── SendGrid ──────────────────────────────────────────────────────────────────────────────────
+
+PRIVATE = ec.derive_private_key(0x5E9D, ec.SECP256R1())
+PUBLIC = b64encode(
+    PRIVATE.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+).decode()
+
+
+def of_sendgrid(*events: dict[str, Any]) -> Webhook:
+    body, stamp = json.dumps(list(events)).encode() + b"\r\n", "1772359205"
+    signature = PRIVATE.sign(stamp.encode() + body, ec.ECDSA(hashes.SHA256()))
+    headers = {
+        "x-twilio-email-event-webhook-signature": b64encode(signature).decode(),
+        "x-twilio-email-event-webhook-timestamp": stamp,
+    }
+    return Webhook(provider="sendgrid", url="", headers=headers, body=body)
+
+
+def an_event(event: str, **more: Any) -> dict[str, Any]:
+    given = {
+        "event": event,
+        "email": "ana@example.com",
+        "timestamp": 1_772_359_205,
+        "sg_event_id": "e-1",
+        "sg_message_id": "m-1",
+        "reference": "ref",
+    }
+    return given | more
+
+
+def test_what_sendgrid_signs_its_own_library_believes_as_we_do() -> None:
+    hook = of_sendgrid(an_event("delivered"))
+    signature, stamp = hook.headers.values()
+    theirs = EventWebhook(PUBLIC)
+    assert theirs.verify_signature(hook.body.decode(), signature, stamp)
+    assert len(sendgrid_receipts.receipts(PUBLIC, hook)) == 1
+    stripped = msgspec.structs.replace(hook, body=hook.body.strip())
+    assert not theirs.verify_signature(stripped.body.decode(), signature, stamp)
+    with pytest.raises(Forged):
+        sendgrid_receipts.receipts(PUBLIC, stripped)
+
+
+@pytest.mark.parametrize("signature", ["", "not base64!", "AAAA"])
+def test_garbage_is_no_signature(signature: str) -> None:
+    hook = of_sendgrid(an_event("delivered"))
+    headers = {**hook.headers, "x-twilio-email-event-webhook-signature": signature}
+    with pytest.raises(Forged):
+        sendgrid_receipts.receipts(PUBLIC, msgspec.structs.replace(hook, headers=headers))
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (an_event("delivered"), {"kind": Kind.DELIVERED}),
+        (an_event("open"), {"kind": Kind.OPENED}),
+        (an_event("click", url="https://x.example"), {"kind": Kind.CLICKED}),
+        (
+            an_event("bounce", type="bounce", status="5.1.1", reason="no such user"),
+            {"kind": Kind.BOUNCED, "suppress": "hard_bounce", "code": "5.1.1"},
+        ),
+        (
+            an_event("bounce", type="blocked", status="4.7.1"),
+            {"kind": Kind.BOUNCED, "suppress": "", "again_ms": HOUR},
+        ),
+        (
+            an_event("dropped", reason="Bounced Address"),
+            {"kind": Kind.FAILED, "suppress": "hard_bounce", "alert": False},
+        ),
+        (
+            an_event("dropped", reason="Unsubscribed Address"),
+            {"kind": Kind.FAILED, "suppress": "unsubscribe"},
+        ),
+        (
+            an_event("dropped", reason="Spam Content"),
+            {"kind": Kind.FAILED, "suppress": "", "alert": True},
+        ),
+        (an_event("spamreport"), {"kind": Kind.COMPLAINED, "suppress": "complaint"}),
+        (
+            an_event("unsubscribe"),
+            {"kind": Kind.UNSUBSCRIBED, "suppress": "unsubscribe", "scope": "all"},
+        ),
+        (
+            an_event("group_unsubscribe"),
+            {"kind": Kind.UNSUBSCRIBED, "suppress": "unsubscribe", "scope": "category"},
+        ),
+        (
+            an_event("group_resubscribe"),
+            {"kind": Kind.UNSUBSCRIBED, "suppress": "unsubscribe", "lift": True},
+        ),
+    ],
+)
+def test_events_of_sendgrid(event: dict[str, Any], expected: dict[str, Any]) -> None:
+    [receipt] = sendgrid_receipts.receipts(PUBLIC, of_sendgrid(event))
+    assert {name: getattr(receipt, name) for name in expected} == expected
+    assert (receipt.event_id, receipt.reference, receipt.address) == (
+        "e-1",
+        "ref",
+        "ana@example.com",
+    )
+    assert receipt.at == 1_772_359_205_000
+
+
+def test_what_is_on_its_way_is_no_receipt() -> None:
+    hook = of_sendgrid(an_event("processed"), an_event("deferred"), an_event("delivered"))
+    assert [one.kind for one in sendgrid_receipts.receipts(PUBLIC, hook)] == [Kind.DELIVERED]
