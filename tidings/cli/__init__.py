@@ -11,7 +11,21 @@ import sys
 
 import typer
 
-from tidings.cli import backtest, check, demo, dev, emit, graph, listing, new, run, schema, tail, test, topics
+from tidings.cli import (
+    backtest,
+    check,
+    demo,
+    dev,
+    emit,
+    graph,
+    listing,
+    new,
+    run,
+    schema,
+    tail,
+    test,
+    topics,
+)
 from tidings.cli.failures import explained
 
 app = typer.Typer(
@@ -21,7 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, dev, check, test, backtest, graph, run, topics, emit, tail, listing, schema, new):
+for verb in (
+    *(demo, dev, check, test, backtest, graph),
+    *(run, topics, emit, tail, listing, schema, new),
+):
     verb.register(app)
 
 
