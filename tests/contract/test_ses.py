@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import datetime
 import json
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import CredentialRetrievalError
 from moto.server import ThreadedMotoServer
 
-from tests.peers.mail_desk import HTML, KEY, TEXT, Clock, a_send, answers_of, links
+from tests.peers.mail_desk import HTML, KEY, TEXT, Clock, Desk, a_send, answers_of, links, run
 from tests.peers.mailbox.peers import SesLocal
 from tests.peers.provider import Got, Provider, Say
 from tidings.operators.senders.ses import Ses, Settings
 from tidings.operators.senders.ses_answer import entries, refusal
+from tidings.operators.senders.ses_signer import Signer
 from tidings.receipts import Reference
 from tidings.sender import Answer, Verdict
 
@@ -363,3 +368,62 @@ def test_the_endpoint_is_the_regions_own(tmp_path: Path) -> None:
     sender = a_sender(tmp_path, "", region="cn-north-1")
     answers_of(sender)
     assert sender._signer.endpoint == "https://email.cn-north-1.amazonaws.com.cn"
+
+
+# ── Credentials that expire ───────────────────────────────────────────────────────────────────
+
+
+def expiring(fetch: Callable[[], dict[str, str]]) -> RefreshableCredentials:
+    """Credentials that have just expired; ``fetch`` gets new ones, from wherever it may block."""
+    return RefreshableCredentials(
+        access_key="OLD",
+        secret_key="old",
+        token="old",
+        expiry_time=datetime.datetime.now(datetime.UTC),
+        refresh_using=fetch,
+        method="test",
+    )
+
+
+def with_credentials(sender: Ses, credentials: RefreshableCredentials, *sends: Any) -> list[Answer]:
+    found: list[Answer] = []
+
+    async def test(desk: Desk) -> None:
+        sender._signer = Signer("ses", "eu-west-1", sender._signer.endpoint, credentials)
+        found.extend(await desk.send(*sends))
+
+    run(sender, test)
+    return found
+
+
+def test_expired_credentials_are_fetched_off_the_loop_and_the_mails_wait_for_them(
+    tmp_path: Path,
+) -> None:
+    fetched_on: list[str] = []
+
+    def fetch() -> dict[str, str]:
+        fetched_on.append(threading.current_thread().name)
+        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+        new = {"access_key": "NEW", "secret_key": "new", "token": "new-token"}
+        return {**new, "expiry_time": until.isoformat()}
+
+    with Provider(takes_all) as ses:
+        sender = a_sender(tmp_path, ses.url)
+        answers = with_credentials(sender, expiring(fetch), [a_send(1)], [a_send(2), a_send(3)])
+    assert {one.verdict for one in answers} == {Verdict.OK}
+    [thread] = fetched_on
+    assert thread != threading.main_thread().name
+    assert {got.headers["x-amz-security-token"] for got in ses.got} == {"new-token"}
+    assert all("Credential=NEW/" in got.headers["authorization"] for got in ses.got)
+
+
+def test_credentials_that_cannot_be_had_stop_the_provider(tmp_path: Path) -> None:
+    def fetch() -> dict[str, str]:
+        raise CredentialRetrievalError(provider="test", error_msg="no role here")
+
+    with Provider(takes_all) as ses:
+        sender = a_sender(tmp_path, ses.url)
+        answers = with_credentials(sender, expiring(fetch), [a_send(1), a_send(2)])
+    assert {(one.verdict, one.code) for one in answers} == {(Verdict.CFG, "NoCredentials")}
+    assert "no role here" in answers[0].detail
+    assert ses.got == []
