@@ -182,13 +182,14 @@ class Meter:
         batch = self._unit.pull()
         now, self._last = time.monotonic(), 0.0
         if batch is not None:
-            slices = getattr(batch, "slices", None)
-            size = sum(len(r) for _, r in slices) if slices is not None else len(batch.items)
             if not self._wall:
                 self._cpu, self._wall = time.process_time(), now
-            self._counted += size
+            self._counted += len(batch.items)
             self._last = now
-        elif self._counted >= self._events and not self.done and self._idle():
+        tasks = getattr(self._unit, "_tasks", None)
+        if tasks is not None:  # a batch that was cut short comes again with what is left of it
+            self._counted = sum(task.position.offset for task in tasks.values())
+        if batch is None and self._counted >= self._events and not self.done and self._idle():
             self._cpu, self._wall = time.process_time() - self._cpu, now - self._wall
             self.done = True
         return batch
