@@ -48,6 +48,10 @@ format: $(DEV)  ## what ruff can put right by itself
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
+reference: $(DEV)  ## docs/operators.md and docs/schema anew, from the specs
+	@$(PYTHON) -m tidings.reference > docs/operators.md
+	@$(PYTHON) -m tidings.cli schema --write docs/schema
+
 kafka: $(RUN)  ## a Kafka for you on 127.0.0.1:9092, data in data/kafka; Ctrl-C stops it
 	@$(PYTHON) -m tidings.services.kafka run --port 9092 --folder data/kafka
 

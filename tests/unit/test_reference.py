@@ -11,9 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 
 
 def test_the_page_is_made_from_the_specs() -> None:
-    assert PAGE.read_text() == page(), (
-        "write it anew: python -m tidings.reference > docs/operators.md"
-    )
+    assert PAGE.read_text() == page(), "write it anew: make reference"
 
 
 def test_every_operator_is_on_it_with_every_field_and_its_example() -> None:

@@ -102,7 +102,7 @@ class Driver:
         self._flow = flow
         self._slack = slack
         self._partitions = partitions
-        self._times: dict[tuple[str, int, int], int] = {}
+        self._times: dict[str, tuple[int, list[int]]] = {}  # of a slice, from which offset on
         names = {
             topic for part in footprint(flow, Priority.NORMAL, settings.channels) for topic in part
         }
@@ -216,24 +216,22 @@ class Driver:
 
     def _replay(self, part: Sequence[Record]) -> None:
         self.advance(part[0].time)
-        times = self._times = {}
         topics = {record.topic: self.log.topic(record.topic) for record in part}
-        ends = {name: topic.span(0).end for name, topic in topics.items()}
+        self._times = {name: (topic.span(0).end, []) for name, topic in topics.items()}
         for record in part:
             name, time = record.topic, record.time
-            if time > self.clock.now():
-                self.clock.set(time)
-            times[name, 0, ends[name]] = time
-            ends[name] += 1
-            error = topics[name].append(Append(name, record.key, record.value, (), 0))
-            _confirmed(error)
+            self._times[name][1].append(time)
+            _confirmed(topics[name].append(Append(name, record.key, record.value, (), 0), time))
+        self.clock.set(max(part[-1].time, self.clock.now()))
         self.settle()
 
     def _entered_at(self, append: Append) -> int:
         """An entry enters at the time of the record that is replayed, whatever is beside it."""
-        if self._times and append.value is not None:
-            topic, partition, offset, _ = msgspec.structs.astuple(_stamp(append.value).origin)
-            return self._times.get((topic, partition, offset), self.clock.now())
+        if append.value is not None:
+            origin = _stamp(append.value).origin
+            first, times = self._times.get(origin.topic, (0, ()))
+            if 0 <= origin.offset - first < len(times):
+                return times[origin.offset - first]
         return self.clock.now()
 
     def _turn_lane(self, lane: Lane) -> bool:

@@ -15,7 +15,10 @@ def test_help_names_every_verb(tidings: Command) -> None:
     said = tidings("--help")
     assert said.code == 0
     verbs = [line.split()[0] for line in said.out.partition("Commands:\n")[2].splitlines()]
-    assert verbs == ["demo", "dev", "check", "run", "emit", "tail", "list", "topics"]
+    assert verbs == [
+        *("demo", "dev", "check", "test", "backtest", "graph"),
+        *("run", "emit", "tail", "list", "schema", "topics", "new"),
+    ]
 
 
 def test_help_imports_nothing_heavy() -> None:

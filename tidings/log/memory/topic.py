@@ -30,8 +30,8 @@ class MemoryTopic:
         self._partitions = [_Partition() for _ in range(settings.partitions)]
         self._turns = count()
 
-    def append(self, append: Append) -> LogError | None:
-        """Write one; gives the error of a record that can never be written."""
+    def append(self, append: Append, time: int = 0) -> LogError | None:
+        """Write one, at ``time`` if it is given; gives the error of one that can't be written."""
         key, value, headers = append.key, append.value, append.headers
         settings, number = self.settings, append.partition
         size = len(key or b"") + len(value or b"")
@@ -49,7 +49,7 @@ class MemoryTopic:
         elif number < 0 and key is not None:
             number = partition_of(key, settings.partitions)
         held = self._partitions[number]
-        records, time = held.records, self.clock(append)
+        records, time = held.records, time or self.clock(append)
         if time > held.time:
             held.time = time
         offset = held.first + len(records)
