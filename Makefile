@@ -21,7 +21,7 @@ DEV := $(VENV)/.installed-dev
 OURSELVES := $(UV) pip install --python $(PYTHON) --quiet --no-deps --no-build-isolation --editable .
 INPUTS := requirements/install requirements/uv.txt pyproject.toml
 
-.PHONY: help setup demo test lint format kafka chaos bench wheel lock system clean
+.PHONY: help setup demo test lint format reference kafka chaos bench wheel lock system clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
