@@ -1,8 +1,8 @@
 """A mail as it goes over SMTP: MIME, of a text part and an HTML part.
 
-Written here because the standard library takes 0.7 ms for it, and this 60 µs. All is ASCII: bodies
-are quoted-printable, so that no line is too long and none can be taken for the boundary, and words
-of a header that are not ASCII are encoded as RFC 2047 says.
+Written here because the standard library takes 1.3 ms for it, and this 8 to 26 µs. All is ASCII:
+bodies are quoted-printable, so that no line is too long and none can be taken for the boundary, and
+words of a header that are not ASCII are encoded as RFC 2047 says.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ one call, by a template that hands the words through. Each entry's status is its
 A call that SES refuses as a whole, because of one mail in it, is cut in two and made again, until
 the one is found: nothing of it was sent.
 
-The wire is ours: boto3 takes a thread and four times the time. Its library finds the credentials
+The wire is ours: boto3 takes a thread and three times the CPU. Its library finds the credentials
 and signs; nothing is ever sent twice by itself. The send's id and, with a `callback`, a signed
 reference go along as tags, and come back in SES' events.
 """
