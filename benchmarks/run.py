@@ -20,6 +20,7 @@ SUITE: dict[str, list[str]] = {
                   "--events", "1400000"],
     "lane": ["benchmarks.lane"],
     "apns": ["benchmarks.apns"],
+    "sms": ["benchmarks.sms"],
     "fcm": ["benchmarks.fcm"],
     "mail": ["benchmarks.mail"],
     "latency": ["benchmarks.latency"],

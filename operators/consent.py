@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from tidings.consent import NO_TENANT, decide, evaluated
+from tidings.consent import NO_TENANT, Decision, decide, evaluated
 from tidings.contract import Batch, Category, Item, Operator, Part, Shape, Site, Spec, Work
 from tidings.ports import Io, Person, Profile, Question, profiles_of
 from tidings.problems import ValueProblem, suggestion
@@ -22,9 +22,9 @@ class ConsentSpec(Spec):
     """Asks what the person, the tenant and the law allow, for each channel.
 
     In a flow it leaves the allowed channels to `deliver`, and ends what no channel is left for as
-    `suppressed`, reason `no_consent`, with the rule that closed each channel. In a lane it takes no
-    fields and asks once more for the delivery's own channel; a no there leads to the next channel
-    of `first_of`, if there is one.
+    `suppressed`, reason `no_consent`, with the rule that closed each channel. In a lane it asks
+    once more for the delivery's own channel; a no there leads to the next channel of `first_of`,
+    if there is one.
     """
 
     category: str = ""
@@ -33,8 +33,9 @@ class ConsentSpec(Spec):
     letters."""
 
     opt_in: bool = False
-    """Take silence for a no even where the category would take it for a yes. Meant for trials: a
-    lane only knows the category's own rule."""
+    """Take silence for a no even where the category would take it for a yes. In a lane it is the
+    channel's rule: the person has said yes to the channel, or to what is sent; a tenant's default
+    is nobody's yes. Critical categories pass."""
 
 
 class ConsentItems:
@@ -142,12 +143,13 @@ class ConsentWork:
     """In a lane: asks again for the delivery's own channel."""
 
     def __init__(self, spec: ConsentSpec, site: Site) -> None:
-        if spec.model_fields_set:
+        if spec.category:
             raise ValueProblem(
                 "unknown-field",
-                "`consent` takes no fields in a lane",
+                "`consent` takes no category in a lane",
                 "the delivery says which category it belongs to",
             )
+        self._opt_in = spec.opt_in
         self._site = site
 
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
@@ -168,11 +170,21 @@ class ConsentWork:
                 delivery.channel,
                 str(delivery.data.get("type", "")),
             )
+            if decision.allowed and self._opt_in and not category.critical:
+                decision = _opted_in(decision, work)
             if decision.allowed:
                 kept.append(work)
             else:
                 batch.drop(work, Kind.SUPPRESSED, "no_consent", site, decision.rule)
         batch.items = kept
+
+
+def _opted_in(decision: Decision, work: Work) -> Decision:
+    """``decision``, a yes, where it is the person's own; else a no."""
+    own = decision.rule.startswith("user.")
+    if not own and work.profile is not None:
+        own = work.profile.channels.get(work.delivery.channel) is True
+    return decision if own else Decision(False, "opt_in")
 
 
 def build(spec: ConsentSpec, site: Site) -> ConsentItems | ConsentWork:

@@ -19,6 +19,7 @@ from tidings.records import Kind
 from tidings.sender import Send
 
 Quota = Annotated[int, Field(ge=1, le=100_000)]
+Route = str | tuple[str, ...]
 
 
 class Retry(Spec):
@@ -57,19 +58,23 @@ class SendSpec(Spec):
     The provider is the one named for the address's platform, else `default`. A delivery is sent
     when any of its addresses has taken it. When all have refused for good, the next channel of
     `first_of` takes over; where there is none it ends as `failed`, and in the dead letters.
+
+    Of a list of providers, as in `default: [twilio, sns]`, the first one sends. What it surely has
+    not sent and would put off (it is stopped, its tries in place are used up) goes to the next one
+    at once. What it may have sent does not, nor what it refuses for good.
     """
 
-    ios: str = ""
-    """The provider for devices with iOS."""
+    ios: Route = ""
+    """The provider for devices with iOS, or several in the order in which they are tried."""
 
-    android: str = ""
-    """The provider for devices with Android."""
+    android: Route = ""
+    """The same for devices with Android."""
 
-    web: str = ""
-    """The provider for browsers."""
+    web: Route = ""
+    """The same for browsers."""
 
-    default: str = ""
-    """The provider for all other addresses."""
+    default: Route = ""
+    """The same for all other addresses."""
 
     retry: Retry = Retry()
     """When to try again."""
@@ -91,6 +96,12 @@ class SendSpec(Spec):
                 "`send` names no provider",
                 "send: {default: sandbox}, or one for each platform: {ios: apns, android: fcm}",
             )
+        if not self.retry.ladder and any(
+            len(route(named)) > 1 for named in (self.ios, self.android, self.web, self.default)
+        ):
+            raise ValueProblem(
+                "bad-ladder", "a list of providers needs a `ladder` for what none of them takes"
+            )
         if isinstance(self.in_flight, dict):
             unknown = sorted(self.in_flight.keys() - set(self.providers()))
             if unknown:
@@ -101,14 +112,23 @@ class SendSpec(Spec):
 
     def providers(self) -> list[str]:
         """The names of all providers, each once."""
-        named = (self.ios, self.android, self.web, self.default)
-        return list(dict.fromkeys(filter(None, named)))
+        named = (*map(route, (self.ios, self.android, self.web, self.default)),)
+        return list(dict.fromkeys(name for names in named for name in names))
 
     def quota(self, provider: str) -> int:
         """How many sends ``provider`` may have open."""
         if isinstance(self.in_flight, dict):
             return self.in_flight.get(provider, 400)
         return self.in_flight
+
+
+def route(named: Route) -> tuple[str, ...]:
+    """The providers of one field, in order.
+
+    >>> route("apns"), route(("twilio", "sns")), route("")
+    (('apns',), ('twilio', 'sns'), ())
+    """
+    return tuple(filter(None, (named,) if isinstance(named, str) else named))
 
 
 class Sending:
@@ -118,9 +138,20 @@ class Sending:
         self.spec = spec
         self.site = site
         platforms = {"ios": spec.ios, "android": spec.android, "web": spec.web}
-        self._routes = {platform: name for platform, name in platforms.items() if name}
-        self._default = spec.default
+        ways = {platform: route(named) for platform, named in platforms.items() if named}
+        ways[""] = route(spec.default)
+        self._default = next(iter(ways[""]), "")
+        self._routes = {platform: names[0] for platform, names in ways.items() if names}
+        self._next = {
+            (platform, name): names[place:]
+            for platform, names in ways.items()
+            for place, name in enumerate(names, start=1)
+        }
         self._marketing = {one.name for one in site.categories.values() if one.marketing}
+
+    def after(self, provider: str, platform: str) -> tuple[str, ...]:
+        """The providers that come after this one, for addresses of this platform."""
+        return self._next[platform if platform in self._routes else "", provider]
 
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
         """Fill ``sends``, one for each address that is still open; end what no provider can take.

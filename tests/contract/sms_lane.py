@@ -83,9 +83,16 @@ class SmsLane:
         )
 
     def run(
-        self, numbers: Mapping[str, str], enough: Callable[[Left], bool], **fields: Any
+        self,
+        numbers: Mapping[str, str],
+        enough: Callable[[Left], bool],
+        life: int = 3_600_000,
+        **fields: Any,
     ) -> Left:
-        """Deliver a code to each of these people until there is enough, and see what else comes."""
+        """Deliver a code to each of these people until there is enough, and see what else comes.
+
+        ``life`` is that of the code in ms.
+        """
         known = [
             {"recipient_id": who, "addresses": [{"kind": "phone", "value": number}]}
             for who, number in numbers.items()
@@ -98,7 +105,7 @@ class SmsLane:
             topics = [*lane_topics("sms", HIGH, RUNGS), EVENTS, deliveries("voice", HIGH)]
             create(ground.log, *topics)
             for who in numbers:
-                append(ground.log, Append(TOPIC, b"one", encode(_delivery(who, fields))))
+                append(ground.log, Append(TOPIC, b"one", encode(_delivery(who, life, fields))))
             made = lane(plan, HIGH, ground)
             made.start()
             deadline = time.monotonic() + PATIENCE
@@ -155,7 +162,7 @@ def _unsettled(ground: Ground) -> int:
     return found
 
 
-def _delivery(who: str, fields: Mapping[str, Any]) -> Delivery:
+def _delivery(who: str, life: int, fields: Mapping[str, Any]) -> Delivery:
     now = int(time.time() * 1000)
     given: dict[str, Any] = {
         "notif_id": f"n-{who}",
@@ -170,6 +177,6 @@ def _delivery(who: str, fields: Mapping[str, Any]) -> Delivery:
         "created_at": now,
         "origin": Origin("otp.events", 0, 7),
         "data": {"code": "481516"},
-        "expires_at": now + 3_600_000,
+        "expires_at": now + life,
     }
     return Delivery(**{**given, **fields})

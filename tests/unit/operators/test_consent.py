@@ -142,6 +142,40 @@ def test_a_lane_heeds_the_type_of_the_event() -> None:
     assert outbox.items == [comment]
 
 
-def test_in_a_lane_it_takes_no_fields() -> None:
-    with pytest.raises(ValueProblem, match="no fields in a lane"):
+@pytest.mark.parametrize(
+    ("profile", "category", "passes"),
+    [
+        (Profile(), "social", False),
+        (Profile(channels={"sms": True}), "social", True),
+        (Profile(categories={"social": True}), "social", True),
+        (Profile(pairs={"social/sms": True}), "social", True),
+        (Profile(channels={"push": True}), "social", False),
+        (Profile(channels={"sms": True}, categories={"social": False}), "social", False),
+        (Profile(), "security", True),
+    ],
+)
+def test_a_lane_that_needs_a_yes_takes_no_silence_for_one(
+    profile: Profile, category: str, passes: bool
+) -> None:
+    step = built("consent: {opt_in: true}", Part.LANE, channel="sms", categories=CATEGORIES)
+    outbox = Outbox([work("ana", category=category, channel="sms")])
+
+    step.process(outbox, ports({"ana": profile}), NOW)
+
+    assert len(outbox.items) == int(passes)
+
+
+def test_a_tenants_default_is_nobodys_yes() -> None:
+    tenants = {"default": Tenant(channels={"sms": True})}
+    step = built("consent: {opt_in: true}", Part.LANE, channel="sms", tenants=tenants)
+    asked = work("ana", category="social", channel="sms")
+    outbox = Outbox([asked])
+
+    step.process(outbox, ports({"ana": Profile()}), NOW)
+
+    assert outbox.dropped == [(asked, "suppressed", "no_consent", "opt_in")]
+
+
+def test_in_a_lane_it_takes_no_category() -> None:
+    with pytest.raises(ValueProblem, match="no category in a lane"):
         built("consent: {category: social}", Part.LANE)

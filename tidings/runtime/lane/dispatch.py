@@ -19,9 +19,10 @@ from tidings.ports import Verdict as Claim
 from tidings.records import Kind
 from tidings.runtime.lane.answers import pack, stored, unpack
 from tidings.runtime.lane.courier import LATE, Courier, Load
+from tidings.runtime.lane.detour import Detours
 from tidings.runtime.lane.endings import Endings
 from tidings.runtime.lane.leases import Leases
-from tidings.runtime.lane.policy import Act, decide, relieve
+from tidings.runtime.lane.policy import Act, Decision, decide, relieve
 from tidings.runtime.lane.quota import Quota
 from tidings.runtime.lane.removal import Removals
 from tidings.runtime.lane.resting import Resting
@@ -32,6 +33,7 @@ from tidings.sender import Answer, Send, Verdict
 
 _OK, _LEASED = Verdict.OK, Claim.LEASED  # a member of an enum costs 0.1 µs to name
 _EXPIRED = Kind.EXPIRED.value
+_SURELY_NOT_SENT = (Verdict.RETRY, Verdict.CFG)
 _BUSY_MS = 500  # until a lease that another process holds is asked for again
 _MARGIN_MS = 1_000  # before a lease ends, so that clocks may differ by so much
 _FROZEN_MS = 500  # between two pulls: this process stood still, not its providers
@@ -59,7 +61,7 @@ class Dispatch:
         self._settlement = settlement
         self._endings = Endings(tracker, settlement)
         self._leases = Leases(settings, io.claims, io.clock)
-        self._removals = Removals(io.people)
+        self._removals = Removals(io.people, io.suppressions)
         providers = self._spec.providers()
         spills = len(providers) > 1 and bool(self._spec.retry.ladder)
         self._quotas = {
@@ -67,6 +69,7 @@ class Dispatch:
             for name in providers
         }
         self._in_flight: dict[str, Send] = {}
+        self._detours = Detours(sending, self._quotas)
         self._resting = Resting(self._quotas)
         self._ticked_at = 0
         self._look_at = 0
@@ -158,7 +161,7 @@ class Dispatch:
             self._endings.finish(parcel, now)
         for send in work.sends:
             send.ticket = parcel
-            self._quotas[send.provider].waiting.append(send)
+            self._detours.first(send, now).waiting.append(send)
 
     def _wake(self, now: int) -> None:
         for send in self._resting.woken(now):
@@ -241,7 +244,10 @@ class Dispatch:
         for quota in self._quotas.values():
             reason = "provider_stopped" if quota.stopped_until else "provider_full"
             for send in quota.spilling(now):
-                if send.ticket.partition.alive:
+                if (other := self._detours.next(send)) is not None:
+                    send.now = now
+                    other.waiting.append(send)
+                elif send.ticket.partition.alive:
                     self._settlement.deferred(send.ticket, reason, quota.name, now)
                     first = self._spec.retry.ladder[0]
                     self._endings.park(send, now + first, 0, send.attempt - 1)
@@ -291,26 +297,37 @@ class Dispatch:
             self._leases.release(send.send_id)
         if decision.gone:
             self._removals.add(_person(parcel), send.address)
-        if decision.act is Act.END:
+        elif answer.suppress:
+            self._removals.suppress(parcel.delivery.tenant, send, answer.suppress)
+        if decision.act is Act.STOP:
+            quota.stop(answer, now + self._settings.probe_ms)
+        elif decision.act is not Act.END and (parcel.partition.crowded or quota.full_of_retries()):
+            decision = relieve(decision, send, now, self._spec.retry)
+        other = self._way_round(send, answer, decision)
+        if other is None and decision.act is Act.END:
             expired = decision.kind is Kind.EXPIRED
             word = _EXPIRED if expired else answer.verdict
             self._endings.fail(send, word, decision.reason, answer.code, at)
             return
-        if parcel.partition.crowded or quota.full_of_retries():
-            decision = relieve(decision, send, now, self._spec.retry)
         send.spared += not decision.counted
         if not parcel.partition.alive:
             self._endings.forsake(send)
-        elif decision.act is Act.LATER:
+        elif other is None and decision.act is Act.LATER:
             self._endings.park(send, decision.at, decision.rung, send.attempt)
-        elif decision.act is Act.AGAIN:
+        elif other is None and decision.act is Act.AGAIN:
             send.attempt += 1
             self._resting.add(send, decision.at)
         else:
             send.attempt += 1
             send.now = now
-            quota.waiting.appendleft(send)
-            quota.stop(answer, now + self._settings.probe_ms)
+            (other or quota).waiting.appendleft(send)
+
+    def _way_round(self, send: Send, answer: Answer, decision: Decision) -> Quota | None:
+        """The next provider, for what this one surely has not sent and would be put off or ended:
+        an end that comes of a retry is no more than the lack of time or of rungs for one."""
+        if answer.verdict not in _SURELY_NOT_SENT or decision.act is Act.AGAIN:
+            return None
+        return self._detours.next(send)
 
 
 def _person(parcel: Parcel) -> Person:

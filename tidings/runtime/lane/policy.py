@@ -2,7 +2,7 @@
 
     verdict          decision
     OK               the send ends as sent
-    INV              it ends as failed, and the address is removed
+    INV              it ends as failed, and the address is removed; or suppressed, for a reason
     DROP             it ends as failed
     AMB              it ends as unknown; or is tried again, where the lane says so
     CFG              the provider is stopped, the message kept
@@ -77,6 +77,8 @@ def decide(answer: Answer, send: Send, now: int, spec: SendSpec) -> Decision:
 
 
 def _newer(answer: Answer, send: Send) -> Decision:
+    if answer.suppress:  # it exists, and goes on the list instead
+        return Decision(Act.END, Kind.FAILED, answer.suppress)
     # "Gone since" tells of an older registration of the same token: this one stays.
     end = _ENDS[Verdict.INV]
     stale = 0 < answer.since < send.address.registered_at

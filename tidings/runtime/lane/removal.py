@@ -1,44 +1,56 @@
-"""Addresses that a provider says are dead, on their way out of the people's profiles."""
+"""Addresses that a provider says are dead, on their way out of the people's profiles; and those
+that it says must not be sent to, on their way to the suppression list."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
-from tidings.ports import Address, People, Person, Unavailable
+from tidings.ports import Address, People, Person, Suppression, Suppressions, Unavailable
+from tidings.sender import Send
 
 _AGAIN_MS = 1_000
 _MOST = 10_000  # that wait; a forgotten one is named again by the next send to it
 
 
 class Removals:
-    """Removes addresses, later where People can't be asked now.
+    """Removes and suppresses addresses, later where that can't be done now.
 
     A crash forgets those that wait: the next send to them is answered alike.
     """
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: People, suppressions: Suppressions) -> None:
         self._people = people
-        self._waiting: deque[tuple[Person, Address]] = deque(maxlen=_MOST)
+        self._suppressions = suppressions
+        self._waiting: deque[Callable[[], object]] = deque(maxlen=_MOST)
         self._again_at = 0
 
     def add(self, person: Person, address: Address) -> None:
         """This one is dead."""
-        self._waiting.append((person, address))
+        kind, value = address.kind, address.value
+        self._waiting.append(
+            partial(self._people.remove_address, person, kind, value, "provider_says_gone")
+        )
+
+    def suppress(self, tenant: str, send: Send, reason: str) -> None:
+        """This one is not to be sent to on this channel, says the send's provider."""
+        suppression = Suppression(
+            channel=send.channel, address=send.address.value, reason=reason, source=send.provider
+        )
+        self._waiting.append(partial(self._suppressions.add, tenant, suppression))
 
     def due(self, now: int) -> bool:
         """Whether there is something to remove now."""
         return bool(self._waiting) and now >= self._again_at
 
     def carry_out(self, now: int) -> None:
-        """Remove what waits."""
+        """Do what waits."""
         if now < self._again_at:
             return
         while self._waiting:
-            person, address = self._waiting[0]
             try:
-                self._people.remove_address(
-                    person, address.kind, address.value, "provider_says_gone"
-                )
+                self._waiting[0]()
             except Unavailable:
                 self._again_at = now + _AGAIN_MS
                 return
