@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from tidings.contract import Batch, Part, Site, Work
+from tidings.driver.ports import LocalCaps
 from tidings.durations import format_duration
 from tidings.ids import send_id
 from tidings.log.port import Ack, Append, Listener, Log, Position, Record, Slot, Span
 from tidings.log.positions import Settled
 from tidings.operators.send import Sending, SendSpec
-from tidings.ports import Address, Claims, Io, Person, Unavailable
+from tidings.ports import Address, Caps, Claims, Io, Person, Unavailable
 from tidings.records import (
     Delivery,
     Kind,
@@ -126,6 +127,8 @@ class Prepare:
                 batch.dead(
                     work, "missing_variable", ValueError("`name` is missing"), site("render")
                 )
+            elif work.delivery.data.get("suppressed"):
+                batch.drop(work, Kind.SUPPRESSED, "hard_bounce", site("suppress"))
             elif not work.addresses:
                 batch.drop(work, Kind.FAILED, "no_address", site("addresses"))
             else:
@@ -272,6 +275,7 @@ class Paper:
     def __init__(self, partitions: int = 1, priority: Priority = Priority.NORMAL) -> None:
         self.clock = ManualClock(NOW)
         self.claims = FlakyClaims(LocalClaims(self.clock))
+        self.caps: Caps = LocalCaps()
         self.people = PaperPeople()
         self.priority = priority
         self.topic = f"deliveries.push.{priority}"
@@ -297,7 +301,7 @@ class Paper:
             suppressions=cast(Any, None),
             templates=cast(Any, None),
             claims=claims,
-            caps=cast(Any, None),
+            caps=self.caps,
             clock=self.clock,
         )
         lane = Lane(

@@ -136,6 +136,7 @@ class Lane:
 
     def push(self, batch: LaneBatch) -> None:
         """Hand to the log what was said; its confirmation settles the deliveries."""
+        self._settlement.give_back(self._io.caps)
         self._settlement.write(self._producer)
 
     def pause(self) -> float:

@@ -13,13 +13,15 @@ delivery is not settled then, so it is read again and they are written under the
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 
 import msgspec
 
 from tidings.durations import format_duration
-from tidings.ids import address_hash, outcome_id
+from tidings.ids import address_hash, cap_key, outcome_id
 from tidings.log.port import Append, Producer, Record
 from tidings.operators.send import Retry
+from tidings.ports import Caps, Unavailable
 from tidings.records import (
     DeadLetter,
     Delivery,
@@ -60,6 +62,7 @@ _LAST_WORDS = (
 )
 _SENT, _FAILED = Kind.SENT, Kind.FAILED
 _FAILURES = (Kind.FAILED, Kind.SUPPRESSED)
+_NOT_GOT = (Kind.SUPPRESSED, Kind.EXPIRED)
 
 
 class Settlement:
@@ -69,6 +72,7 @@ class Settlement:
         self._told: list[Ticket] = []  # one for each outcome
         self._outcomes: list[Append] = []
         self._others: list[tuple[Ticket, Append]] = []
+        self._given_back: list[tuple[str, str]] = []
         self._settings = settings
         self._path = path
         self._tracker = tracker
@@ -91,6 +95,16 @@ class Settlement:
             outcomes, self._outcomes = self._outcomes, []
             told, self._told = self._told, []
             producer.append(outcomes, Writes(self._tracker, told).ack)
+
+    def give_back(self, caps: Caps) -> None:
+        """Uncount what nobody got, so that it takes no room of a cap.
+
+        Where caps can't be asked it is let be: then less passes, for a window at the most.
+        """
+        if self._given_back:
+            back, self._given_back = self._given_back, []
+            with suppress(Unavailable):
+                caps.give_back(back)
 
     def attempt(self, parcel: Parcel, send: Send, answer: Stored) -> None:
         """One try at one address."""
@@ -172,6 +186,10 @@ class Settlement:
             said.reason, said.detail = reason, detail
         self._tell(parcel, said)
         self._tracker.finish(parcel)
+        if delivery.caps and kind in _NOT_GOT:
+            for name in delivery.caps:
+                key = cap_key(delivery.tenant, delivery.recipient_id, name)
+                self._given_back.append((key, delivery.notif_id))
 
     def later(self, parcel: Parcel, at: int, rung: int) -> None:
         """Hand the delivery to a rung of the ladder; what was answered so far goes with it."""
@@ -258,6 +276,7 @@ def _next_channel(record: Record, delivery: Delivery) -> Append:
         spared=0,
         answers={},
         not_before=0,
+        caps=(),  # it was counted on the channel that failed
     )
     topic = deliveries(following.channel, Priority.of(following.priority))
     return Append(topic, record.key, encode(following), record.headers)
