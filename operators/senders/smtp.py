@@ -141,7 +141,8 @@ class Smtp:
                 worker.cancel()
             if late:
                 await asyncio.wait(late)
-        await asyncio.sleep(0)  # the last connections are on their way out
+        for _ in range(3):  # TLS, its socket, and what they tell: the last are on their way out
+            await asyncio.sleep(0)
 
     # ── A connection and its mails ────────────────────────────────────────────────────────────
 

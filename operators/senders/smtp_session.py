@@ -42,6 +42,7 @@ class Session:
 
     def __init__(self, client: SMTP, timeout: float) -> None:
         self._client = client
+        self._transport = client.transport  # the client forgets it when it closes
         self._timeout = timeout
         self.uses = 0
 
@@ -63,6 +64,7 @@ class Session:
         """
         from aiosmtplib import SMTPException, SMTPNotSupported, SMTPResponseException
 
+        session = None
         try:
             await client.connect(timeout=connecting)
             if starttls is not None:
@@ -74,18 +76,19 @@ class Session:
                 await client.ehlo(timeout=connecting)
             if user:
                 await client.login(user, password, timeout=connecting)
+            session = cls(client, patience)
         except SMTPResponseException as error:
-            client.close()
             raise Refused(Reply(Stage.CONNECT, error.code, error.message)) from None
         except (SMTPNotSupported, ssl.SSLCertVerificationError) as error:
-            client.close()
             raise Refused(Reply(Stage.CONNECT, 554, str(error))) from None
         except (SMTPException, OSError, ValueError) as error:
-            client.close()
             if isinstance(error.__cause__, ssl.SSLCertVerificationError):
                 raise Refused(Reply(Stage.CONNECT, 554, str(error.__cause__))) from None
             raise Lost(str(error) or type(error).__name__, sent=False) from None
-        return cls(client, patience)
+        finally:
+            if session is None:
+                _drop(client, client.transport)
+        return session
 
     @property
     def alive(self) -> bool:
@@ -120,14 +123,14 @@ class Session:
             reply = await protocol.read_response(timeout=timeout)
         except (SMTPException, OSError, asyncio.CancelledError) as error:
             sent = sent and not self._unwritten()
-            client.close()
+            _drop(client, self._transport)
             why = str(error) or "closed before an answer came"
             raise Lost(why, sent=sent) from None
         return Reply(Stage.CONTENT, reply.code, reply.message)
 
     def _unwritten(self) -> bool:
         """Whether some of what was written is still here: the server can't have its end."""
-        transport = self._client.transport
+        transport = self._transport
         return isinstance(transport, asyncio.WriteTransport) and bool(
             transport.get_write_buffer_size()
         )
@@ -139,7 +142,7 @@ class Session:
         try:
             await self._client.rset(timeout=self._timeout)
         except (SMTPException, OSError):
-            self._client.close()
+            _drop(self._client, self._transport)
 
     async def close(self) -> None:
         """Say goodbye."""
@@ -147,4 +150,11 @@ class Session:
 
         with contextlib.suppress(SMTPException, OSError):
             await self._client.quit(timeout=_GOODBYE)
-        self._client.close()
+        _drop(self._client, self._transport)
+
+
+def _drop(client: SMTP, transport: asyncio.BaseTransport | None) -> None:
+    """Let a connection go at once: nobody waits for the goodbye of TLS."""
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
+    client.close()
