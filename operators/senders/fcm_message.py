@@ -27,6 +27,7 @@ LONGEST_LIFE = 2_419_200  # seconds: FCM keeps nothing longer than four weeks
 Label = Literal["category", "send_id", "none"]
 
 _ADDRESS = re.compile(r"[A-Za-z0-9_:.~%+/=-]{1,2048}")  # so that it needs no escaping
+_FID_LENGTH = 22
 _FID = re.compile(r"[c-f][A-Za-z0-9_-]{21}")
 _RESERVED = frozenset({"from", "message_type"})
 _RESERVED_STARTS = ("google.", "gcm.notification.")
@@ -48,7 +49,7 @@ def target(address: str) -> bytes:
     An installation's id has 22 characters and begins with c to f (its first bits are 0111); the
     registration tokens that come before it are longer.
     """
-    if _FID.fullmatch(address):
+    if len(address) == _FID_LENGTH and _FID.fullmatch(address):
         return b'"fid":"' + address.encode()
     if _ADDRESS.fullmatch(address):
         return b'"token":"' + address.encode()

@@ -95,10 +95,7 @@ class Inbound:
         """
         size = len(payload)  # padding uses credit too
         data = frames.unpadded(flags, payload)
-        self._uncredited += size
-        if self._uncredited * 2 >= CONNECTION_WINDOW:
-            self._out.append(frames.window_update(0, self._uncredited))
-            self._uncredited = 0
+        self.credit(size)
         if not known:
             return None
         partial = self.partial.get(stream)
@@ -113,6 +110,13 @@ class Inbound:
             self._out.append(frames.window_update(stream, partial.uncredited))
             partial.uncredited = 0
         return None
+
+    def credit(self, size: int) -> None:
+        """Gives the server its credit back for so many bytes of bodies, half a window at a time."""
+        self._uncredited += size
+        if self._uncredited * 2 >= CONNECTION_WINDOW:
+            self._out.append(frames.window_update(0, self._uncredited))
+            self._uncredited = 0
 
     def _whole_block(
         self, stream: int, data: bytes, ends_stream: bool, known: bool
