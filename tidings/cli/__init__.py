@@ -20,6 +20,7 @@ from tidings.cli import (
     graph,
     listing,
     new,
+    receipts,
     run,
     schema,
     tail,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for verb in (
     *(demo, dev, check, test, backtest, graph),
-    *(run, topics, emit, tail, listing, schema, new),
+    *(run, receipts, topics, emit, tail, listing, schema, new),
 ):
     verb.register(app)
 

@@ -1,0 +1,54 @@
+"""``tidings receipts``: reads what providers call back, until a signal stops it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidings.cli.failures import Refusal
+from tidings.cli.options import Config, LogAddress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("receipts")(receipts)
+
+
+def receipts(
+    config: Config = None,
+    log: LogAddress = None,
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Make the topics that are missing.")
+    ] = False,
+) -> None:
+    """Turn what providers call back into outcomes, suppressions and later tries.
+
+    It reads the webhooks in `provider_events`. As many processes as you like share the work.
+    """
+    from contextlib import closing
+
+    from tidings import logs
+    from tidings.compile import receipts as receipts_of
+    from tidings.log.address import open_log
+    from tidings.receipts import PROVIDER_EVENTS
+    from tidings.running.ground import open_ground
+    from tidings.running.process import end, run_units
+    from tidings.settings import read_settings
+    from tidings.topics import EVENTS, dead_letters
+    from tidings.topics import settings as topic_settings
+
+    logs.set_up(logs.LogFormat.AUTO, "info")
+    settings = read_settings(config, log)
+    with closing(open_log(settings.log).admin()) as admin:
+        there = admin.topics()
+        wanted = topic_settings((PROVIDER_EVENTS, EVENTS, dead_letters("flow")))
+        absent = [topic for topic in wanted if topic.name not in there]
+        if absent and not create_topics:
+            names = ", ".join(topic.name for topic in absent)
+            raise Refusal(
+                f"these topics are missing in {settings.log}: {names}\nstart with --create-topics"
+            )
+        admin.create(absent)
+    with open_ground(settings, asks=False) as ground:
+        end(run_units("receipts", [receipts_of(ground)]))
