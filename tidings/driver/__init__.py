@@ -4,7 +4,8 @@
     ports     people, suppressions, templates and caps from plain values
     courier   providers that answer at once, as they are told
     outputs   what came out, step by step
-    cases     what may stand in a *.test.yaml        suite   loads such a file and runs it
+    cases     what may stand in a *.test.yaml        names   whether its names lead somewhere
+    suite     loads such a file and runs it
     verdict   what was expected against what came    report  the same for people and for tools
     backtest  a recorded log through two versions    tally   what each decided, and who differs
 

@@ -13,6 +13,7 @@ from tidings.compile import build
 from tidings.driver.cases import Case, CasesFile, Fault, Given
 from tidings.driver.courier import Script
 from tidings.driver.driver import Built, Driver, accept, build_lanes
+from tidings.driver.names import Review, items_of, merged
 from tidings.driver.outputs import outputs
 from tidings.driver.ports import (
     GivenLookups,
@@ -23,10 +24,10 @@ from tidings.driver.ports import (
 )
 from tidings.driver.verdict import Mismatch, compare
 from tidings.load import bind, read_file
-from tidings.load.nodes import Map, Node, Seq
+from tidings.load.nodes import Map
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.ports import Io, Profile, Suppression, Template, Templates
-from tidings.problems import Mark, Problems, suggestion
+from tidings.problems import Mark, Problems
 from tidings.records import encode
 from tidings.sender import Answer, Send
 from tidings.settings import Settings
@@ -75,7 +76,7 @@ class Suite:
 
     def run(self, chosen: Callable[[str], bool] = lambda name: True) -> Iterator[Result]:
         """The results of the cases whose name is ``chosen``, in order."""
-        nodes = _items(self._node, "cases")
+        nodes = items_of(self._node, "cases")
         for case, node in zip(self.cases, nodes, strict=True):
             if chosen(case.name):
                 where = node["name"].where if isinstance(node, Map) else node.where
@@ -129,7 +130,7 @@ def load_suite(
         return None
     build(plan, settings, problems)
     lanes = _lanes(file, node, spec, plan, settings, problems)
-    _Review(node, spec, plan, lanes, problems).review()
+    Review(node, spec, plan, lanes, problems).review()
     if len(problems.errors) > before:
         return None
     return Suite(file, spec, node, plan, lanes, settings, templates)
@@ -156,19 +157,6 @@ def _lanes(
 
 
 # ── What is given ─────────────────────────────────────────────────────────────────────────────
-
-
-def merged(given: Given, more: Given) -> Given:
-    """What is given for all cases, and what one case adds; ``lanes`` it replaces."""
-    return Given(
-        people={**given.people, **more.people},
-        suppressions=(*given.suppressions, *more.suppressions),
-        lookups={**given.lookups, **more.lookups},
-        templates={**given.templates, **more.templates},
-        providers={**given.providers, **more.providers},
-        lanes=more.lanes if "lanes" in more.model_fields_set else given.lanes,
-        event={**given.event, **more.event},
-    )
 
 
 def ports(given: Given, clock: ManualClock, templates: Templates) -> Io:
@@ -225,133 +213,3 @@ def _script(faults: Mapping[str, Sequence[Fault]], start: int) -> Script:
         return accept(send, now)
 
     return answer
-
-
-# ── What a schema can't tell ──────────────────────────────────────────────────────────────────
-
-
-class _Review:
-    """Whether the names in a file are names of its flow and its lanes."""
-
-    def __init__(
-        self,
-        node: Map,
-        spec: CasesFile,
-        plan: FlowPlan,
-        lanes: Mapping[str, list[Built]],
-        problems: Problems,
-    ) -> None:
-        self._node = node
-        self._spec = spec
-        self._plan = plan
-        self._lanes = lanes
-        self._problems = problems
-
-    def review(self) -> None:
-        """Report every name that leads nowhere, and time that runs back."""
-        self._fields(_at(self._node, "given", "event"), "given.event")
-        for number, (case, node) in enumerate(
-            zip(self._spec.cases, _items(self._node, "cases"), strict=True)
-        ):
-            path = f"cases[{number}]"
-            self._fields(_at(node, "given", "event"), f"{path}.given.event")
-            self._arrivals(case, node, path)
-            self._steps(case, node, path)
-            self._providers(case, node, path)
-
-    def _arrivals(self, case: Case, node: Node, path: str) -> None:
-        last = 0
-        for number, (arrival, item) in enumerate(
-            zip(case.arrivals, _items(node, "in"), strict=True)
-        ):
-            place = f"{path}.in[{number}]"
-            self._fields(_at(item, "event"), f"{place}.event")
-            if arrival.at < last:
-                self._problems.error(
-                    "out-of-order",
-                    "it comes before the one above it",
-                    _place(item, "at"),
-                    f"{place}.at",
-                    "events stand in the order in which they come",
-                )
-            last = max(last, arrival.at)
-            topics = self._plan.source.names()
-            if arrival.topic and arrival.topic not in topics:
-                self._problems.error(
-                    "unknown-topic",
-                    f"the flow does not read `{arrival.topic}`",
-                    _place(item, "topic"),
-                    f"{place}.topic",
-                    suggestion(arrival.topic, topics),
-                )
-
-    def _fields(self, node: Node | None, path: str) -> None:
-        known = self._plan.source.fields
-        if known and isinstance(node, Map):
-            for entry in node:
-                if entry.name not in known:
-                    self._problems.error(
-                        "unknown-field",
-                        f"the flow's events have no field `{entry.name}`",
-                        entry.where,
-                        f"{path}.{entry.name}",
-                        suggestion(entry.name, known),
-                    )
-
-    def _steps(self, case: Case, node: Node, path: str) -> None:
-        name = self._plan.name
-        given = merged(self._spec.given, case.given)
-        built = [each for lane in given.lanes for each in self._lanes.get(lane, ())]
-        known = [step.path for step in self._plan.steps()]
-        known += [f"{name}.source", f"{name}.key", f"{name}.cut", f"{name}.entries", *given.lanes]
-        known += [step.path for each in built for step in each.plan.steps]
-        out = _at(node, "out")
-        for entry in out if isinstance(out, Map) else ():
-            if entry.name not in known:
-                self._problems.error(
-                    "unknown-step",
-                    f"there is no step `{entry.name}` in the flow or the lanes of this case",
-                    entry.where,
-                    f"{path}.out.{entry.name}",
-                    suggestion(entry.name, known),
-                )
-
-    def _providers(self, case: Case, node: Node, path: str) -> None:
-        given = merged(self._spec.given, case.given)
-        known = {
-            provider
-            for each in given.lanes
-            for built in self._lanes.get(each, ())
-            for provider in built.plan.steps[-1].spec.providers()
-        }
-        for provider in given.providers:
-            if provider not in known:
-                place = _at(node, "given", "providers") or _at(self._node, "given", "providers")
-                self._problems.error(
-                    "unknown-provider",
-                    f"no lane of this case sends to `{provider}`",
-                    _key(place, provider) or node.where,
-                    f"{path}.given.providers.{provider}",
-                    suggestion(provider, known) or "name its lane in `given.lanes`",
-                )
-
-
-def _at(node: Node | None, *keys: str) -> Node | None:
-    for key in keys:
-        node = node.get(key) if isinstance(node, Map) else None
-    return node
-
-
-def _items(node: Node, key: str) -> Sequence[Node]:
-    found = _at(node, key)
-    return found.items if isinstance(found, Seq) else ()
-
-
-def _place(node: Node, key: str) -> Mark:
-    found = _at(node, key)
-    return node.where if found is None else found.where
-
-
-def _key(node: Node | None, name: str) -> Mark | None:
-    entry = node.entries.get(name) if isinstance(node, Map) else None
-    return None if entry is None else entry.where
