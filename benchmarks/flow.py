@@ -180,14 +180,15 @@ class Meter:
         if self._last:
             self._gaps.append(time.monotonic() - self._last)
         batch = self._unit.pull()
+        tasks = getattr(self._unit, "_tasks", None)
         now, self._last = time.monotonic(), 0.0
         if batch is not None:
             if not self._wall:
                 self._cpu, self._wall = time.process_time(), now
-            self._counted += len(batch.items)
+            if tasks is None:
+                self._counted += len(batch.items)
             self._last = now
-        tasks = getattr(self._unit, "_tasks", None)
-        if tasks is not None:  # a batch that was cut short comes again with what is left of it
+        if tasks and not self.done:  # a batch that was cut comes again with what is left of it
             self._counted = sum(task.position.offset for task in tasks.values())
         if batch is None and self._counted >= self._events and not self.done and self._idle():
             self._cpu, self._wall = time.process_time() - self._cpu, now - self._wall
