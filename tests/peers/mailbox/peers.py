@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.peers.npm import modules, packed_file, program
+from tests.peers.npm import NODE, modules, packed_file
 from tidings.services.process import LOOPBACK, Server, answers, free_port
 
 _HERE = Path(__file__).parent
@@ -33,7 +33,7 @@ class SesLocal(Server):
         """It, on its port."""
         script = modules(_HERE) / "aws-ses-v2-local/dist/cli.js"
         listen = ("--host", LOOPBACK, "--port", str(self.port))
-        return [program("node", "nodejs"), str(script), *listen]
+        return [NODE, str(script), *listen]
 
     def ready(self) -> bool:
         """Whether it accepts connections."""
@@ -60,7 +60,7 @@ class MailDev(Server):
         """It, on its ports."""
         script = modules(_HERE) / "maildev/dist/bin/maildev.js"
         listen = ["--ip", LOOPBACK, "-s", str(self.port), "--web-ip", LOOPBACK, "-w", str(self.web)]
-        return [program("node", "nodejs"), str(script), *listen, *self._options]
+        return [NODE, str(script), *listen, *self._options]
 
     def ready(self) -> bool:
         """Whether it accepts mail and questions."""

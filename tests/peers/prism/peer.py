@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.peers.npm import modules, program
+from tests.peers.npm import NODE, modules
 from tidings.services.process import LOOPBACK, Server, answers, free_port
 
 _HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ class Prism(Server):
         found = modules(_HERE)
         description = self._description or found / _TWILIO
         listen = ["--host", LOOPBACK, "--port", str(self.port)]
-        command = [program("node", "nodejs"), str(found / ".bin/prism"), "mock", str(description)]
+        command = [NODE, str(found / ".bin/prism"), "mock", str(description)]
         return [*command, "--errors", *listen]
 
     def ready(self) -> bool:
