@@ -1,7 +1,7 @@
 """What is wrong with flows and lanes beyond the single file: found before anything runs.
 
 steps       what can't be built (an unknown category, a bad setting)
-templates   a text for every channel of a `deliver`
+templates   a text for every channel of a `deliver`, and a field for all that it prints
 contents    a `render` above every `send`
 providers   every provider of a `send` is in the settings, and its settings are good
 settings    types that lead to no category
@@ -17,13 +17,15 @@ from tidings.compile import build
 from tidings.load import bind, read_file
 from tidings.load.nodes import Map, Node
 from tidings.plan import FlowPlan, LanePlan, StepPlan
-from tidings.ports import Templates
-from tidings.problems import Mark, Problems, ValueProblem, suggestion
+from tidings.plan.names import names_at
+from tidings.ports import Template, Templates
+from tidings.problems import Mark, Problems, ValueProblem, listed, suggestion
 from tidings.providers import kind_of
 from tidings.running.footprint import DELIVER, RENDER, SEND, channels_of, footprint
 from tidings.running.roster import Role
 from tidings.settings import Settings
 from tidings.text.texts import TextError, Typesetter
+from tidings.text.variables import needed
 from tidings.topics import dead_letters
 
 
@@ -77,6 +79,7 @@ def review_settings(
 
 
 def _texts(plan: FlowPlan, settings: Settings, templates: Templates, problems: Problems) -> None:
+    known = names_at(plan)
     for step in plan.steps():
         if step.operator.name != DELIVER:
             continue
@@ -91,11 +94,16 @@ def _texts(plan: FlowPlan, settings: Settings, templates: Templates, problems: P
             continue
         for channel in channels_of(step):
             if channel in settings.channels:
-                _text(step, channel, settings, templates, problems)
+                _text(step, known[step.path], channel, settings, templates, problems)
 
 
 def _text(
-    step: StepPlan, channel: str, settings: Settings, templates: Templates, problems: Problems
+    step: StepPlan,
+    known: frozenset[str] | None,
+    channel: str,
+    settings: Settings,
+    templates: Templates,
+    problems: Problems,
 ) -> None:
     name, locale = step.spec.template, settings.default_locale
     text = templates.find(name, channel, locale)
@@ -112,6 +120,30 @@ def _text(
         Typesetter().compile(text)
     except TextError as error:
         problems.error("bad-text", str(error), step.where, step.path)
+        return
+    _variables(step, known, text, problems)
+
+
+def _variables(
+    step: StepPlan, known: frozenset[str] | None, text: Template, problems: Problems
+) -> None:
+    """What a text prints has to be there, or each delivery becomes a dead letter."""
+    if known is None or step.spec.data is not None:
+        return
+    fields = step.spec.fields
+    if fields is not None:
+        known &= {*map(str, fields), "type"}
+    missing = sorted(needed(text.parts) - known)
+    if missing:
+        problems.error(
+            "missing-variable",
+            f"the template `{text.id}` needs {listed(missing)} on {text.channel}, "
+            f"and `{step.path}` is not given {'it' if len(missing) == 1 else 'them'}",
+            step.where,
+            step.path,
+            f"there is {listed(sorted(known))}; what may be missing takes a `default` in the "
+            "template",
+        )
 
 
 def _content(plan: LanePlan, problems: Problems) -> None:

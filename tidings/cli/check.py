@@ -32,13 +32,14 @@ def register(app: typer.Typer) -> None:
 def check(
     files: Files = None,
     config: Config = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
     form: Annotated[Format, typer.Option("--format", help="For people or for tools.")] = (
         Format.TEXT
     ),
 ) -> None:
     """Check flows, lanes and settings; all problems at once, each with its place and a hint.
 
-    Exits 1 where there is an error; warnings alone exit 0.
+    Exits 1 where there is an error; warnings alone exit 0, or with --strict 1 as well.
     """
     from tidings.running.roster import shipped_files
 
@@ -54,7 +55,7 @@ def check(
         if len(problems):
             typer.echo(problems.render() + "\n")
         typer.echo(_summary(len(paths), len(problems.errors), len(problems.warnings)))
-    if problems.errors:
+    if problems.errors or (strict and len(problems)):
         raise typer.Exit(1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -66,10 +66,17 @@ class Expression:
         """
         return Expression(f"coalesce({self.text}, null)").of if self.is_field else self.of
 
-    def check(self, known: Collection[str] | None, problems: Problems, path: str) -> None:
+    def check(
+        self,
+        known: Collection[str] | None,
+        problems: Problems,
+        path: str,
+        gone: Mapping[str, str] = {},
+    ) -> None:
         """Report the names that are not among `known` fields; None knows them all.
 
-        `path` is the step path, such as `social.filter.keep`.
+        `path` is the step path, such as `social.filter.keep`; `gone` has the fields that were
+        known further up, each with the path of the step that put others in their place.
         """
         if known is None:
             return
@@ -81,7 +88,9 @@ class Expression:
         for name, node in unknown.items():
             problems.error(
                 "unknown-name",
-                f"the event has no field `{name}`",
+                f"`{name}` is gone here: `{gone[name]}` puts other fields in its place"
+                if name in gone
+                else f"the event has no field `{name}`",
                 self._place.at(node.start, min(len(name), node.end - node.start)),
                 path,
                 suggestion(name, sorted(known)),

@@ -41,6 +41,8 @@ _LIMITS = {
     "string_too_long": "must have at most {max_length} characters",
 }
 
+_FORM = "string_pattern_mismatch"
+
 
 def word(errors: Sequence[ErrorDetails], node: Node) -> ValueProblem:
     """Code, message and hint of what is wrong with a node; several errors are a union's."""
@@ -59,6 +61,12 @@ def word(errors: Sequence[ErrorDetails], node: Node) -> ValueProblem:
             f"did you mean {near}?" if near else _reshaped(nouns, node) or hint,
         )
     kind, context = errors[0]["type"], errors[0].get("ctx", {})
+    if kind == _FORM:
+        return ValueProblem(
+            "bad-value",
+            f"{describe(node)} does not have the form that is wanted here",
+            f"it must fit {context['pattern']}",
+        )
     if kind in _LIMITS:
         limit = {name: f"{value:g}" for name, value in context.items() if name != "error"}
         return ValueProblem(
@@ -86,7 +94,7 @@ def _expected(error: ErrorDetails) -> str | None:
         return raised.message.removeprefix("expected ") if raised.code == "wrong-kind" else None
     if choices := _choices(error):
         return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
-    if kind in _LIMITS:
+    if kind in _LIMITS or kind == _FORM:
         return None
     return next((noun for prefix, noun in _KINDS.items() if kind.startswith(f"{prefix}_")), None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from tidings.contract import expressions_in
 from tidings.load.nodes import Map
 from tidings.plan.model import FlowPlan, StepPlan
@@ -10,7 +12,6 @@ from tidings.problems import Problems
 
 def check_names(plan: FlowPlan, node: Map, problems: Problems) -> None:
     """Report fields that an event does not have, and a flow that reads what it writes."""
-    known: set[str] | None = set(plan.source.fields) or None
     source = node["source"]
     where = source["topic"].where if isinstance(source, Map) and "topic" in source else source.where
     for topic in plan.source.names():
@@ -22,27 +23,40 @@ def check_names(plan: FlowPlan, node: Map, problems: Problems) -> None:
                 f"{plan.name}.source",
                 "every event would come back for ever",
             )
+    known = set(plan.source.fields) or None
     if not any(step.operator.name == "split" for step in plan.intake):
         plan.source.key.check(known, problems, f"{plan.name}.source.key")
-    _names_of((*plan.intake, *plan.keyed, *plan.tail), known, problems)
+    _Names(problems).walk((*plan.intake, *plan.keyed, *plan.tail), known)
 
 
-def _names_of(
-    steps: tuple[StepPlan, ...], known: set[str] | None, problems: Problems
-) -> set[str] | None:
-    """Check the expressions of these steps; gives the names known behind them."""
-    for step in steps:
-        own = set(step.operator.names(step.spec)) if step.operator.names is not None else set()
-        # A field of `set` may use one that is set before it.
-        visible = known | own if known is not None and step.operator.changes else known
-        for expression in expressions_in(step.spec):
-            expression.check(visible, problems, step.path)
-        after = [_names_of(arm, known, problems) for arm in step.arms]
-        if known is None or any(names is None for names in after):
+def names_at(plan: FlowPlan) -> Mapping[str, frozenset[str] | None]:
+    """By path, the fields known in front of each step; None where they may be any."""
+    names = _Names(Problems())
+    names.walk((*plan.intake, *plan.keyed, *plan.tail), set(plan.source.fields) or None)
+    return names.at
+
+
+class _Names:
+    """Goes down a flow's steps with the names known at each."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.at: dict[str, frozenset[str] | None] = {}
+        self._problems = problems
+        self._gone: dict[str, str] = {}
+
+    def walk(self, steps: Iterable[StepPlan], known: set[str] | None) -> set[str] | None:
+        """Check the expressions of these steps; gives the names known behind them."""
+        for step in steps:
+            self.at[step.path] = None if known is None else frozenset(known)
+            own = set(step.operator.names(step.spec)) if step.operator.names is not None else set()
+            # A field of `set` may use one that is set before it.
+            visible = known | own if known is not None and step.operator.changes else known
+            for expression in expressions_in(step.spec):
+                expression.check(visible, self._problems, step.path, self._gone)
+            after = [self.walk(arm, known) for arm in step.arms]
             if step.operator.replaces:
+                self._gone |= dict.fromkeys((known or set()) - own, step.path)
                 known = own
-            continue
-        for names in after:
-            known = known | (names or set())
-        known = own if step.operator.replaces else known | own
-    return known
+            elif known is not None:
+                known = None if None in after else known.union(own, *(each or () for each in after))
+        return known

@@ -28,6 +28,8 @@ def check_parts(plan: FlowPlan, problems: Problems) -> None:
             for step in top.walk():
                 if step.operator.parts & allowed:
                     continue
+                if step is top and step.operator.shape is Shape.END:
+                    continue  # something stands behind it: `check_end` says so
                 problems.error("wrong-place", *_misplaced(step, allowed, keyed))
 
 
@@ -98,10 +100,11 @@ def _unconditional(spec: Any) -> bool:
     return any(branch.when is None for branch in getattr(spec, "branches", ()))
 
 
-def check_end(steps: tuple[StepPlan, ...], problems: Problems) -> None:
-    """Report steps that nothing gets to, and a flow that events fall out of."""
-    _check_behind(steps, problems)
-    if steps and not _ends(steps):
+def check_end(steps: tuple[StepPlan, ...], problems: Problems, *, whole: bool) -> None:
+    """Report steps that nothing gets to, and a flow that events fall out of; the latter only where
+    the steps are ``whole``, for one that could not be read may have been its end."""
+    reached = _check_behind(steps, problems)
+    if whole and reached and steps and not _ends(steps):
         last = steps[-1]
         problems.error(
             "no-end",
@@ -112,7 +115,9 @@ def check_end(steps: tuple[StepPlan, ...], problems: Problems) -> None:
         )
 
 
-def _check_behind(steps: tuple[StepPlan, ...], problems: Problems) -> None:
+def _check_behind(steps: tuple[StepPlan, ...], problems: Problems) -> bool:
+    """Report steps that nothing gets to; True where there are none among ``steps`` themselves."""
+    reached = True
     for step in steps:
         for arm in step.arms:
             _check_behind(arm, problems)
@@ -123,8 +128,10 @@ def _check_behind(steps: tuple[StepPlan, ...], problems: Problems) -> None:
                 f"nothing gets to `{behind.operator.name}`: all ends in `{one.path}`",
                 behind.where,
                 behind.path,
-                "put it before, or take it away",
+                f"put it before `{one.path}`, or take it away",
             )
+            reached = False
+    return reached
 
 
 def check_sense(steps: Iterable[StepPlan], problems: Problems) -> None:

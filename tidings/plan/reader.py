@@ -43,14 +43,15 @@ def _flow(node: Node, file: Path, version: str, problems: Problems) -> FlowPlan 
     head = bind(node, FlowFile, "flow", problems)
     if head is None or not isinstance(node, Map):
         return None
-    steps = Steps(head.flow, problems).read(node["steps"], head.flow)
+    reading = Steps(head.flow, problems)
+    steps = reading.read(node["steps"], head.flow)
     first, last = keyed_part(steps)
     plan = FlowPlan(
         head.flow, version, file, head.source, steps[:first], steps[first:last], steps[last:]
     )
     check_parts(plan, problems)
     check_splits(plan, problems)
-    check_end(steps, problems)
+    check_end(steps, problems, whole=reading.whole)
     check_sense(steps, problems)
     check_names(plan, node, problems)
     return plan

@@ -11,12 +11,16 @@ from tidings.registry import operators
 
 
 class Steps:
-    """Reads lists of steps; every step of a file gets a path of its own."""
+    """Reads lists of steps; every step of a file gets a path of its own.
+
+    ``whole`` tells that none was left out.
+    """
 
     def __init__(self, scope: str, problems: Problems) -> None:
         self._scope = scope
         self._problems = problems
         self._seen: dict[str, Mark] = {}
+        self.whole = True
         self._known = operators()
 
     def read(self, node: Node, path: str) -> tuple[StepPlan, ...]:
@@ -25,8 +29,11 @@ class Steps:
             self._problems.error(
                 "wrong-kind", "`steps` takes a list", node.where, path, "each begins with `- `"
             )
+            self.whole = False
             return ()
-        return tuple(step for each in node if (step := self._step(each, path)) is not None)
+        read = [self._step(each, path) for each in node]
+        self.whole = self.whole and None not in read
+        return tuple(step for step in read if step is not None)
 
     def _step(self, node: Node, parent: str) -> StepPlan | None:
         name, body, given, where = self._parts(node, parent)

@@ -176,3 +176,27 @@ def test_a_file_that_is_not_there_is_an_error(tidings: Command) -> None:
     said = tidings("check", "flows/nowhere.yaml")
     assert said.code == 1
     assert "flows/nowhere.yaml" in said.out
+
+
+def test_warnings_alone_are_errors_only_to_the_strict(tidings: Command, flows: Path) -> None:
+    write(
+        flows, "shop.yaml", "steps:\n", "steps:\n  - cap: {channel: sms, at_most: 1, within: 1d}\n"
+    )
+    assert (tidings("check").code, tidings("check", "--strict").code) == (0, 1)
+    assert tidings("check").out.endswith("2 files: 1 warning\n")
+
+
+def test_what_may_be_missing_is_no_variable_that_a_flow_must_bring(
+    tidings: Command, flows: Path, here: Path
+) -> None:
+    texts = here / "config" / "templates" / "order_update"
+    texts.mkdir(parents=True)
+    write(flows, "shop.yaml", "key: recipient_id", "key: recipient_id, fields: [recipient_id, id]")
+    text = "--- title\n{{ id }}\n--- body\n{{ when|default('') }}{% if x is defined %}{{ x }}{% endif %}"
+    (texts / "push.en.j2").write_text(text)
+    assert codes(tidings) == []
+    (texts / "push.en.j2").write_text(text + "{{ eta }}")
+    assert codes(tidings) == ["flows/shop.yaml:4 missing-variable"]
+    write(flows, "shop.yaml", "to: push", "to: push, fields: [id]")
+    (texts / "push.en.j2").write_text("--- title\n{{ recipient_id }}\n--- body\n{{ type }}")
+    assert codes(tidings) == ["flows/shop.yaml:4 missing-variable"]
