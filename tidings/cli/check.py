@@ -33,6 +33,24 @@ def check(
     files: Files = None,
     config: Config = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="What runs now, a folder, a file or a git revision: tells what becomes of its "
+            "state.",
+            show_default=False,
+        ),
+    ] = None,
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect", help="Ask log, stores, connections and providers; nothing is sent."
+        ),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that each of them has to answer.", min=0.1)
+    ] = 5.0,
     form: Annotated[Format, typer.Option("--format", help="For people or for tools.")] = (
         Format.TEXT
     ),
@@ -44,16 +62,27 @@ def check(
     from tidings.running.roster import shipped_files
 
     paths = list(files or shipped_files())
-    problems, _ = survey(paths, config)
+    problems, found = survey(paths, config)
+    fresh: list[str] = []
+    if against is not None:
+        from tidings.cli.revisions import compare_with
+
+        before = compare_with(against, paths, found, problems, whole=not files)
+        fresh = [] if problems.errors else _fresh(before, found, config)
+    if connect and not problems.errors:
+        _reach(found, config, timeout, problems)
     if form is Format.JSON:
         import msgspec
 
         counts = {"files": len(paths), "errors": len(problems.errors)}
         counts["warnings"] = len(problems.warnings)
-        typer.echo(msgspec.json.encode({**counts, "problems": problems.as_dicts()}))
+        topics = {"topics": fresh} if against is not None else {}
+        typer.echo(msgspec.json.encode({**counts, **topics, "problems": problems.as_dicts()}))
     else:
         if len(problems):
             typer.echo(problems.render() + "\n")
+        if fresh:
+            typer.echo(f"topics that it needs on top: {', '.join(fresh)}\n")
         typer.echo(_summary(len(paths), len(problems.errors), len(problems.warnings)))
     if problems.errors or (strict and len(problems)):
         raise typer.Exit(1)
@@ -92,6 +121,55 @@ def survey(files: Sequence[Path], config: Path | None) -> tuple[Problems, list[R
         return problems, chosen
     review(chosen, settings, templates, os.environ, problems)
     return problems, chosen
+
+
+def _fresh(before: Sequence[Role], after: Sequence[Role], config: Path | None) -> list[str]:
+    """The topics that these roles need and the former ones did not."""
+    from tidings.plan import FlowPlan
+    from tidings.running.provision import needs
+    from tidings.settings import read_settings
+
+    settings = read_settings(config)
+    flows = [role for role in after if isinstance(role.plan, FlowPlan)]
+    old, new = needs(before, settings), needs(flows, settings)
+    return sorted((new.ours | new.sources) - (old.ours | old.sources))
+
+
+def _reach(roles: Sequence[Role], config: Path | None, timeout: float, problems: Problems) -> None:
+    """Add what does not answer, and topics that are not as they should be, to ``problems``."""
+    from contextlib import closing
+
+    from tidings.content import content_root
+    from tidings.log.address import open_log
+    from tidings.review.files import place_in
+    from tidings.review.reach import asked, probes
+    from tidings.running.provision import changes
+    from tidings.settings import read_settings, settings_file
+
+    settings = read_settings(config)
+    file = settings_file(config) or content_root() / "config" / "tidings.yaml"
+    silent = set()
+    for probe in probes(settings):
+        why = asked(probe, timeout)
+        if why is not None:
+            silent.add(probe.keys[0])
+            path = ".".join(probe.keys)
+            problems.error("unreachable", f"`{path}`: {why}", place_in(file, *probe.keys), path)
+    if "log" in silent:
+        return
+    with closing(open_log(settings.log).admin()) as admin:
+        for change in changes(admin, roles, settings, sources=True):
+            refused = change.step == "refuse"
+            report = problems.error if change.step != "alter" else problems.warning
+            report(
+                "wrong-topic" if refused or change.step == "alter" else "missing-topic",
+                f"`{change.topic.name}`: {change.why}"
+                if change.step != "create"
+                else f"there is no topic `{change.topic.name}` in the log",
+                place_in(file, "log"),
+                "log",
+                None if refused else "`tidings topics apply --sources` makes it so",
+            )
 
 
 def _folder(path: str) -> Path:

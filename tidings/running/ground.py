@@ -45,6 +45,7 @@ def open_ground(
             default_locale=settings.default_locale,
             sheltered=sheltered,
             asks=asks,
+            connections=_connections(settings),
         )
         try:
             io = stack.enter_context(ports)

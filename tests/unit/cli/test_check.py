@@ -192,7 +192,9 @@ def test_what_may_be_missing_is_no_variable_that_a_flow_must_bring(
     texts = here / "config" / "templates" / "order_update"
     texts.mkdir(parents=True)
     write(flows, "shop.yaml", "key: recipient_id", "key: recipient_id, fields: [recipient_id, id]")
-    text = "--- title\n{{ id }}\n--- body\n{{ when|default('') }}{% if x is defined %}{{ x }}{% endif %}"
+    text = (
+        "--- title\n{{ id }}\n--- body\n{{ w|default(1) }}{% if x is defined %}{{ x }}{% endif %}"
+    )
     (texts / "push.en.j2").write_text(text)
     assert codes(tidings) == []
     (texts / "push.en.j2").write_text(text + "{{ eta }}")

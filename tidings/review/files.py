@@ -10,6 +10,7 @@ circles     flows that would read what they themselves cause
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -221,6 +222,11 @@ def _reached(
         if further == reached:
             return reached
         reached = further
+
+
+def place_in(file: Path, *keys: str) -> Mark:
+    """Where the settings in ``file`` say this; their start where they don't."""
+    return _place(read_file(file, os.environ, Problems()), file, *keys)
 
 
 def _node(node: Node | None, *keys: str) -> Node | None:

@@ -1,0 +1,152 @@
+"""Whether the systems that the settings name answer: each is asked something that changes nothing.
+
+    log           its topics
+    people        a person who is not there
+    suppressions  an address that is not there
+    claims        a count that is not there is given back (the caps are in the same place)
+    connections   `SELECT 1`, or a connection to the service's port
+    providers     their secrets are read, and what they need to begin is made; nothing is sent
+
+Each has as long as it is given, and its failure is a problem of the line that names it. What is
+told has no secret in it: values of secrets are never part of a message, passwords in addresses are
+taken out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from tidings.content import content
+from tidings.log.address import open_log
+from tidings.ports import Io, Person, Query, Question
+from tidings.providers import sender_of
+from tidings.redaction import text_redacted
+from tidings.running.embedded import folder_of
+from tidings.settings import ConnectionSettings, Settings
+from tidings.stores.address import open_io
+from tidings.stores.clock import SystemClock
+
+NOBODY = "tidings-check"
+
+
+class Probe(NamedTuple):
+    """One system: its place in the settings, and what asks it; raises what it fails with."""
+
+    keys: tuple[str, ...]
+    ask: Callable[[], None]
+
+
+def probes(settings: Settings) -> list[Probe]:
+    """What there is to ask. An embedded store is kept by the processes themselves: it is not."""
+    stores = ["people", "suppressions"]
+    if folder_of(settings.claims) is None:
+        stores.append("claims")
+    return [
+        Probe(("log",), partial(_log, settings)),
+        *(Probe((port,), partial(_store, settings, port)) for port in stores),
+        *(
+            Probe(("connections", name), partial(_connection, name, each))
+            for name, each in settings.connections.items()
+        ),
+        *(
+            Probe(("providers", name), partial(_provider, name, settings))
+            for name in settings.providers
+        ),
+    ]
+
+
+def asked(probe: Probe, timeout: float) -> str | None:
+    """What went wrong when a system was asked, None where it answered in ``timeout`` seconds."""
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            probe.ask()
+        except Exception as error:  # noqa: BLE001  whatever a client raises is the answer
+            failed.append(error)
+
+    thread = threading.Thread(target=ask, name=f"probe-{probe.keys[-1]}", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        return f"no answer in {timeout:g} s"
+    if not failed:
+        return None
+    said = str(failed[0]).strip() or type(failed[0]).__name__
+    return text_redacted(said.splitlines()[0])
+
+
+def _log(settings: Settings) -> None:
+    with closing(open_log(settings.log).admin()) as admin:
+        admin.topics()
+
+
+def _store(settings: Settings, port: str) -> None:
+    with _alone(settings, port) as io:
+        if port == "people":
+            io.people.profiles([Person("default", NOBODY)])
+        elif port == "suppressions":
+            io.suppressions.check([Question("default", "email", NOBODY, "")], io.clock.now())
+        else:
+            io.caps.give_back([(NOBODY, NOBODY)])
+
+
+@contextmanager
+def _alone(settings: Settings, port: str) -> Iterator[Io]:
+    """The ports, of which ``port`` is that of the settings, and the others are empty."""
+    with TemporaryDirectory() as folder:
+        addresses = {
+            "people": f"file:{folder}",
+            "suppressions": f"file:{folder}",
+            "claims": f"sqlite:{folder}/claims.db",
+        }
+        address = getattr(settings, port)
+        if port == "people":
+            people, question, journal = address.partition("?")
+            kind, colon, place = people.partition(":")
+            address = f"{kind}{colon}{content(place)}{question}{journal}"
+        addresses[port] = address
+        with open_io(
+            people=addresses["people"],
+            suppressions=addresses["suppressions"],
+            templates=folder,
+            claims=addresses["claims"],
+        ) as io:
+            yield io
+
+
+def _connection(name: str, settings: ConnectionSettings) -> None:
+    password = settings.password.read().strip() if settings.password is not None else ""
+    for value in settings.headers.values():
+        value.read()
+    if settings.kind() == "http":
+        place = urlsplit(settings.url)
+        port = place.port or (443 if place.scheme == "https" else 80)
+        socket.create_connection((place.hostname or "", port), timeout=30).close()
+        return
+    from tidings.stores.lookups_sql import SqlConnection
+
+    query = Query(name, "SELECT 1 AS one WHERE 1 IN :keys", "one", 30_000, 5_000)
+    with closing(SqlConnection(name, settings.url, password)) as connection:
+        connection.fetch(query, [1])
+
+
+def _provider(name: str, settings: Settings) -> None:
+    asyncio.run(_begun(name, settings))
+
+
+async def _begun(name: str, settings: Settings) -> None:
+    sender = sender_of(name, settings.providers, SystemClock())
+    try:
+        await sender.open(asyncio.get_running_loop())
+    finally:
+        with suppress(Exception):  # what was not opened may not be closed
+            await sender.close()
