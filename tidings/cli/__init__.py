@@ -15,6 +15,7 @@ from tidings.cli import (
     backtest,
     check,
     demo,
+    deploy,
     dev,
     emit,
     graph,
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 for verb in (
     *(demo, dev, check, test, backtest, graph),
-    *(run, receipts, topics, emit, tail, listing, schema, new),
+    *(deploy, run, receipts, topics, emit, tail, listing, schema, new),
 ):
     verb.register(app)
 

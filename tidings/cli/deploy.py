@@ -1,0 +1,115 @@
+"""``tidings deploy --plan``: what changed flows do to what is running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidings.cli.failures import Refusal
+from tidings.cli.options import Config, LogAddress
+
+if TYPE_CHECKING:
+    from tidings.plan import FlowPlan
+    from tidings.review.standing import Standing
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("deploy")(deploy)
+
+
+def deploy(
+    flows: Annotated[list[Path], typer.Argument(metavar="FLOW...", help="The changed flows.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell: Tidings starts and stops no processes.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="What runs now, a folder, a file or a git revision.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    log: LogAddress = None,
+) -> None:
+    """Tell what changed flows do to what is running, from its state in the log.
+
+    What each step has open, and whether it is kept or dropped; topics to create. Nothing is
+    changed. Exits 1 where something is dropped or a topic can't become as it should.
+    """
+    import os
+    from contextlib import closing
+
+    from tidings.log.address import open_log
+    from tidings.problems import Problems
+    from tidings.records import Priority
+    from tidings.review.changes import flows_of
+    from tidings.review.standing import standing
+    from tidings.running.provision import changes
+    from tidings.running.roster import roles
+    from tidings.runtime.state import StateError
+    from tidings.settings import read_settings
+
+    if not plan:
+        raise Refusal("say --plan; docs/deploying.md tells how a flow is rolled out, and back")
+    settings = read_settings(config, log)
+    problems = Problems()
+    chosen = roles(flows, list(Priority), os.environ, problems)
+    problems.raise_if_any()
+    opened = open_log(settings.log)
+    dropped = False
+    for name, each in flows_of(chosen).items():
+        try:
+            found = standing(opened, name, settings.state.buckets)
+        except StateError as error:
+            raise Refusal(f"{name}: {error}") from None
+        dropped |= _tell(name, each, found)
+    if against is not None:
+        from tidings.cli.revisions import compare_with
+
+        compare_with(against, flows, chosen, problems, whole=False)
+        if len(problems):
+            typer.echo(problems.render() + "\n")
+    with closing(opened.admin()) as admin:
+        steps = changes(admin, chosen, settings, sources=True)
+    for step, topic, why in steps:
+        typer.echo(f"{step:<7} {topic.name}  {why}")
+    if not steps:
+        typer.echo("topics: all as wanted")
+    if dropped or problems.errors or any(step.step == "refuse" for step in steps):
+        raise typer.Exit(1)
+
+
+def _tell(name: str, plan: FlowPlan, found: Standing | None) -> bool:
+    """Print what becomes of a flow's state; True where some of it is dropped."""
+    from tidings.review.changes import holdings, keyed_steps
+
+    if found is None or not found.steps:
+        said = "has no state in the log" if found is None else "has nothing open"
+        typer.echo(f"{name}: {said}\n")
+        return False
+    has = keyed_steps(plan)
+    typer.echo(f"{name}: {found.people:,} people, {found.behind:,} entries since the last save")
+    for path, held in sorted(found.steps.items()):
+        kept = path in has
+        what = holdings(has[path].operator.name) if kept else "states"
+        until = f", deadlines up to {_moment(held.last)}" if held.last else ""
+        typer.echo(
+            f"  {'kept' if kept else 'dropped':<7} {path}  {held.count:,} {what} "
+            f"of {held.people:,} people{until}"
+        )
+    for path in has:
+        if path not in found.steps:
+            typer.echo(f"  {'empty':<7} {path}")
+    typer.echo()
+    return any(path not in has for path in found.steps)
+
+
+def _moment(at: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%SZ}"
