@@ -1,8 +1,8 @@
 """What people may see of what passes by: no address, no code, no secret.
 
-Two edges use it: our own log lines and ``tidings tail``. A value is hidden because of its name
-(``code``, ``token``, ``phone``) or because it looks like an address. Ids stay: they are what a line
-is found by.
+Our own log lines, ``tidings tail``, ``tap`` and ``run --dry-run`` use it. A value is hidden because
+of its name (``code``, ``token``, ``phone``) or because it looks like an address. Ids stay: they are
+what a line is found by.
 
 >>> redacted({"recipient_id": "ana", "code": "481516", "to": "ana@example.com"})
 {'recipient_id': 'ana', 'code': '…', 'to': 'a…@example.com'}
@@ -11,6 +11,7 @@ is found by.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 HIDDEN = "…"
@@ -48,6 +49,18 @@ def redacted(value: Any, name: str = "") -> Any:
     if name.lower() in _SECRET_NAMES and value not in (None, "", 0):
         return HIDDEN
     return text_redacted(value) if isinstance(value, str) else value
+
+
+def secrets(value: Any, name: str = "") -> Iterator[str]:
+    """What ``redacted`` hides because of its name, as texts: a message made of it shows it too."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from secrets(inner, str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from secrets(inner, name)
+    elif name.lower() in _SECRET_NAMES and value not in (None, "", 0):
+        yield str(value)
 
 
 def text_redacted(text: str) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from tidings.cli.failures import Refusal
 from tidings.cli.options import Config, LogAddress
+from tidings.cli.rehearse import STDIN, rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,12 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Flows and lanes.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Flows and lanes; with --dry-run also -, for events on stdin."
+        ),
+    ],
     part: Annotated[
         PartChoice, typer.Option(help="Of flows: the intake, the keyed flow behind it, or both.")
     ] = PartChoice.ALL,
@@ -80,14 +86,25 @@ def run(
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="Make missing topics, the upstreams' too.")
     ] = False,
-    log_format: Annotated[FormatChoice, typer.Option(help="How log lines look.")] = (
-        FormatChoice.AUTO
-    ),
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Of one flow, with lanes or without: print what it decides and sends, send and "
+            "write nothing. It reads what comes to the flow's topics from now on, or JSON lines "
+            "on stdin with -. What is open at EOF or Ctrl-C closes at once, at its time to come. "
+            "People and suppressions are the real ones; claims and caps begin empty; every send "
+            "is accepted. Addresses and codes are hidden.",
+        ),
+    ] = False,
+    log_format: Annotated[
+        FormatChoice, typer.Option(help="How log lines look, and what a dry run prints.")
+    ] = FormatChoice.AUTO,
     log_level: Annotated[LevelChoice, typer.Option(help="The least that is logged.")] = (
         LevelChoice.INFO
     ),
 ) -> None:
-    """Run flows and lanes in this process.
+    """Run flows and lanes in this process, or with --dry-run try one flow without a trace.
 
     SIGTERM or Ctrl-C drains and ends it, a second one ends it at once. Any process can be killed
     or added at any time: what it had open is done by the others of its group.
@@ -104,8 +121,16 @@ def run(
     logs.set_up(logs.LogFormat(log_format), log_level)
     settings = read_settings(config, log)
     problems = Problems()
-    chosen = _roles(files, [Priority(each) for each in priority or ()], problems)
+    stdin = STDIN in files
+    if stdin and not dry_run:
+        raise Refusal("- is for events of a dry run: add --dry-run, or use `tidings emit`")
+    named = [file for file in files if file != STDIN]
+    given = [Priority(each) for each in priority or ()]
+    chosen = _roles(named, given, problems, lanes_at_any=dry_run)
     problems.raise_if_any()
+    if dry_run:
+        rehearse(chosen, settings, stdin=stdin, as_json=log_format is FormatChoice.JSON)
+        return
     _provide_topics(chosen, settings, create_topics)
     sheltered = all(role.high() for role in chosen)
     asks = part is not PartChoice.FLOW
@@ -119,7 +144,13 @@ def run(
         end(code)
 
 
-def _roles(files: Sequence[Path], priorities: Sequence[Priority], problems: Problems) -> list[Role]:
+def _roles(
+    files: Sequence[Path],
+    priorities: Sequence[Priority],
+    problems: Problems,
+    *,
+    lanes_at_any: bool = False,
+) -> list[Role]:
     import os
 
     from tidings.plan import LanePlan
@@ -130,7 +161,7 @@ def _roles(files: Sequence[Path], priorities: Sequence[Priority], problems: Prob
     given = priorities or ([Priority.of(named)] if named else [])
     chosen = roles(files, given or [Priority.NORMAL], os.environ, problems)
     for role in chosen:
-        if not given and isinstance(role.plan, LanePlan):
+        if not given and not lanes_at_any and isinstance(role.plan, LanePlan):
             raise Refusal(
                 f"{role.plan.file}: a lane serves one priority, and none was given: "
                 f"tidings run {role.plan.file} --priority high|normal|low"

@@ -7,6 +7,7 @@
     cases     what may stand in a *.test.yaml        names   whether its names lead somewhere
     suite     loads such a file and runs it
     verdict   what was expected against what came    report  the same for people and for tools
+    rehearsal a flow on records of now, and nothing is sent
     backtest  a recorded log through two versions    tally   what each decided, and who differs
 
 The units are those of production, operators included; only what moves them is another.

@@ -50,15 +50,20 @@ class Built(msgspec.Struct, frozen=True):
 
 
 def build_lanes(
-    flow: FlowPlan, lanes: Sequence[LanePlan], settings: Settings, problems: Problems
+    flow: FlowPlan,
+    lanes: Sequence[LanePlan],
+    settings: Settings,
+    problems: Problems,
+    priority: Priority = Priority.NORMAL,
 ) -> list[Built]:
-    """The lanes that deliveries of ``flow`` come to; what can't be built is among ``problems``."""
-    written = footprint(flow, Priority.NORMAL, settings.channels).ours
+    """The lanes that deliveries of ``flow``, run at ``priority``, come to; what can't be built is
+    among ``problems``."""
+    written = footprint(flow, priority, settings.channels).ours
     return [
-        Built(plan, priority, build(plan, settings, problems, priority))
+        Built(plan, served, build(plan, settings, problems, served))
         for plan in lanes
-        for priority in Priority
-        if deliveries(plan.channel, priority) in written
+        for served in Priority
+        if deliveries(plan.channel, served) in written
     ]
 
 
@@ -94,6 +99,7 @@ class Driver:
         slack: int = 0,
         partitions: int = 1,
         state: StateSettings = STATE,
+        priority: Priority = Priority.NORMAL,
     ) -> None:
         self.clock = clock
         self.log = MemoryLog(clock.now)
@@ -103,9 +109,7 @@ class Driver:
         self._slack = slack
         self._partitions = partitions
         self._times: dict[str, tuple[int, list[int]]] = {}  # of a slice, from which offset on
-        names = {
-            topic for part in footprint(flow, Priority.NORMAL, settings.channels) for topic in part
-        }
+        names = {topic for part in footprint(flow, priority, settings.channels) for topic in part}
         for lane in lanes:
             names |= footprint(lane.plan, lane.priority, settings.channels).ours
         self.topics = sorted(names)
@@ -116,8 +120,8 @@ class Driver:
             self.log.topic(entries(flow.name)).clock = self._entered_at
         ground = Ground(self.log, io, settings.model_copy(update={"state": state}), "driver")
         self._producer = self.log.producer()
-        self._intake = intake(flow, ground)
-        self._keyed = keyed(flow, ground) if flow.keyed else None
+        self._intake = intake(flow, ground, priority)
+        self._keyed = keyed(flow, ground, priority) if flow.keyed else None
         self._lanes = [self._lane(each, ground) for each in lanes]
         self._units = [unit for unit in (self._intake, self._keyed) if unit is not None]
         for unit in (*self._units, *self._lanes):
@@ -190,6 +194,10 @@ class Driver:
             due.append(self._keyed.deadline())
         return min(filter(None, due), default=0)
 
+    def holds(self) -> bool:
+        """Whether something waits for the answer of a port that is asked again as time passes."""
+        return any(unit.holds() for unit in self._units)
+
     def settle(self) -> None:
         """Have everything done that can be done now."""
         busy = True
@@ -221,7 +229,8 @@ class Driver:
         for record in part:
             name, time = record.topic, record.time
             self._times[name][1].append(time)
-            _confirmed(topics[name].append(Append(name, record.key, record.value, (), 0), time))
+            append = Append(name, record.key, record.value, record.headers, 0)
+            _confirmed(topics[name].append(append, time))
         self.clock.set(max(part[-1].time, self.clock.now()))
         self.settle()
 

@@ -69,6 +69,7 @@ def _told(outcome: Outcome, written: Mapping[tuple[str, str], Delivery]) -> Outp
         "members": outcome.members,
         "category": outcome.category,
         "detail": outcome.detail,
+        "notif_id": outcome.notif_id,
     }
     if outcome.stage == Stage.DECISION and kind is Kind.QUEUED:
         delivery = written.get((outcome.notif_id, outcome.channel))
@@ -112,6 +113,7 @@ def _sends(driver: Driver, people: Mapping[str, str]) -> Iterator[Output]:
             "answer": each.answer.verdict,
             "category": send.category,
             "parts": send.content.parts,
+            "notif_id": send.delivery.notif_id if send.delivery is not None else "",
         }
         to = people.get(send.send_id, "")
         step = driver.sending[send.channel]

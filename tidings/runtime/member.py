@@ -141,6 +141,10 @@ class Member:
         """Look again soon."""
         return HELD_FOR_MS / 1_000 if self._held is not None else IDLE_FOR
 
+    def holds(self) -> bool:
+        """Whether a batch waits for a port's answer."""
+        return self._held is not None
+
     def stop(self) -> None:
         """Leave the group in order: ``revoked`` flushes and commits."""
         self._stopping = True
