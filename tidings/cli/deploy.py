@@ -99,7 +99,7 @@ def _tell(name: str, plan: FlowPlan, found: Standing | None) -> bool:
         what = holdings(has[path].operator.name) if kept else "states"
         until = f", deadlines up to {_moment(held.last)}" if held.last else ""
         typer.echo(
-            f"  {'kept' if kept else 'dropped':<7} {path}  {held.count:,} {what} "
+            f"  {'kept' if kept else 'dropped':<7} {path}  {held.things:,} {what} "
             f"of {held.people:,} people{until}"
         )
     for path in has:

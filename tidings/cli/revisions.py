@@ -79,7 +79,7 @@ def former_files(ref: str, files: Sequence[Path], folder: Path) -> list[Path]:
 
 def _git(ref: str, home: Path, *arguments: str) -> str:
     ended = subprocess.run(
-        ["git", *arguments], cwd=home or None, capture_output=True, text=True, check=False
+        ["git", *arguments], cwd=home, capture_output=True, text=True, check=False
     )
     if ended.returncode:
         why = ended.stderr.strip().splitlines()

@@ -22,7 +22,7 @@ class Held(NamedTuple):
     those people's whole state (epoch ms, 0 where there is none)."""
 
     people: int
-    count: int
+    things: int
     first: int
     last: int
 
@@ -90,7 +90,7 @@ def _sum(one: Held | None, other: Held) -> Held:
     deadlines = [each for each in (one.first, other.first) if each]
     return Held(
         one.people + other.people,
-        one.count + other.count,
+        one.things + other.things,
         min(deadlines, default=0),
         max(one.last, other.last),
     )
