@@ -103,7 +103,7 @@ async def run_sender(
 ) -> dict[str, Any]:
     """The whole sender; of every ten devices ``gone`` are."""
     from tidings.operators.senders.fcm import Fcm, Settings
-    from tidings.operators.senders.fcm_token import Account, Token
+    from tidings.operators.senders.push.fcm_token import Account, Token
     from tidings.ports import Address
     from tidings.sender import Answer, Content, Send, Verdict
     from tidings.stores.clock import SystemClock

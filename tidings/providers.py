@@ -11,20 +11,21 @@ from pydantic import BaseModel
 from tidings.ports import Clock
 from tidings.problems import ValueProblem, listed, suggestion
 from tidings.receipts import Receipt, Webhook
-from tidings.registry import senders
+from tidings.registry import sender, senders
 from tidings.sender import Sender, SenderKind
 
 
 def kind_of(given: Mapping[str, Any]) -> SenderKind[Any]:
     """The kind of a provider. Raises ValueProblem (``unknown-kind``) where there is no such."""
-    kinds, name = senders(), str(given.get("kind", ""))
-    if name not in kinds:
+    name = str(given.get("kind", ""))
+    kind = sender(name)
+    if kind is None:
         raise ValueProblem(
             "unknown-kind",
-            f"`kind` must be one of {listed(kinds, 'or')}",
-            suggestion(name, kinds) if name else None,
+            f"`kind` must be one of {listed(senders(), 'or')}",
+            suggestion(name, senders()) if name else None,
         )
-    return kinds[name]
+    return kind
 
 
 def own_settings(given: Mapping[str, Any]) -> BaseModel:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any
 
@@ -34,6 +35,21 @@ def senders() -> dict[str, SenderKind[Any]]:
     for kind in _all("tidings.senders", tidings.operators.senders.__path__, "SENDER"):
         _add(found, kind)
     return found
+
+
+@cache
+def sender(name: str) -> SenderKind[Any] | None:
+    """The kind of provider of that name, None where there is none.
+
+    Ours is in a file of its name, and no other sender's file is imported for it: each brings its
+    provider's libraries.
+    """
+    module = f"tidings.operators.senders.{name}"
+    if name.isidentifier() and find_spec(module) is not None:
+        ours: SenderKind[Any] | None = getattr(import_module(module), "SENDER", None)
+        if ours is not None:
+            return ours
+    return senders().get(name)
 
 
 def _all(group: str, path: Any, attribute: str) -> list[Any]:

@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.durations import PositiveDuration
 from tidings.http2 import Fate, Head, Limits, Origin, Pool, Request, Response, Result, literal
-from tidings.operators.senders.apns_answer import MIXED_UP, UNWELL, classify
-from tidings.operators.senders.apns_message import (
+from tidings.operators.senders.push.apns_answer import MIXED_UP, UNWELL, classify
+from tidings.operators.senders.push.apns_message import (
     RULES,
     PushType,
     apns_id,
@@ -37,9 +37,9 @@ from tidings.operators.senders.apns_message import (
     priority,
     topic,
 )
-from tidings.operators.senders.apns_token import ProviderToken
-from tidings.operators.senders.mix_up import MixUp
-from tidings.operators.senders.push_marks import Marks
+from tidings.operators.senders.push.apns_token import ProviderToken
+from tidings.operators.senders.push.mix_up import MixUp
+from tidings.operators.senders.push.push_marks import Marks
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
 from tidings.secret import Secret

@@ -23,12 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tidings.durations import PositiveDuration
 from tidings.http2 import Fate, Head, Limits, Origin, Pool, Request, Response, Result
-from tidings.operators.senders import fcm_token
-from tidings.operators.senders.fcm_answer import NOT_OURS, classify, message_id
-from tidings.operators.senders.fcm_message import Composer, Label, TooLarge, target
-from tidings.operators.senders.fcm_token import AccessToken, Account
-from tidings.operators.senders.mix_up import MixUp
-from tidings.operators.senders.push_marks import Marks
+from tidings.operators.senders.push import fcm_token
+from tidings.operators.senders.push.fcm_answer import NOT_OURS, classify, message_id
+from tidings.operators.senders.push.fcm_message import Composer, Label, TooLarge, target
+from tidings.operators.senders.push.fcm_token import AccessToken, Account
+from tidings.operators.senders.push.mix_up import MixUp
+from tidings.operators.senders.push.push_marks import Marks
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
 from tidings.secret import Secret

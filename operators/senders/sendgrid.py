@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from tidings.http2 import Failure
-from tidings.operators.senders.mail import Mail, Writer
-from tidings.operators.senders.mail_api import (
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_api import (
     GRACE,
     ApiSettings,
     answer_all,
@@ -37,10 +37,10 @@ from tidings.operators.senders.mail_api import (
     opened,
     writer_of,
 )
-from tidings.operators.senders.mail_merge import halves, merged
-from tidings.operators.senders.sendgrid_answer import refusal
-from tidings.operators.senders.sendgrid_receipts import receipts
-from tidings.operators.senders.sendgrid_request import LARGEST, MOST, Requests
+from tidings.operators.senders.mail.mail_merge import halves, merged
+from tidings.operators.senders.mail.sendgrid_answer import refusal
+from tidings.operators.senders.mail.sendgrid_receipts import receipts
+from tidings.operators.senders.mail.sendgrid_request import LARGEST, MOST, Requests
 from tidings.ports import Clock
 from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret

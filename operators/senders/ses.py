@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from tidings.http2 import Failure
-from tidings.operators.senders.mail import Mail, Writer
-from tidings.operators.senders.mail_api import (
+from tidings.operators.senders.aws_signer import Signer
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_api import (
     GRACE,
     ApiSettings,
     answer_all,
@@ -36,10 +37,10 @@ from tidings.operators.senders.mail_api import (
     opened,
     writer_of,
 )
-from tidings.operators.senders.mail_merge import halves, merged
-from tidings.operators.senders.ses_answer import accepted, entries, refusal
-from tidings.operators.senders.ses_receipts import receipts
-from tidings.operators.senders.ses_request import (
+from tidings.operators.senders.mail.mail_merge import halves, merged
+from tidings.operators.senders.mail.ses_answer import accepted, entries, refusal
+from tidings.operators.senders.mail.ses_receipts import receipts
+from tidings.operators.senders.mail.ses_request import (
     BULK,
     LARGEST,
     MOST,
@@ -48,7 +49,6 @@ from tidings.operators.senders.ses_request import (
     fits_bulk,
     shape,
 )
-from tidings.operators.senders.ses_signer import Signer
 from tidings.ports import Clock
 from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret

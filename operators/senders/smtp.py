@@ -26,12 +26,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tidings.durations import PositiveDuration
-from tidings.operators.senders.mail import Mail, Writer
-from tidings.operators.senders.mail_api import GRACE, answer_all, trusting
-from tidings.operators.senders.mail_mime import mime
-from tidings.operators.senders.mail_settings import MailSettings
-from tidings.operators.senders.smtp_answer import classify
-from tidings.operators.senders.smtp_session import Lost, Refused, Session
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_api import GRACE, answer_all, trusting
+from tidings.operators.senders.mail.mail_mime import mime
+from tidings.operators.senders.mail.mail_settings import MailSettings
+from tidings.operators.senders.mail.smtp_answer import classify
+from tidings.operators.senders.mail.smtp_session import Lost, Refused, Session
 from tidings.ports import Clock
 from tidings.secret import Secret
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict

@@ -26,8 +26,8 @@ from pydantic import Field
 
 from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
-from tidings.operators.senders.ses_signer import Signer
-from tidings.operators.senders.sms import SmsSettings, Text, text_of
+from tidings.operators.senders.aws_signer import Signer
+from tidings.operators.senders.text.sms import SmsSettings, Text, text_of
 from tidings.ports import Clock
 from tidings.redaction import text_redacted
 from tidings.secret import Secret

@@ -20,9 +20,9 @@ from typing import Annotated, Self
 import msgspec
 from pydantic import Field, model_validator
 
-from tidings.operators.senders.sms import SmsSettings, require_one, text_of
-from tidings.operators.senders.twilio_api import Account, Api
-from tidings.operators.senders.twilio_receipts import receipts
+from tidings.operators.senders.text.sms import SmsSettings, require_one, text_of
+from tidings.operators.senders.text.twilio_api import Account, Api
+from tidings.operators.senders.text.twilio_receipts import receipts
 from tidings.ports import Clock
 from tidings.problems import ValueProblem
 from tidings.sender import Answer, Done, Send, SenderKind

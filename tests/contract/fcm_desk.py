@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.peers.h2_server import Exchange, H2Server
 from tidings.operators.senders.fcm import Fcm, Settings
-from tidings.operators.senders.fcm_token import Account, Token
+from tidings.operators.senders.push.fcm_token import Account, Token
 from tidings.ports import Address
 from tidings.sender import Answer, Content, Send
 

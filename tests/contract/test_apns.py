@@ -23,9 +23,9 @@ from tests.contract.apns_desk import (
 from tests.peers.h2_server import Exchange
 from tidings.operators.senders import apns
 from tidings.operators.senders.apns import Apns
-from tidings.operators.senders.apns_answer import classify
-from tidings.operators.senders.apns_message import apns_id
-from tidings.operators.senders.mix_up import MixUp
+from tidings.operators.senders.push.apns_answer import classify
+from tidings.operators.senders.push.apns_message import apns_id
+from tidings.operators.senders.push.mix_up import MixUp
 from tidings.registry import senders
 from tidings.sender import Answer, Verdict
 from tidings.services.process import free_port

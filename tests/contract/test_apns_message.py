@@ -19,7 +19,7 @@ from tests.contract.apns_desk import (
     run,
     sent,
 )
-from tidings.operators.senders.apns_message import RULES, collapse_id
+from tidings.operators.senders.push.apns_message import RULES, collapse_id
 from tidings.ports import Address
 from tidings.sender import Content, Send, Verdict
 

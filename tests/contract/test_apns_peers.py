@@ -26,8 +26,8 @@ from tests.contract.push_keys import APNS as KEY
 from tests.peers.pushy.peer import Pushy
 from tidings.operators.senders import apns
 from tidings.operators.senders.apns import Apns
-from tidings.operators.senders.apns_message import RULES, PushType, topic
-from tidings.operators.senders.apns_token import ProviderToken
+from tidings.operators.senders.push.apns_message import RULES, PushType, topic
+from tidings.operators.senders.push.apns_token import ProviderToken
 from tidings.ports import Address
 from tidings.sender import Answer, Content, Send, Verdict
 from tidings.services.nginx import Nginx

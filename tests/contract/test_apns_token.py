@@ -29,7 +29,7 @@ from tests.contract.apns_desk import (
 from tests.contract.push_keys import APNS as KEY
 from tests.peers.h2_server import Exchange
 from tidings.operators.senders.apns import Apns
-from tidings.operators.senders.apns_token import ProviderToken
+from tidings.operators.senders.push.apns_token import ProviderToken
 from tidings.sender import Verdict
 
 

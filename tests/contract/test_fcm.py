@@ -29,8 +29,8 @@ from tests.contract.fcm_desk import (
 )
 from tests.peers.h2_server import Exchange
 from tidings.operators.senders import fcm
-from tidings.operators.senders.fcm_answer import classify, message_id
-from tidings.operators.senders.fcm_token import Away, Refused
+from tidings.operators.senders.push.fcm_answer import classify, message_id
+from tidings.operators.senders.push.fcm_token import Away, Refused
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Address
 from tidings.registry import senders

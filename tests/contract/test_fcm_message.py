@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.fcm_desk import FID, NOW, SECOND, SEND_ID, TOKEN, a_send, on
-from tidings.operators.senders.fcm_message import Composer, Label, TooLarge, target
-from tidings.operators.senders.push_marks import Marks
+from tidings.operators.senders.push.fcm_message import Composer, Label, TooLarge, target
+from tidings.operators.senders.push.push_marks import Marks
 from tidings.ports import Address
 from tidings.sender import Content, Send
 

@@ -22,7 +22,7 @@ from tests.contract.push_keys import (
     token_server,
 )
 from tidings.operators.senders.fcm import Fcm, Settings
-from tidings.operators.senders.fcm_token import Away, Refused, account
+from tidings.operators.senders.push.fcm_token import Away, Refused, account
 from tidings.secret import Secret
 from tidings.services.process import free_port
 from tidings.stores.clock import SystemClock

@@ -19,7 +19,7 @@ from tidings.stores.lookups import Connection
 from tidings.stores.lookups_http import HttpConnection
 from tidings.stores.lookups_sql import SqlConnection
 
-ROWS = {
+ROWS: dict[str, dict[str, Any]] = {
     "17": {"id": 17, "plan": "pro", "zone": "Europe/Madrid"},
     "18": {"id": 18, "plan": "free", "zone": None},
     "x' or '1'='1": {"id": "x' or '1'='1", "plan": "sly", "zone": None},

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.peers.mail_desk import HTML, KEY, NOW, TEXT, a_send, links
-from tidings.operators.senders.mail import Mail, Writer
-from tidings.operators.senders.mail_links import Links, clicked, key_for
-from tidings.operators.senders.mail_mime import mime
-from tidings.operators.senders.mail_plain import plain
-from tidings.operators.senders.mail_settings import MailSettings
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_links import Links, clicked, key_for
+from tidings.operators.senders.mail.mail_mime import mime
+from tidings.operators.senders.mail.mail_plain import plain
+from tidings.operators.senders.mail.mail_settings import MailSettings
 from tidings.receipts import Forged, Reference
 from tidings.sender import Answer, Send, Verdict
 

@@ -18,8 +18,8 @@ from sendgrid import EventWebhook
 
 from tests.peers.moto import Moto
 from tests.peers.provider import Provider, Say
-from tidings.operators.senders import sendgrid_receipts, ses_receipts
-from tidings.operators.senders.sns_message import certificate_url, notified
+from tidings.operators.senders.mail import sendgrid_receipts, ses_receipts
+from tidings.operators.senders.text.sns_message import certificate_url, notified
 from tidings.receipts import Forged, Receipt, Webhook
 from tidings.records import Kind
 from tidings.services.process import wait_for

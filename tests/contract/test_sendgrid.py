@@ -11,8 +11,8 @@ from tests.peers.mail_desk import HTML, KEY, NOW, TEXT, Clock, a_send, answers_o
 from tests.peers.mailbox.peers import sendgrid_description
 from tests.peers.prism.peer import Prism
 from tests.peers.provider import Got, Provider, Say
+from tidings.operators.senders.mail.sendgrid_answer import refusal
 from tidings.operators.senders.sendgrid import SendGrid, Settings
-from tidings.operators.senders.sendgrid_answer import refusal
 from tidings.receipts import Reference
 from tidings.sender import Answer, Send, Verdict
 

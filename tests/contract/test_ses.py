@@ -17,9 +17,9 @@ from moto.server import ThreadedMotoServer
 from tests.peers.mail_desk import HTML, KEY, TEXT, Clock, Desk, a_send, answers_of, links, run
 from tests.peers.mailbox.peers import SesLocal
 from tests.peers.provider import Got, Provider, Say
+from tidings.operators.senders.aws_signer import Signer
+from tidings.operators.senders.mail.ses_answer import entries, refusal
 from tidings.operators.senders.ses import Ses, Settings
-from tidings.operators.senders.ses_answer import entries, refusal
-from tidings.operators.senders.ses_signer import Signer
 from tidings.receipts import Reference
 from tidings.sender import Answer, Verdict
 

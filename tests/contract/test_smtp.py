@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from tests.peers.mail_desk import HTML, NOW, TEXT, Clock, Desk, a_send, answers_of, links, run
 from tests.peers.mail_server import MailServer, Says, never
 from tests.peers.mailbox.peers import MailDev
-from tidings.operators.senders.mail import Mail, Writer
-from tidings.operators.senders.mail_mime import mime
-from tidings.operators.senders.mail_settings import MailSettings
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_mime import mime
+from tidings.operators.senders.mail.mail_settings import MailSettings
+from tidings.operators.senders.mail.smtp_answer import Reply, Stage, classify
 from tidings.operators.senders.smtp import Settings, Smtp
-from tidings.operators.senders.smtp_answer import Reply, Stage, classify
 from tidings.sender import Answer, Send, Verdict
 from tidings.services.certificate import Certificate, self_signed
 

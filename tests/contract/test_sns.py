@@ -14,8 +14,8 @@ import pytest
 
 from tests.peers.moto import Moto
 from tests.peers.provider import Provider, Say
-from tidings.operators.senders.sms import Text
 from tidings.operators.senders.sns import Settings, Sns, classify, form
+from tidings.operators.senders.text.sms import Text
 from tidings.ports import Address
 from tidings.sender import Answer, Content, Send, Verdict
 from tidings.services.process import free_port

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from tests.peers.prism.peer import Prism
 from tests.peers.provider import Got, Provider, Say
-from tidings.operators.senders import twilio, voice
-from tidings.operators.senders.twilio_api import classify
+from tidings.operators.senders import twilio, twilio_voice
+from tidings.operators.senders.text.twilio_api import classify
 from tidings.ports import Address
 from tidings.receipts import Reference
 from tidings.records import Delivery, Origin
@@ -48,9 +48,9 @@ def messages(folder: Path, url: str, **changes: Any) -> twilio.Twilio:
     return twilio.Twilio(twilio.Settings(**given(folder, url, **fields)), Clock())
 
 
-def calls(folder: Path, url: str, **changes: Any) -> voice.TwilioVoice:
+def calls(folder: Path, url: str, **changes: Any) -> twilio_voice.TwilioVoice:
     fields = {"from": "+15005550006", **changes}
-    return voice.TwilioVoice(voice.Settings(**given(folder, url, **fields)), Clock())
+    return twilio_voice.TwilioVoice(twilio_voice.Settings(**given(folder, url, **fields)), Clock())
 
 
 def a_send(number: str = "+12025550100", body: str = "481516 is your code", **more: Any) -> Send:
@@ -228,7 +228,7 @@ def test_a_call_spells_codes_says_all_twice_and_speaks_the_language(tmp_path: Pa
     ],
 )
 def test_the_language_of_a_call(locale: str, own: dict[str, str], expected: str) -> None:
-    assert voice.language(locale, own) == expected
+    assert twilio_voice.language(locale, own) == expected
 
 
 # ── What comes back ───────────────────────────────────────────────────────────────────────────

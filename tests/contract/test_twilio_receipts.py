@@ -9,8 +9,8 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from tidings.log.port import Record
+from tidings.operators.senders.text.twilio_receipts import receipts
 from tidings.operators.senders.twilio import Settings
-from tidings.operators.senders.twilio_receipts import receipts
 from tidings.receipts import Forged, Receipt, Reference, Webhook
 from tidings.records import Kind, Origin
 

@@ -180,7 +180,7 @@ def test_the_data_of_another_way_stays_as_it_is() -> None:
 
 
 def test_it_reads_its_key() -> None:
-    assert reads(PLAN) == {"customer"}
+    assert reads(PLAN) == frozenset({"customer"})
     assert reads("lookup: {people: [zone]}") == frozenset()
 
 

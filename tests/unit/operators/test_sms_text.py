@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.operators.senders.sms import SmsSettings, Text, e164, price, segments, text_of
+from tidings.operators.senders.text.sms import SmsSettings, Text, e164, price, segments, text_of
 from tidings.ports import Address
 from tidings.sender import Answer, Content, Send, Verdict
 

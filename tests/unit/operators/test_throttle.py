@@ -86,7 +86,9 @@ def test_a_person_of_many_keys_is_remembered_by_those_that_are_not_full() -> Non
 
 
 def test_it_reads_the_fields_of_by() -> None:
-    assert reads("throttle: {within: 1h, by: [sensor, room.floor]}") == {"sensor", "room"}
+    assert reads("throttle: {within: 1h, by: [sensor, room.floor]}") == frozenset(
+        {"sensor", "room"}
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests import engine
 from tests.engine import Tick, ground_of, plan_of, turn
@@ -49,9 +50,9 @@ def test_a_batch_waits_for_its_answer_and_its_entries_have_it(tmp_path: Path) ->
     assert isinstance(plan, FlowPlan)
     unit = intake(plan, Ground(log, ground.io._replace(lookups=slow), ground.settings, "holder"))
     unit.start()
-    consumer = unit._consumer
+    consumer: Any = unit._consumer
     group = log.group("tidings.social.intake")
-    group.share(dict.fromkeys(consumer.slots(), consumer))  # type: ignore[attr-defined]
+    group.share(dict.fromkeys(consumer.slots(), consumer))
     for each in (event(1), event(2, "bob")):
         log.write(Append(SOURCE, b"a key of theirs", encode(each), (), 0))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tidings.operators.senders.sns_message import notified
+from tidings.operators.senders.text.sns_message import notified
 from tidings.receipts import Receipt, Webhook
 from tidings.records import Kind
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import msgspec
 from multidict import MultiDict
 
-from tidings.operators.senders.twilio_api import FILTERED, STOPPED, Account, classify
+from tidings.operators.senders.text.twilio_api import FILTERED, STOPPED, Account, classify
 from tidings.receipts import Forged, Receipt, Webhook
 from tidings.records import Kind
 from tidings.sender import Verdict

@@ -12,9 +12,9 @@ from email.header import Header
 import msgspec
 
 from tidings.callbacks import reference_of
-from tidings.operators.senders.mail_links import Links
-from tidings.operators.senders.mail_plain import plain
-from tidings.operators.senders.mail_settings import (
+from tidings.operators.senders.mail.mail_links import Links
+from tidings.operators.senders.mail.mail_plain import plain
+from tidings.operators.senders.mail.mail_settings import (
     CategoryMail,
     MailSettings,
     TenantMail,

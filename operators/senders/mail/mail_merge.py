@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from tidings.operators.senders.mail import Mail
+from tidings.operators.senders.mail.mail import Mail
 
 Key = Callable[[Mail], Hashable]
 

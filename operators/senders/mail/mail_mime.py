@@ -11,7 +11,7 @@ from binascii import b2a_qp
 from email.header import Header
 from email.utils import formatdate
 
-from tidings.operators.senders.mail import Mail, message_id
+from tidings.operators.senders.mail.mail import Mail, message_id
 
 _LONGEST_LINE = 900  # characters of a header; RFC 5322 allows 998
 

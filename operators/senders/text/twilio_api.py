@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tidings.callbacks import Callback, reference_of
 from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
-from tidings.operators.senders.mix_up import MixUp
+from tidings.operators.senders.push.mix_up import MixUp
 from tidings.ports import Clock
 from tidings.problems import ValueProblem
 from tidings.redaction import text_redacted

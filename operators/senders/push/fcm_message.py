@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidings.ids import id_of
-from tidings.operators.senders import apns_message
+from tidings.operators.senders.push import apns_message
 from tidings.sender import Content, Send
 
 LARGEST = 4_096  # bytes of what the phone gets

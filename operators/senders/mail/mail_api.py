@@ -12,8 +12,8 @@ from pydantic import Field
 from tidings.callbacks import Callback
 from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
-from tidings.operators.senders.mail import Mail, Writer
-from tidings.operators.senders.mail_settings import MailSettings
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_settings import MailSettings
 from tidings.sender import Answer, Verdict
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tidings.operators.senders.mail import Mail, Mailbox, message_id
+from tidings.operators.senders.mail.mail import Mail, Mailbox, message_id
 
 MOST = 1_000  # personalizations of a call
 LARGEST = 1_000_000  # bytes of a call; SendGrid takes 30 MB, our client likes less at once

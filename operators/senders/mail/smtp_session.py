@@ -12,7 +12,7 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING
 
-from tidings.operators.senders.smtp_answer import Reply, Stage
+from tidings.operators.senders.mail.smtp_answer import Reply, Stage
 
 if TYPE_CHECKING:
     from aiosmtplib import SMTP

@@ -21,9 +21,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tidings.operators.senders.sms import body_of, number_of
-from tidings.operators.senders.twilio_api import Account, Api
-from tidings.operators.senders.twilio_receipts import receipts
+from tidings.operators.senders.text.sms import body_of, number_of
+from tidings.operators.senders.text.twilio_api import Account, Api
+from tidings.operators.senders.text.twilio_receipts import receipts
 from tidings.ports import Clock
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tidings.operators.senders.mail import Mail
+from tidings.operators.senders.mail.mail import Mail
 
 SINGLE = "/v2/email/outbound-emails"
 BULK = "/v2/email/outbound-bulk-emails"

@@ -1,0 +1,1 @@
+"""What the senders of text messages have in common, and the parts of each."""
