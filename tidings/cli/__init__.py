@@ -25,6 +25,7 @@ from tidings.cli import (
     run,
     schema,
     tail,
+    tap,
     test,
     topics,
 )
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 for verb in (
     *(demo, dev, check, test, backtest, graph),
-    *(deploy, run, receipts, topics, emit, tail, listing, schema, new),
+    *(deploy, run, receipts, topics, emit, tail, tap, listing, schema, new),
 ):
     verb.register(app)
 

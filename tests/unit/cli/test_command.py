@@ -17,7 +17,8 @@ def test_help_names_every_verb(tidings: Command) -> None:
     verbs = [line.split()[0] for line in said.out.partition("Commands:\n")[2].splitlines()]
     assert verbs == [
         *("demo", "dev", "check", "test", "backtest", "graph"),
-        *("run", "receipts", "emit", "tail", "list", "schema", "topics", "new"),
+        *("deploy", "run", "receipts", "emit", "tail", "tap"),
+        *("list", "schema", "topics", "new"),
     ]
 
 
