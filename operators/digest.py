@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 from operator import itemgetter
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from pydantic import BeforeValidator, Field, model_validator
 
 from tidings.contract import (
     Horizon,
@@ -24,95 +23,36 @@ from tidings.contract import (
     Part,
     Shape,
     Site,
-    Spec,
     Who,
     reads_expressions,
 )
-from tidings.durations import Duration
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.ids import digest_id
-from tidings.problems import ValueProblem
-from tidings.records import Origin
+from tidings.operators.digest_spec import DigestSpec
+from tidings.quiet_hours import is_zone
+from tidings.records import Kind, Origin
 
 NAMED = 10  # newest actors that a template gets by name; their number is exact
 
 
-def _keep(text: Any) -> Any:
-    """``last 3`` → {"which": "last", "most": 3}."""
-    words = str(text).split()
-    if isinstance(text, dict):
-        return text
-    if len(words) != 2 or words[0] not in ("first", "last") or not words[1].isdigit():
-        raise ValueProblem(
-            "bad-value", f"expected `first N` or `last N`, got `{text}`", "such as keep: last 3"
-        )
-    return {"which": words[0], "most": int(words[1])}
+class Single(msgspec.Struct, array_like=True, gc=False):
+    """One event of a window that may close with too few: what makes it a digest of one."""
 
-
-class Keep(Spec):
-    """Which events of a digest a template gets whole."""
-
-    which: Literal["first", "last"] = "last"
-    """The first ones, or the last ones."""
-
-    most: int = Field(3, ge=0, le=100)
-    """How many at the most."""
-
-
-class DigestSpec(Spec):
-    """Gathers events of one person into one notification.
-
-    Give ``window`` for a fixed window, or ``gap`` and ``max_wait`` for one that stays open while
-    events come: it closes at min(last + gap, first + max_wait).
-    """
-
-    by: tuple[FieldPath, ...] = ()
-    """Events with equal values in these fields are gathered together."""
-
-    window: Duration | None = None
-    """How long a fixed window stays open, from its first event."""
-
-    gap: Duration | None = None
-    """A sliding window closes when so long nothing came."""
-
-    max_wait: Duration | None = None
-    """A sliding window closes at the latest so long after its first event."""
-
-    actors: FieldPath | None = None
-    """Who did it: distinct values are counted, the recipient himself is left out."""
-
-    names: FieldPath | None = None
-    """What an actor is called; without it, by the value of ``actors``."""
-
-    keep: Annotated[Keep, BeforeValidator(_keep)] = Keep(which="last", most=3)
-    """Which events a template gets as ``items``: ``last 3`` or ``first 3``."""
-
-    fields: tuple[FieldPath, ...] = ()
-    """Of a kept event, only these fields (null where it lacks one); all, if none are named. Fewer
-    make state smaller."""
-
-    max_items: int = Field(500, ge=1, le=10_000)
-    """The window closes at once when so many have come."""
-
-    @model_validator(mode="after")
-    def _one_mode(self) -> DigestSpec:
-        if (self.window is None) == (self.gap is None):
-            raise ValueProblem(
-                "bad-value",
-                "a digest takes either `window`, or `gap` and `max_wait`",
-                "for example: window: 30s",
-            )
-        if self.gap is not None and (self.max_wait is None or self.max_wait < self.gap):
-            raise ValueProblem(
-                "bad-value",
-                "`gap` needs a `max_wait` that is at least as long",
-                "a steady trickle of events would keep the window open for ever",
-            )
-        return self
+    event_id: str
+    offset: int
+    actor: str | None
+    name: Any
+    kept: Any
+    expires_at: int
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):
-    """An open window. ``by`` and ``kept`` hold values of fields in the order of the spec."""
+    """An open window. ``by`` and ``kept`` hold values of fields in the order of the spec.
+
+    ``expires`` is when the last of its events does, 0 for never; ``soonest`` when the first of them
+    does. ``singles`` are its events while they are fewer than ``min_items``. What is new goes to
+    the end, with a default: windows at rest are read by place.
+    """
 
     opened: int
     deadline: int
@@ -122,6 +62,9 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     members: list[str] = []
     actors: dict[str, Any] = {}
     kept: list[Any] = []
+    expires: int = 0
+    soonest: int = 0
+    singles: list[Single] | None = None
 
 
 State = dict[str, Window]
@@ -143,6 +86,10 @@ class Digest:
         self._length = spec.window or spec.gap or 0
         self._max_wait = spec.max_wait
         self._max_items = spec.max_items
+        self._min_items = spec.min_items
+        self._leading = spec.leading
+        self._timetable, self._no_zone = spec.at, spec.no_zone
+        self._zone = spec.zone.or_null() if spec.zone is not None else None
 
     def on_item(self, state: State | None, item: Item, now: int, out: Out) -> State | None:
         """Put the event into its window, which it may open or fill."""
@@ -154,21 +101,56 @@ class Digest:
             return state
         by, actor, name = values[: self._width], values[self._width], values[self._width + 1]
         kept = values[self._width + 2 :] if self._field_names else data
+        # An actor may be a number in JSON, the recipient is the text of one.
+        key = actor if actor is None or type(actor) is str else str(actor)
+        if key == item.recipient_id:
+            key = None
         group = _group(by)
-        if state is None:
-            state = {}
-        window = state.get(group)
+        window = state.get(group) if state is not None else None
+        expires_at = item.expires_at
         if window is None:
-            deadline = now + self._length
-            window = state[group] = Window(now, deadline, item.origin.offset, list(by))
+            try:
+                deadline = self._deadline(data, now)
+            except EvaluationError as error:
+                out.dead(item, "expression", error)
+                return state
+            offset = item.origin.offset
+            window = Window(now, deadline, offset, list(by), expires=expires_at)
+            if self._leading:
+                self._one(
+                    Single(item.event_id, offset, key, name, kept, expires_at),
+                    (window, group, _who(item), now),
+                    out,
+                )
+            elif 0 < expires_at <= deadline:
+                out.drop(item, Kind.EXPIRED, "digest")
+                return state
+            if state is None:
+                state = {}
+            state[group] = window
             out.wake(deadline)
-        elif self._max_wait is not None:
-            window.deadline = min(now + self._length, window.opened + self._max_wait)
+            if self._leading:
+                return state
+        else:
+            deadline = window.deadline
+            if self._max_wait is not None:
+                deadline = min(now + self._length, window.opened + self._max_wait)
+                if 0 < window.soonest <= deadline:
+                    deadline = window.soonest - 1
+            if 0 < expires_at <= deadline:
+                out.drop(item, Kind.EXPIRED, "digest")
+                return state
+            window.deadline = deadline
+            if not window.count:  # it was opened by one that went at once
+                window.first, window.expires = item.origin.offset, expires_at
+            elif window.expires:
+                window.expires = max(window.expires, expires_at) if expires_at else 0
+        if expires_at and (not window.soonest or expires_at < window.soonest):
+            window.soonest = expires_at
         window.count += 1
         window.members.append(item.event_id)
-        if actor is not None and actor != item.recipient_id:
+        if key is not None:
             actors = window.actors
-            key = actor if type(actor) is str else str(actor)
             if key in actors:
                 del actors[key]  # newest last
             actors[key] = name
@@ -177,18 +159,23 @@ class Digest:
         elif not self._first and self._most:
             del window.kept[0]
             window.kept.append(kept)
+        if self._min_items > 1:
+            if window.count >= self._min_items:
+                window.singles = None
+            else:
+                single = Single(item.event_id, item.origin.offset, key, name, kept, expires_at)
+                window.singles = [*(window.singles or ()), single]
         if window.count >= self._max_items:
+            assert state is not None
             del state[group]
-            origin = item.origin
-            who = Who(item.tenant, item.recipient_id, origin.topic, origin.partition)
-            out.down(self._close(window, group, who, now))
+            self._close(window, group, _who(item), now, out)
         return state or None
 
     def on_time(self, state: State, who: Who, now: int, out: Out) -> State | None:
         """Close what is due, in the order of deadlines."""
         due = sorted((w.deadline, group) for group, w in state.items() if w.deadline <= now)
         for deadline, group in due:
-            out.down(self._close(state.pop(group), group, who, deadline))
+            self._close(state.pop(group), group, who, deadline, out)
         return state or None
 
     def horizon(self, state: State) -> Horizon:
@@ -198,7 +185,41 @@ class Digest:
                 return Horizon(window.deadline, 0)
         return Horizon(min([window.deadline for window in state.values()]), 0)
 
-    def _close(self, window: Window, group: str, who: Who, at: int) -> Item:
+    def _deadline(self, data: dict[str, Any], now: int) -> int:
+        """When a window closes that opens now. Raises EvaluationError for a zone that fails."""
+        if self._timetable is None or self._zone is None:
+            return now + self._length
+        zone = self._zone(data)
+        known = type(zone) is str and is_zone(zone)
+        return self._timetable.after(now, zone if known else self._no_zone)
+
+    def _close(self, window: Window, group: str, who: Who, at: int, out: Out) -> None:
+        singles = window.singles
+        # A window of a version without `min_items` does not have them all.
+        if singles is not None and len(singles) == window.count < self._min_items:
+            for single in singles:
+                self._one(single, (window, group, who, at), out)
+        elif window.count:
+            out.down(self._digest(window, group, who, at))
+
+    def _one(self, single: Single, where: tuple[Window, str, Who, int], out: Out) -> None:
+        """Give an event of a window as a digest of its own."""
+        window, group, who, at = where
+        actor = single.actor
+        alone = Window(
+            opened=window.opened,
+            deadline=at,
+            first=single.offset,
+            by=window.by,
+            count=1,
+            members=[single.event_id],
+            actors={} if actor is None else {actor: single.name},
+            kept=[single.kept] if self._most else [],
+            expires=single.expires_at,
+        )
+        out.down(self._digest(alone, group, who, at))
+
+    def _digest(self, window: Window, group: str, who: Who, at: int) -> Item:
         kept = window.kept if self._first else window.kept[::-1]
         if self._field_names:
             kept = [dict(zip(self._field_names, values, strict=False)) for values in kept]
@@ -221,6 +242,7 @@ class Digest:
             recipient_id=recipient,
             event_id=digest_id(tenant, self._flow, self._path, recipient, group, members),
             tenant=tenant,
+            expires_at=window.expires,
             members=tuple(members),
         )
 
@@ -254,6 +276,11 @@ def _reader(spec: DigestSpec) -> Reader:
         return values
 
     return quickly
+
+
+def _who(item: Item) -> Who:
+    origin = item.origin
+    return Who(item.tenant, item.recipient_id, origin.topic, origin.partition)
 
 
 def _group(by: tuple[Any, ...]) -> str:

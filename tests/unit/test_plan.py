@@ -316,7 +316,7 @@ flow.yaml:7:34  error[unknown-name]  social.switch.1.split
         + END,
         """\
 flow.yaml:4:13  error[bad-value]  social.digest
-  a digest takes either `window`, or `gap` and `max_wait`
+  a digest takes either `window`, or `gap` and `max_wait`, or `at`
      4 |   - digest: {by: [type]}
        |             ^^^^^^^^^^^^
   hint: for example: window: 30s

@@ -1,0 +1,131 @@
+"""The settings of `digest`: when a window opens and closes, and what is kept of its events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tidings.contract import Spec
+from tidings.durations import Duration
+from tidings.expressions import Expression, FieldPath
+from tidings.problems import ValueProblem
+from tidings.quiet_hours import is_zone
+from tidings.timetable import Timetable
+
+
+def _keep(text: Any) -> Any:
+    """``last 3`` → {"which": "last", "most": 3}."""
+    if isinstance(text, dict | Keep):
+        return text
+    words = str(text).split()
+    if len(words) == 2 and words[0] in ("first", "last") and words[1].isdigit():
+        return {"which": words[0], "most": int(words[1])}
+    raise ValueProblem(
+        "bad-value", f"expected `first N` or `last N`, got `{text}`", "such as keep: last 3"
+    )
+
+
+class Keep(Spec):
+    """Which events of a digest a template gets whole."""
+
+    which: Literal["first", "last"] = "last"
+    """The first ones, or the last ones."""
+
+    most: int = Field(3, ge=0, le=100)
+    """How many at the most."""
+
+
+class DigestSpec(Spec):
+    """Gathers events of one person into one notification.
+
+    Give ``window`` for a fixed window; ``gap`` and ``max_wait`` for one that stays open while
+    events come: it closes at min(last + gap, first + max_wait); or ``at`` and ``zone`` for one that
+    closes at a time of day on the person's clock.
+
+    An event that would have expired when its window closes ends as `expired` at once, and a sliding
+    window closes before the first of its events expires. The digest expires when the last of its
+    events does, and never if one of them does not.
+    """
+
+    by: tuple[FieldPath, ...] = ()
+    """Events with equal values in these fields are gathered together."""
+
+    window: Duration | None = None
+    """How long a fixed window stays open, from its first event."""
+
+    gap: Duration | None = None
+    """A sliding window closes when so long nothing came."""
+
+    max_wait: Duration | None = None
+    """A sliding window closes at the latest so long after its first event."""
+
+    at: Timetable | None = None
+    """When a calendar window closes, as in cron: `0 9 * * *` is daily at nine. A time that the
+    clock skips in spring is at the jump; of one that it shows twice in autumn the first counts."""
+
+    zone: Expression | None = None
+    """A field or expression for the person's time zone, an IANA name such as `Europe/Madrid`; that
+    of a window's first event counts. `lookup: {people: [zone]}` writes it down beforehand."""
+
+    no_zone: str = "UTC"
+    """The zone of people whose own is missing or unknown."""
+
+    leading: bool = False
+    """The first event goes at once, as a digest of one; what follows within the window is gathered
+    without it. If nothing follows, nothing more is sent."""
+
+    min_items: int = Field(1, ge=1, le=100)
+    """A window that closes with fewer gives its events singly, each as a digest of one. Nothing
+    waits for company that may never come."""
+
+    max_items: int = Field(500, ge=1, le=10_000)
+    """The window closes at once when so many have come."""
+
+    actors: FieldPath | None = None
+    """Who did it: distinct values are counted, the recipient himself is left out."""
+
+    names: FieldPath | None = None
+    """What an actor is called; without it, by the value of ``actors``."""
+
+    keep: Annotated[Keep, BeforeValidator(_keep)] = Keep(which="last", most=3)
+    """Which events a template gets as ``items``: ``last 3`` or ``first 3``. All are
+    counted, whatever is kept."""
+
+    fields: tuple[FieldPath, ...] = ()
+    """Of a kept event, only these fields (null where it lacks one); all, if none are named. Fewer
+    make state smaller."""
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> Self:
+        if (self.window, self.gap, self.at).count(None) != 2:
+            raise ValueProblem(
+                "bad-value",
+                "a digest takes either `window`, or `gap` and `max_wait`, or `at`",
+                "for example: window: 30s",
+            )
+        if self.gap is not None and (self.max_wait is None or self.max_wait < self.gap):
+            raise ValueProblem(
+                "bad-value",
+                "`gap` needs a `max_wait` that is at least as long",
+                "a steady trickle of events would keep the window open for ever",
+            )
+        if (self.at is None) != (self.zone is None):
+            raise ValueProblem(
+                "bad-value",
+                "`at` and `zone` go together: whose clock is it?",
+                "`lookup: {people: [zone]}` writes it down; for all alike, zone: \"'UTC'\"",
+            )
+        if not is_zone(self.no_zone):
+            raise ValueProblem(
+                "bad-value",
+                f"there is no time zone `{self.no_zone}`",
+                "a name such as Europe/Madrid",
+            )
+        if self.min_items > self.max_items:
+            raise ValueProblem(
+                "bad-value",
+                "`min_items` is more than `max_items`",
+                "the window closes at `max_items`",
+            )
+        return self
