@@ -64,7 +64,8 @@ def _behind(steps: Sequence[StepPlan], path: str) -> frozenset[str]:
     them; of a step in an arm, those of the arm."""
     for number, step in enumerate(steps):
         if step.path == path:
-            return frozenset(each.path for later in steps[number:] for each in later.walk()) - {path}
+            later = (each.path for top in steps[number:] for each in top.walk())
+            return frozenset(later) - {path}
         for arm in step.arms:
             if any(path == each.path for inner in arm for each in inner.walk()):
                 return _behind(arm, path)
