@@ -13,8 +13,6 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-import msgspec
-
 from tidings.contract import (
     Horizon,
     Item,
@@ -29,45 +27,11 @@ from tidings.contract import (
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.ids import digest_id
 from tidings.operators.digest_spec import DigestSpec
+from tidings.operators.digest_window import Single, State, Window
 from tidings.quiet_hours import is_zone
 from tidings.records import Kind, Origin
 
 NAMED = 10  # newest actors that a template gets by name; their number is exact
-
-
-class Single(msgspec.Struct, array_like=True, gc=False):
-    """One event of a window that may close with too few: what makes it a digest of one."""
-
-    event_id: str
-    offset: int
-    actor: str | None
-    name: Any
-    kept: Any
-    expires_at: int
-
-
-class Window(msgspec.Struct, array_like=True, gc=False):
-    """An open window. ``by`` and ``kept`` hold values of fields in the order of the spec.
-
-    ``expires`` is when the last of its events does, 0 for never; ``soonest`` when the first of them
-    does. ``singles`` are its events while they are fewer than ``min_items``. What is new goes to
-    the end, with a default: windows at rest are read by place.
-    """
-
-    opened: int
-    deadline: int
-    first: int  # the offset of its first event
-    by: list[Any]
-    count: int = 0
-    members: list[str] = []
-    actors: dict[str, Any] = {}
-    kept: list[Any] = []
-    expires: int = 0
-    soonest: int = 0
-    singles: list[Single] | None = None
-
-
-State = dict[str, Window]
 
 
 class Digest:
@@ -115,7 +79,8 @@ class Digest:
                 out.dead(item, "expression", error)
                 return state
             offset = item.origin.offset
-            window = Window(now, deadline, offset, list(by), expires=expires_at)
+            window = Window(now, deadline, offset, list(by))
+            window.expires = window.soonest = 0 if self._leading else expires_at
             if self._leading:
                 self._one(
                     Single(item.event_id, offset, key, name, kept, expires_at),
@@ -132,21 +97,15 @@ class Digest:
             if self._leading:
                 return state
         else:
-            deadline = window.deadline
-            if self._max_wait is not None:
-                deadline = min(now + self._length, window.opened + self._max_wait)
-                if 0 < window.soonest <= deadline:
-                    deadline = window.soonest - 1
-            if 0 < expires_at <= deadline:
+            if (expires_at or self._max_wait is not None) and not self._stays(
+                window, expires_at, now
+            ):
                 out.drop(item, Kind.EXPIRED, "digest")
                 return state
-            window.deadline = deadline
-            if not window.count:  # it was opened by one that went at once
+            if self._leading and not window.count:
                 window.first, window.expires = item.origin.offset, expires_at
             elif window.expires:
                 window.expires = max(window.expires, expires_at) if expires_at else 0
-        if expires_at and (not window.soonest or expires_at < window.soonest):
-            window.soonest = expires_at
         window.count += 1
         window.members.append(item.event_id)
         if key is not None:
@@ -184,6 +143,20 @@ class Digest:
             for window in state.values():
                 return Horizon(window.deadline, 0)
         return Horizon(min([window.deadline for window in state.values()]), 0)
+
+    def _stays(self, window: Window, expires_at: int, now: int) -> bool:
+        """Whether an event will be alive when the window closes, which it may put off."""
+        deadline, soonest = window.deadline, window.soonest
+        if self._max_wait is not None:
+            deadline = min(now + self._length, window.opened + self._max_wait)
+            if 0 < soonest <= deadline:
+                deadline = soonest - 1
+        if 0 < expires_at <= deadline:
+            return False
+        window.deadline = deadline
+        if expires_at:
+            window.soonest = min(soonest, expires_at) if soonest else expires_at
+        return True
 
     def _deadline(self, data: dict[str, Any], now: int) -> int:
         """When a window closes that opens now. Raises EvaluationError for a zone that fails."""

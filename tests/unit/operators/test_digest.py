@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.operators.one_person import START, play
 from tests.unit.operators.support import HOUR, built
 from tidings.contract import Part
-from tidings.operators.digest import State
+from tidings.operators.digest_window import State
 from tidings.problems import ProblemsError, ValueProblem
 from tidings.timetable import Timetable
 
