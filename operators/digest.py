@@ -27,7 +27,7 @@ from tidings.contract import (
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.ids import digest_id
 from tidings.operators.digest_spec import DigestSpec
-from tidings.operators.digest_window import Single, State, Window
+from tidings.operators.digest_window import Single, State, Window, rank
 from tidings.quiet_hours import is_zone
 from tidings.records import Kind, Origin
 
@@ -45,8 +45,9 @@ class Digest:
         self._by_names = tuple(name_of(field) for field in spec.by)
         self._field_names = tuple(name_of(field) for field in spec.fields)
         self._read, self._width = _reader(spec), len(spec.by)
-        self._first = spec.keep.which == "first"
+        self._first = spec.keep.which != "last"  # of the top ones the highest
         self._most = spec.keep.most
+        self._score = spec.keep.by.of if spec.keep.by is not None else None
         self._length = spec.window or spec.gap or 0
         self._max_wait = spec.max_wait
         self._max_items = spec.max_items
@@ -60,7 +61,8 @@ class Digest:
         data = item.data
         try:
             values = self._read(data)
-        except EvaluationError as error:
+            score = 0.0 if self._score is None else _number(self._score(data))
+        except (EvaluationError, ValueError, OverflowError) as error:
             out.dead(item, "expression", error)
             return state
         by, actor, name = values[: self._width], values[self._width], values[self._width + 1]
@@ -113,7 +115,9 @@ class Digest:
             if key in actors:
                 del actors[key]  # newest last
             actors[key] = name
-        if len(window.kept) < self._most:
+        if self._score is not None:
+            rank(window, score, kept, self._most)
+        elif len(window.kept) < self._most:
             window.kept.append(kept)
         elif not self._first and self._most:
             del window.kept[0]
@@ -249,6 +253,12 @@ def _reader(spec: DigestSpec) -> Reader:
         return values
 
     return quickly
+
+
+def _number(score: Any) -> float:
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        raise ValueError(f"expected a number to rank it by, got {score!r}")
+    return float(score)
 
 
 def _who(item: Item) -> Who:

@@ -15,25 +15,40 @@ from tidings.timetable import Timetable
 
 
 def _keep(text: Any) -> Any:
-    """``last 3`` → {"which": "last", "most": 3}."""
+    """``last 3`` → {"which": "last", "most": 3}; ``top 3 by score`` has the field, too."""
     if isinstance(text, dict | Keep):
         return text
     words = str(text).split()
     if len(words) == 2 and words[0] in ("first", "last") and words[1].isdigit():
         return {"which": words[0], "most": int(words[1])}
+    if len(words) == 4 and words[0] == "top" and words[1].isdigit() and words[2] == "by":
+        return {"which": "top", "most": int(words[1]), "by": words[3]}
     raise ValueProblem(
-        "bad-value", f"expected `first N` or `last N`, got `{text}`", "such as keep: last 3"
+        "bad-value",
+        f"expected `first N`, `last N` or `top N by FIELD`, got `{text}`",
+        "such as keep: last 3",
     )
 
 
 class Keep(Spec):
     """Which events of a digest a template gets whole."""
 
-    which: Literal["first", "last"] = "last"
-    """The first ones, or the last ones."""
+    which: Literal["first", "last", "top"] = "last"
+    """The first ones, the last ones, or those with the highest numbers in the field `by`."""
 
     most: int = Field(3, ge=0, le=100)
     """How many at the most."""
+
+    by: FieldPath | None = None
+    """The field of `top`. Of equal ones the earlier counts as higher."""
+
+    @model_validator(mode="after")
+    def _field(self) -> Self:
+        if (self.which == "top") != (self.by is not None):
+            raise ValueProblem(
+                "bad-value", "`top` takes a field, the others take none", "keep: top 3 by score"
+            )
+        return self
 
 
 class DigestSpec(Spec):
@@ -89,8 +104,8 @@ class DigestSpec(Spec):
     """What an actor is called; without it, by the value of ``actors``."""
 
     keep: Annotated[Keep, BeforeValidator(_keep)] = Keep(which="last", most=3)
-    """Which events a template gets as ``items``: ``last 3`` or ``first 3``. All are
-    counted, whatever is kept."""
+    """Which events a template gets as ``items``: ``last 3``, ``first 3`` or
+    ``top 3 by score``. All are counted, whatever is kept."""
 
     fields: tuple[FieldPath, ...] = ()
     """Of a kept event, only these fields (null where it lacks one); all, if none are named. Fewer

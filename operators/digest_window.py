@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from math import inf
 from typing import Any
 
 import msgspec
@@ -22,7 +24,8 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     """An open window. ``by`` and ``kept`` hold values of fields in the order of the spec.
 
     ``expires`` is when the last of its events does, 0 for never; ``soonest`` when the first of them
-    does. ``singles`` are its events while they are fewer than ``min_items``. What is new goes to
+    does. ``singles`` are its events while they are fewer than ``min_items``, ``ranks`` the
+    scores of what is kept, negated so that they ascend. What is new goes to
     the end, with a default: windows at rest are read by place.
     """
 
@@ -37,6 +40,17 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     expires: int = 0
     soonest: int = 0
     singles: list[Single] | None = None
+    ranks: list[float] | None = None
 
 
 State = dict[str, Window]
+
+
+def rank(window: Window, score: float, kept: Any, most: int) -> None:
+    """Keep an event if it is among the ``most`` highest; of equal ones the earlier is higher."""
+    if window.ranks is None:  # what a version without scores has kept comes last
+        window.ranks = [inf] * len(window.kept)
+    place = bisect_right(window.ranks, -score)
+    window.ranks.insert(place, -score)
+    window.kept.insert(place, kept)
+    del window.ranks[most:], window.kept[most:]

@@ -219,3 +219,29 @@ def test_nothing_is_lost_or_doubled_and_a_cut_changes_nothing(
     assert all(each.data["count"] == len(each.members) for each in whole.passed)
     assert all(len(each.members) in (1, *range(few, 6)) for each in whole.passed)
     assert cut.items == whole.items
+
+
+@given(
+    scores=st.lists(st.integers(-3, 3) | st.integers() | st.floats(-9, 9), max_size=12),
+    most=st.integers(0, 4),
+    restarts=st.frozensets(st.integers(1, 12), max_size=4),
+)
+def test_the_top_ones_are_kept_and_all_are_counted(
+    scores: list[float], most: int, restarts: frozenset[int]
+) -> None:
+    step = digest(f"window: 1s, keep: top {most} by score, fields: [n]")
+    events = [(0, {"score": score, "n": n}) for n, score in enumerate(scores)]
+
+    played = play(step, events, 2_000, restarts)
+
+    highest = sorted(range(len(scores)), key=lambda n: -float(scores[n]))[:most]
+    assert [(each.data["count"], each.data["items"]) for each in played.passed] == (
+        [(len(scores), [{"n": n} for n in highest])] if scores else []
+    )
+
+
+def test_an_event_whose_score_is_no_number_is_dead() -> None:
+    played = play(digest("window: 1s, keep: top 1 by score"), [(0, {"score": "high"})])
+
+    assert played.died == [("expression", "expected a number to rank it by, got 'high'")]
+    assert played.state is None
