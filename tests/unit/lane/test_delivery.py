@@ -388,6 +388,7 @@ def test_a_delivery_that_a_step_cannot_handle_is_a_dead_letter_with_its_trace() 
         encode(a_delivery("n1", attempt=1, spared=2)),
         encode(a_delivery("n1", chain=("pigeon",))),
         encode(a_delivery("n" * 100_000)),
+        encode(a_delivery("n1", variant="v" * 1_000_000)),
         encode(a_delivery("n1", data={"text": "x" * 2_000_000})),
     ],
 )

@@ -64,7 +64,7 @@ def _check_size(delivery: Delivery, size: int) -> None:
         delivery.template,
         delivery.category,
         delivery.campaign_id,
-        delivery.origin.topic,
+        delivery.variant,
     )
     length = sum(map(len, names))
     if length > LONGEST_NAMES:
