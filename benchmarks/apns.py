@@ -13,22 +13,16 @@ requests under way, and counts its CPU from the first to the last answer. In one
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import json
 import logging
 import random
-import resource
 import ssl
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import child, medians, print_table
+from benchmarks.clients import Meter, compare, port_of
 
 DEAD = "dead" * 16
 ANSWERS = f"""
@@ -42,7 +36,6 @@ TITLE = "Alice and 49 others"
 BODY = "liked your photo “Sunset over the old harbour, seen from the pier”"
 TOPIC = "com.example.app"
 CONNECTIONS = 2
-LONGEST = 80.0  # seconds after which no other run begins
 
 
 def device(number: int) -> str:
@@ -50,50 +43,10 @@ def device(number: int) -> str:
     return f"{number * 0x9E3779B97F4A7C15 % 2**256:064x}"
 
 
-class Meter:
-    """Counts answers and CPU; calls ``more`` with how many requests are to be sent now.
-
-    Requests go out in batches of at least ``batch``, as a lane hands them over.
-    """
-
-    def __init__(self, requests: int, in_flight: int, more: Callable[[int], None]) -> None:
-        self.finished = asyncio.get_running_loop().create_future()
-        self._requests = requests
-        self._left = requests - in_flight
-        self._batch = max(in_flight // 10, 1)
-        self._more = more
-        self._answered = 0
-        self._free = 0
-        gc.collect()
-        self._cpu, self._wall = time.process_time(), time.monotonic()
-        more(in_flight)
-
-    def answered(self) -> None:
-        """One more answer is here."""
-        self._answered += 1
-        self._free += 1
-        if self._free >= self._batch and self._left > 0:
-            send, self._free = min(self._free, self._left), 0
-            self._left -= send
-            self._more(send)
-        if self._answered == self._requests:
-            self._cpu = time.process_time() - self._cpu
-            self._wall = time.monotonic() - self._wall
-            self.finished.set_result(None)
-
-    def report(self) -> dict[str, Any]:
-        return {
-            "per_cpu_second": round(self._requests / self._cpu),
-            "us": round(self._cpu / self._requests * 1e6, 2),
-            "per_second": round(self._requests / self._wall),
-            "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        }
-
-
 # ── What is measured, each in a process of its own ────────────────────────────────────────────
 
 
-async def run_client(port: int, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
+async def run_client(url: str, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
     """The client alone."""
     from tidings.http2 import Head, Limits, Origin, Pool, Request, Response, Result, literal
 
@@ -101,7 +54,7 @@ async def run_client(port: int, ca: str, requests: int, in_flight: int) -> dict[
     tls.set_alpn_protocols(["h2"])
     loop = asyncio.get_running_loop()
     limits = Limits(connections=CONNECTIONS, streams=1_000)
-    pool = Pool(Origin("127.0.0.1", port, tls), limits, loop=loop, random=random.random)
+    pool = Pool(Origin("127.0.0.1", port_of(url), tls), limits, loop=loop, random=random.random)
     await pool.open()
     indexed = ((b"apns-topic", TOPIC.encode()), (b"apns-push-type", b"alert"))
     head = Head(b"127.0.0.1", indexed, ((b"authorization", b"bearer " + b"t" * 190),))
@@ -124,7 +77,7 @@ async def run_client(port: int, ca: str, requests: int, in_flight: int) -> dict[
 
 
 async def run_sender(
-    port: int, ca: str, requests: int, in_flight: int, dead: int = 0
+    url: str, ca: str, requests: int, in_flight: int, dead: int = 0
 ) -> dict[str, Any]:
     """The whole sender; of every ten devices ``dead`` are."""
     from tidings.operators.senders.apns import Apns, Settings
@@ -139,7 +92,7 @@ async def run_sender(
         team_id="TEAM123456",
         topic=TOPIC,
         host="127.0.0.1",
-        port=port,
+        port=port_of(url),
         ca=Path(ca),
         connections=CONNECTIONS,
     )
@@ -173,12 +126,12 @@ async def run_sender(
     return meter.report()
 
 
-async def run_refused(port: int, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
+async def run_refused(url: str, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
     """The sender, one device in ten dead."""
-    return await run_sender(port, ca, requests, in_flight, dead=1)
+    return await run_sender(url, ca, requests, in_flight, dead=1)
 
 
-async def run_aioapns(port: int, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
+async def run_aioapns(url: str, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
     """The stock library."""
     import aioapns
     from aioapns.connection import APNsProductionClientProtocol
@@ -186,7 +139,7 @@ async def run_aioapns(port: int, ca: str, requests: int, in_flight: int) -> dict
     requests = max(requests // 20, 2 * in_flight)
     logging.disable(logging.CRITICAL)
     APNsProductionClientProtocol.APNS_SERVER = "127.0.0.1"
-    APNsProductionClientProtocol.APNS_PORT = port
+    APNsProductionClientProtocol.APNS_PORT = port_of(url)
     tls = ssl.create_default_context(cafile=ca)
     tls.set_alpn_protocols(["h2"])
     client = aioapns.APNs(
@@ -245,42 +198,17 @@ MEASURED = {
 }
 
 
-def measure(requests: int, in_flight: int, runs: int) -> list[dict[str, Any]]:
-    """One row for each: medians of ``runs``, taken by turns."""
-    from tidings.services.nginx import Nginx
-
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in MEASURED}
-    until = time.monotonic() + LONGEST
-    with Nginx(ANSWERS) as nginx:
-        for number in range(runs):
-            if number and time.monotonic() > until:
-                break  # the machine is busy: fewer runs, and the table says so
-            for name in MEASURED:
-                ca = str(nginx.certificate.certificate)
-                arguments = json.dumps([name, nginx.port, ca, requests, in_flight])
-                found[name].append(child("benchmarks.apns", "--child", arguments, timeout=60.0))
-    return [
-        {"what": name, **medians(rows), "least": min(row["per_cpu_second"] for row in rows)}
-        for name, rows in found.items()
-    ]
-
-
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--in-flight", type=int, default=1_000)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        name, *arguments = json.loads(options.child)
-        sys.stdout.write(json.dumps(asyncio.run(MEASURED[name](*arguments))) + "\n")
-        return
-    rows = measure(options.requests, options.in_flight, options.runs)
-    title = f"Pushes to APNs (nginx), {options.in_flight} under way, medians of {rows[0]['runs']}"
-    print_table(title, rows, as_json=options.json)
+    compare(
+        "benchmarks.apns",
+        __doc__,
+        MEASURED,
+        ANSWERS,
+        "Pushes to APNs",
+        count=100_000,
+        in_flight=1_000,
+    )
 
 
 if __name__ == "__main__":

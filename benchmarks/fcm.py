@@ -13,7 +13,6 @@ many requests under way, and counts its CPU from the first to the last answer. I
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
@@ -21,13 +20,12 @@ import os
 import random
 import resource
 import ssl
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apns import BODY, CONNECTIONS, LONGEST, TITLE, Meter
-from benchmarks.harness import child, medians, print_table
+from benchmarks.apns import BODY, CONNECTIONS, TITLE
+from benchmarks.clients import Meter, compare, port_of
 
 PROJECT = "example-app"
 PATH = f"/v1/projects/{PROJECT}/messages:send"
@@ -65,7 +63,7 @@ def device(number: int) -> str:
 # ── What is measured, each in a process of its own ────────────────────────────────────────────
 
 
-async def run_client(port: int, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
+async def run_client(url: str, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
     """The client alone."""
     from tidings.http2 import Head, Limits, Origin, Pool, Request, Response, Result
 
@@ -73,7 +71,7 @@ async def run_client(port: int, ca: str, requests: int, in_flight: int) -> dict[
     tls.set_alpn_protocols(["h2"])
     loop = asyncio.get_running_loop()
     limits = Limits(connections=CONNECTIONS, streams=1_000)
-    pool = Pool(Origin("127.0.0.1", port, tls), limits, loop=loop, random=random.random)
+    pool = Pool(Origin("127.0.0.1", port_of(url), tls), limits, loop=loop, random=random.random)
     await pool.open()
     kind = (b"content-type", b"application/json")
     head = Head(b"127.0.0.1", (kind, (b"authorization", b"Bearer " + TOKEN.encode())))
@@ -99,7 +97,7 @@ async def run_client(port: int, ca: str, requests: int, in_flight: int) -> dict[
 
 
 async def run_sender(
-    port: int, ca: str, requests: int, in_flight: int, gone: int = 0
+    url: str, ca: str, requests: int, in_flight: int, gone: int = 0
 ) -> dict[str, Any]:
     """The whole sender; of every ten devices ``gone`` are."""
     from tidings.operators.senders.fcm import Fcm, Settings
@@ -111,7 +109,7 @@ async def run_sender(
     def account(key: object) -> Account:
         return Account(PROJECT, lambda: Token(TOKEN, int(time.time() * 1000) + 3_600_000))
 
-    settings = Settings(host="127.0.0.1", port=port, ca=Path(ca), connections=CONNECTIONS)
+    settings = Settings(host="127.0.0.1", port=port_of(url), ca=Path(ca), connections=CONNECTIONS)
     of_gone = settings.model_copy(update={"project": "gone"})
     senders = [Fcm(one, SystemClock(), account=account) for one in (settings, of_gone)]
     for sender in senders:
@@ -152,12 +150,12 @@ async def run_sender(
     return meter.report()
 
 
-async def run_refused(port: int, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
+async def run_refused(url: str, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
     """The sender, one device in ten unregistered."""
-    return await run_sender(port, ca, requests, in_flight, gone=1)
+    return await run_sender(url, ca, requests, in_flight, gone=1)
 
 
-async def run_firebase(port: int, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
+async def run_firebase(url: str, ca: str, requests: int, in_flight: int) -> dict[str, Any]:
     """The official library, one message after the other on a kept connection: its fastest way."""
     os.environ["REQUESTS_CA_BUNDLE"] = ca
     import firebase_admin
@@ -168,7 +166,7 @@ async def run_firebase(port: int, ca: str, requests: int, in_flight: int) -> dic
         def get_credential(self) -> Credentials:
             return Credentials(TOKEN)  # type: ignore[no-untyped-call]
 
-    messaging._MessagingService.FCM_URL = f"https://127.0.0.1:{port}" + PATH
+    messaging._MessagingService.FCM_URL = url + PATH
     firebase_admin.initialize_app(Known(), {"projectId": PROJECT})
     messages = [
         messaging.Message(
@@ -203,42 +201,17 @@ MEASURED = {
 }
 
 
-def measure(requests: int, in_flight: int, runs: int) -> list[dict[str, Any]]:
-    """One row for each: medians of ``runs``, taken by turns."""
-    from tidings.services.nginx import Nginx
-
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in MEASURED}
-    until = time.monotonic() + LONGEST
-    with Nginx(ANSWERS) as nginx:
-        for number in range(runs):
-            if number and time.monotonic() > until:
-                break  # the machine is busy: fewer runs, and the table says so
-            for name in MEASURED:
-                ca = str(nginx.certificate.certificate)
-                arguments = json.dumps([name, nginx.port, ca, requests, in_flight])
-                found[name].append(child("benchmarks.fcm", "--child", arguments, timeout=60.0))
-    return [
-        {"what": name, **medians(rows), "least": min(row["per_cpu_second"] for row in rows)}
-        for name, rows in found.items()
-    ]
-
-
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--in-flight", type=int, default=1_000)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        name, *arguments = json.loads(options.child)
-        sys.stdout.write(json.dumps(asyncio.run(MEASURED[name](*arguments))) + "\n")
-        return
-    rows = measure(options.requests, options.in_flight, options.runs)
-    title = f"Pushes to FCM (nginx), {options.in_flight} under way, medians of {rows[0]['runs']}"
-    print_table(title, rows, as_json=options.json)
+    compare(
+        "benchmarks.fcm",
+        __doc__,
+        MEASURED,
+        ANSWERS,
+        "Pushes to FCM",
+        count=100_000,
+        in_flight=1_000,
+    )
 
 
 if __name__ == "__main__":

@@ -16,21 +16,18 @@ carry, and counts its CPU from the first to the last answer. In one run, by turn
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apns import Meter
-from benchmarks.harness import child, medians, print_table
+from benchmarks.clients import Meter, compare
 
 _RESULT = '{"Status":"SUCCESS","MessageId":"0102018c0a1b2c3d-4e5f6071-8293-a4b5-c6d7-e8f90a1b2c3d"}'
 _BULK = '{"BulkEmailEntryResults":[' + ",".join(["$result"] * 50) + "]}"
@@ -53,7 +50,6 @@ HTML = (
 )
 SENDER = "Example <hello@example.com>"
 KEY = "k" * 32
-LONGEST = 80.0  # seconds after which no other run begins
 
 
 def send_of(number: int) -> Any:
@@ -304,41 +300,18 @@ MEASURED: dict[str, Callable[[str, str, int], dict[str, Any]]] = {
 }
 
 
-def measure(messages: int, runs: int) -> list[dict[str, Any]]:
-    """One row for each: medians of ``runs``, taken by turns."""
-    from tidings.services.nginx import Nginx
-
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in MEASURED}
-    until = time.monotonic() + LONGEST
-    with Nginx(ANSWERS) as nginx:
-        for number in range(runs):
-            if number and time.monotonic() > until:
-                break  # the machine is busy: fewer runs, and the table says so
-            for name in MEASURED:
-                ca = str(nginx.certificate.certificate)
-                arguments = json.dumps([name, nginx.url, ca, messages])
-                found[name].append(child("benchmarks.mail", "--child", arguments, timeout=60.0))
-    return [
-        {"what": name, **medians(rows), "least": min(row["per_cpu_second"] for row in rows)}
-        for name, rows in found.items()
-    ]
-
-
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--messages", type=int, default=100_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        name, *arguments = json.loads(options.child)
-        sys.stdout.write(json.dumps(MEASURED[name](*arguments)) + "\n")
-        return
-    rows = measure(options.messages, options.runs)
-    title = f"Mails in bulk (nginx), medians of {rows[0]['runs']}"
-    print_table(title, rows, as_json=options.json)
+    compare(
+        "benchmarks.mail",
+        __doc__,
+        MEASURED,
+        ANSWERS,
+        "Mails in bulk",
+        counted="messages",
+        count=100_000,
+        in_flight=None,
+    )
 
 
 if __name__ == "__main__":

@@ -13,19 +13,15 @@ by turns:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apns import Meter
-from benchmarks.harness import child, medians, print_table
+from benchmarks.clients import Meter, compare
 
 ANSWERS = """
     keepalive_requests 1000000000;
@@ -36,7 +32,6 @@ ANSWERS = """
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 SERVICE = "MG" + "0123456789abcdef" * 2
 BODY = "{:06d} is your code. Never share it with anyone."
-LONGEST = 60.0  # seconds after which no other run begins
 
 
 def number(index: int) -> str:
@@ -175,44 +170,17 @@ MEASURED: dict[str, Callable[..., Any]] = {
 }
 
 
-def measure(requests: int, in_flight: int, runs: int) -> list[dict[str, Any]]:
-    """One row for each: medians of ``runs``, taken by turns."""
-    from tidings.services.nginx import Nginx
-
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in MEASURED}
-    until = time.monotonic() + LONGEST
-    with Nginx(ANSWERS) as nginx:
-        for turn in range(runs):
-            if turn and time.monotonic() > until:
-                break  # the machine is busy: fewer runs, and the table says so
-            for name in MEASURED:
-                ca = str(nginx.certificate.certificate)
-                arguments = json.dumps([name, nginx.url, ca, requests, in_flight])
-                found[name].append(child("benchmarks.sms", "--child", arguments, timeout=60.0))
-    return [
-        {"what": name, **medians(rows), "least": min(row["per_cpu_second"] for row in rows)}
-        for name, rows in found.items()
-    ]
-
-
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, default=8_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--in-flight", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        name, *arguments = json.loads(options.child)
-        sys.stdout.write(json.dumps(asyncio.run(MEASURED[name](*arguments))) + "\n")
-        return
-    rows = measure(options.requests, options.in_flight, options.runs)
-    title = (
-        f"Messages over Twilio (nginx), {options.in_flight} under way, of {rows[0]['runs']} runs"
+    compare(
+        "benchmarks.sms",
+        __doc__,
+        MEASURED,
+        ANSWERS,
+        "Messages over Twilio",
+        count=8_000,
+        in_flight=100,
     )
-    print_table(title, rows, as_json=options.json)
 
 
 if __name__ == "__main__":
