@@ -19,14 +19,12 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tidings.durations import PositiveDuration
-from tidings.http2 import Fate, Head, Limits, Origin, Pool, Request, Response, Result, literal
+from tidings.http2 import Head, Pool, Request, Response, Result, literal
 from tidings.operators.senders.push.apns_answer import MIXED_UP, UNWELL, classify
 from tidings.operators.senders.push.apns_message import (
     RULES,
@@ -40,6 +38,7 @@ from tidings.operators.senders.push.apns_message import (
 from tidings.operators.senders.push.apns_token import ProviderToken
 from tidings.operators.senders.push.mix_up import MixUp
 from tidings.operators.senders.push.push_marks import Marks
+from tidings.operators.senders.push.road import GRACE, RoadSettings, unanswered
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
 from tidings.secret import Secret
@@ -49,7 +48,6 @@ _NAME = "apns"
 _HOSTS = {"production": "api.push.apple.com", "sandbox": "api.sandbox.push.apple.com"}
 _LONGEST_TOKEN = 200  # characters; Apple's are 64 today, and say that they may grow
 _REST = 60.0  # seconds for a connection that has seen too many tokens
-_GRACE = 2.0  # seconds to finish when closing
 _MOST_HEADS = 256
 _MAY_SAY_WHEN = (429, 503)
 
@@ -59,12 +57,8 @@ _DO_NOT_STORE = literal(b"apns-expiration", b"0")
 _encode = msgspec.json.Encoder().encode
 
 
-class Settings(BaseModel):
+class Settings(RoadSettings):
     """Settings of APNs."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
-    )
 
     key: Secret
     """The signing key, a ``.p8`` file: ``file:PATH`` or ``env:NAME``."""
@@ -80,26 +74,6 @@ class Settings(BaseModel):
     """Fixed for all; by default ``alert``, or ``background`` where there is nothing to show. Tokens
     of other types are others: each type has a provider of its own. The topic's suffix
     (``.voip``, ``.push-type.liveactivity``, …) follows from it."""
-    store: bool = True
-    """Whether Apple keeps a message for a phone that is off, until it expires."""
-    reference_key: Secret | None = None
-    """What references to our sends are signed with, the key of other providers' callbacks. With it
-    a push carries its ``reference``, where there is room: an app that is opened by it hands it
-    back, and we know whose it was."""
-    host: str = ""
-    """Another server than Apple's, for tests."""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 443
-    """443, or 2197 where a firewall wants it."""
-    ca: Path | None = None
-    """Whom to trust instead of the system's authorities, a PEM file."""
-    connections: Annotated[int, Field(ge=1, le=64)] = 2
-    """How many; each takes up to ``streams`` sends at once."""
-    streams: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    """Sends under way on one connection; Apple allows 1,000."""
-    timeout: PositiveDuration = 10_000
-    """From a send to its answer; what takes longer may have been delivered."""
-    wait: PositiveDuration = 1_000
-    """How long a send waits for a connection before it is given back."""
 
 
 class _Try(msgspec.Struct, gc=False):
@@ -135,36 +109,17 @@ class Apns:
         self._pool: Pool | None = None
         self._heads: dict[tuple[str, PushType, str], Head] = {}
         self._heads_token = ""
-        host = settings.host or _HOSTS[settings.environment]
-        self._authority = (host if settings.port == 443 else f"{host}:{settings.port}").encode()
+        self._authority = settings.authority(_HOSTS[settings.environment])
 
     async def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read the key and connect. Raises ValueError for a key or a CA that can't be used."""
         settings = self._settings
         self._token = ProviderToken(settings.key.read(), settings.key_id, settings.team_id)
-        if settings.reference_key is not None:
-            self._marks = Marks(settings.reference_key.read().strip().encode())
-        self._pool = Pool(
-            Origin(settings.host or _HOSTS[settings.environment], settings.port, self._context()),
-            Limits(
-                connections=settings.connections,
-                streams=settings.streams,
-                timeout=settings.timeout / 1000,
-                wait=settings.wait / 1000,
-                probe=True,
-            ),
-            loop=loop,
-            random=self._random,
+        self._marks = settings.marks()
+        self._pool = settings.pool(
+            _HOSTS[settings.environment], self._tls, loop, self._random, probe=True
         )
         await self._pool.open()
-
-    def _context(self) -> ssl.SSLContext:
-        try:
-            context = self._tls or ssl.create_default_context(cafile=self._settings.ca)
-        except OSError as error:
-            raise ValueError(f"can't use the CA file {self._settings.ca}: {error}") from None
-        context.set_alpn_protocols(["h2"])
-        return context
 
     def send(self, sends: Sequence[Send], done: Done) -> None:
         """Start these sends, in one write for each connection."""
@@ -173,7 +128,7 @@ class Apns:
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""
         if self._pool is not None:
-            await self._pool.close(_GRACE)
+            await self._pool.close(GRACE)
 
     def _start(self, sends: Sequence[Send], done: Done, *, last: bool) -> None:
         if self._pool is None or self._token is None:
@@ -239,13 +194,7 @@ class Apns:
 
     def _answered(self, attempt: _Try, result: Result) -> None:
         if not isinstance(result, Response):
-            unsent = result.fate is Fate.NOT_SENT
-            answer = Answer(
-                verdict=Verdict.RETRY if unsent else Verdict.AMB,
-                code="NotSent" if unsent else "NoAnswer",
-                detail=result.why,
-                provider_id=attempt.apns_id,
-            )
+            answer = unanswered(result, attempt.apns_id)
         elif result.status == 200:
             self._mix_up.good += 1
             answer = Answer(verdict=Verdict.OK, provider_id=attempt.apns_id)

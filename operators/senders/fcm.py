@@ -15,20 +15,19 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tidings.durations import PositiveDuration
-from tidings.http2 import Fate, Head, Limits, Origin, Pool, Request, Response, Result
+from tidings.http2 import Head, Pool, Request, Response, Result
 from tidings.operators.senders.push import fcm_token
 from tidings.operators.senders.push.fcm_answer import NOT_OURS, classify, message_id
 from tidings.operators.senders.push.fcm_message import Composer, Label, TooLarge, target
 from tidings.operators.senders.push.fcm_token import AccessToken, Account
 from tidings.operators.senders.push.mix_up import MixUp
 from tidings.operators.senders.push.push_marks import Marks
+from tidings.operators.senders.push.road import GRACE, RoadSettings, unanswered
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
 from tidings.secret import Secret
@@ -36,18 +35,13 @@ from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 
 _NAME = "fcm"
 _HOST = "fcm.googleapis.com"
-_GRACE = 2.0  # seconds to finish when closing
 _LARGEST_INDEXED = 3_000  # bytes of a token that the server's compression table has room for
 _MAY_SAY_WHEN = (429, 500, 503)
 _UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
-class Settings(BaseModel):
+class Settings(RoadSettings):
     """Settings of FCM."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
-    )
 
     key: Secret | None = None
     """The service account's key, the JSON that the Firebase console gives: ``file:PATH`` or
@@ -57,28 +51,10 @@ class Settings(BaseModel):
     label: Label = "category"
     """The analytics label of a message: its ``category``, its ``send_id`` (for an export to
     BigQuery; Firebase's own reports know 100 labels a day), or ``none``."""
-    store: bool = True
-    """Whether FCM keeps a message for a phone that is off, until it expires."""
     dry_run: bool = False
     """FCM checks each message, and delivers none."""
-    reference_key: Secret | None = None
-    """What references to our sends are signed with, the key of other providers' callbacks. With it
-    a push carries its ``reference``, where there is room: an app that is opened by it hands it
-    back, and we know whose it was."""
-    host: str = ""
-    """Another server than Google's, for tests."""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 443
-    """The port of that server."""
-    ca: Path | None = None
-    """Whom to trust instead of the system's authorities, a PEM file."""
     connections: Annotated[int, Field(ge=1, le=64)] = 4
     """How many; Google takes 100 sends at once on each."""
-    streams: Annotated[int, Field(ge=1, le=10_000)] = 1_000
-    """Sends under way on one connection, where the server allows so many."""
-    timeout: PositiveDuration = 10_000
-    """From a send to its answer; what takes longer may have been delivered."""
-    wait: PositiveDuration = 1_000
-    """How long a send waits for a connection, or for a token, before it is given back."""
 
 
 class _Try(msgspec.Struct, gc=False):
@@ -130,8 +106,7 @@ class Fcm:
         """
         settings = self._settings
         self._loop = loop
-        if settings.reference_key is not None:
-            self._marks = Marks(settings.reference_key.read().strip().encode())
+        self._marks = settings.marks()
         account = await asyncio.to_thread(self._account, settings.key)
         project = settings.project or account.project
         if not project:
@@ -139,27 +114,9 @@ class Fcm:
         self._path = f"/v1/projects/{project}/messages:send".encode()
         self._access = AccessToken(account.ask, self._clock.now, self._release)
         self._access.current(self._clock.now())
-        self._pool = Pool(
-            Origin(settings.host or _HOST, settings.port, self._context()),
-            Limits(
-                connections=settings.connections,
-                streams=settings.streams,
-                timeout=settings.timeout / 1000,
-                wait=settings.wait / 1000,
-            ),
-            loop=loop,
-            random=self._random,
-        )
+        self._pool = settings.pool(_HOST, self._tls, loop, self._random)
         await self._pool.open()
         await self._access.asked(settings.timeout / 1000)
-
-    def _context(self) -> ssl.SSLContext:
-        try:
-            context = self._tls or ssl.create_default_context(cafile=self._settings.ca)
-        except OSError as error:
-            raise ValueError(f"can't use the CA file {self._settings.ca}: {error}") from None
-        context.set_alpn_protocols(["h2"])
-        return context
 
     def send(self, sends: Sequence[Send], done: Done) -> None:
         """Start these sends, in one write for each connection."""
@@ -171,7 +128,7 @@ class Fcm:
             self._access.close()
         self._give_back("the sender is closing")
         if self._pool is not None:
-            await self._pool.close(_GRACE)
+            await self._pool.close(GRACE)
         self._give_back("the sender is closing")
 
     # ── Going out ─────────────────────────────────────────────────────────────────────────────
@@ -212,15 +169,13 @@ class Fcm:
         return Request(self._head, self._path, b"", body, attempt, self._answered)
 
     def _make_head(self, token: str) -> Head:
-        settings = self._settings
-        host = settings.host or _HOST
-        authority = host if settings.port == 443 else f"{host}:{settings.port}"
+        authority = self._settings.authority(_HOST)
         kind = (b"content-type", b"application/json")
         bearer = (b"authorization", b"Bearer " + token.encode())
         # A thousand bytes of token are sent once a connection, and are one byte from then on.
         if len(token) <= _LARGEST_INDEXED:
-            return Head(authority.encode(), indexed=(kind, bearer))
-        return Head(authority.encode(), indexed=(kind,), plain=(bearer,))
+            return Head(authority, indexed=(kind, bearer))
+        return Head(authority, indexed=(kind,), plain=(bearer,))
 
     # ── Waiting for a token ───────────────────────────────────────────────────────────────────
 
@@ -263,12 +218,7 @@ class Fcm:
 
     def _answered(self, attempt: _Try, result: Result) -> None:
         if not isinstance(result, Response):
-            unsent = result.fate is Fate.NOT_SENT
-            answer = Answer(
-                verdict=Verdict.RETRY if unsent else Verdict.AMB,
-                code="NotSent" if unsent else "NoAnswer",
-                detail=result.why,
-            )
+            answer = unanswered(result)
         elif result.status == 200:
             self._mix_up.good += 1
             answer = Answer(verdict=Verdict.OK, provider_id=message_id(result.body))
