@@ -5,6 +5,9 @@ is chosen: `cap` says what is to be counted, `deliver` counts it, a whole batch 
 The time is the wall's. A window of the log's time would be hours behind in a flow that catches up,
 and the counts of other flows would be gone.
 
+What a lane hands on to the next channel, because one has failed, it counts there in the same way:
+the delivery says against what.
+
 A count goes by the notification's id: the same notification in a replay finds itself counted and
 passes, for as long as two windows.
 """
@@ -19,8 +22,9 @@ from pydantic import Field, model_validator
 from tidings.contract import Batch, Cap, Category, Item, Operator, Part, Shape, Site, Spec
 from tidings.durations import DurationType
 from tidings.ids import cap_key
-from tidings.ports import Count, Io, Person
+from tidings.ports import Caps, Count, Io, Person
 from tidings.problems import ValueProblem, listed, suggestion
+from tidings.records import Allowance
 
 CAPPED = "cap"  # the reason; also how the name of each cap that has no room begins
 MARKETING = "marketing"
@@ -46,9 +50,9 @@ class CapSpec(Spec):
     Where a channel has no room `deliver` takes the next one, and what no channel is left for ends
     as `suppressed`, reason `cap`. What is critical or transactional by its category passes, and
     still counts. It is counted when it is decided, and given back when the delivery ends as
-    suppressed or expired. What a lane hands on to the next channel because the first one failed is
-    not counted there. While Redis is down, normal and low priority wait, and high passes
-    uncounted.
+    suppressed or expired. When a channel fails, the next one of `first_of` is counted by the lane
+    that hands over to it; one without room is passed over, and the outcome says so. While Redis is
+    down, normal and low priority wait, and high passes uncounted.
     """
 
     channel: str = ""
@@ -115,14 +119,11 @@ def caps_of(spec: CapSpec) -> Iterator[Cap]:
 
 
 class Wanted(NamedTuple):
-    """A notification that is to go to a person on a channel, and what it is to be counted
-    against."""
+    """A notification that is to go to a person, and what it is to be counted against."""
 
     person: Person
     notif_id: str
-    category: Category
-    caps: tuple[Cap, ...]
-    channel: str
+    allowances: tuple[Allowance, ...]
 
 
 class Counted(NamedTuple):
@@ -132,49 +133,48 @@ class Counted(NamedTuple):
     names: tuple[str, ...]
 
 
-def count(wanted: Sequence[Wanted], io: Io) -> list[Counted]:
-    """Count each against all of its caps, in one round trip.
+def allowances(caps: Sequence[Cap], category: Category, channel: str) -> tuple[Allowance, ...]:
+    """The caps that count a notification of this category on this channel; of several over one
+    count the smallest.
+
+    >>> allowances(DEFAULTS, Category("orders", transactional=True), "push")
+    (Allowance(name='push/all/1h', at_most=3, within_ms=3600000, exempt=True),)
+    """
+    found: dict[str, Allowance] = {}
+    for cap in caps:
+        about = cap.counts
+        if cap.channel == channel and (
+            not about or about == category.name or (about == MARKETING and category.marketing)
+        ):
+            known = found.get(cap.name)
+            if known is None or cap.at_most < known.at_most:
+                exempt = category.critical or category.transactional or category.name in cap.exempt
+                found[cap.name] = Allowance(cap.name, cap.at_most, cap.within, exempt)
+    return tuple(found.values())
+
+
+def count(wanted: Sequence[Wanted], caps: Caps, now: int) -> list[Counted]:
+    """Count each against all of its allowances, in one round trip; ``now`` is the wall's.
 
     What one cap has no room for is given back to the others. Raises Unavailable.
     """
-    asked = [_applying(each) for each in wanted]
     counts = [
-        Count(_key(each, name), each.notif_id, cap.at_most, cap.within, _exempt(each, cap))
-        for each, caps in zip(wanted, asked, strict=True)
-        for name, cap in caps.items()
+        Count(_key(each, one.name), each.notif_id, one.at_most, one.within_ms, one.exempt)
+        for each in wanted
+        for one in each.allowances
     ]
-    verdicts = iter(io.caps.count(counts, io.clock.now()) if counts else ())
+    verdicts = iter(caps.count(counts, now) if counts else ())
     answers: list[Counted] = []
     back: list[tuple[str, str]] = []
-    for each, caps in zip(wanted, asked, strict=True):
-        room = {name: next(verdicts) for name in caps}
+    for each in wanted:
+        room = {one.name: next(verdicts) for one in each.allowances}
         full = tuple(f"{CAPPED}:{name}" for name, passes in room.items() if not passes)
         if full:
             back += [(_key(each, name), each.notif_id) for name, passes in room.items() if passes]
         answers.append(Counted(False, full) if full else Counted(True, tuple(room)))
     if back:
-        io.caps.give_back(back)
+        caps.give_back(back)
     return answers
-
-
-def _applying(wanted: Wanted) -> dict[str, Cap]:
-    """The caps that count it, by name; of several over one count the smallest."""
-    found: dict[str, Cap] = {}
-    category = wanted.category
-    for cap in wanted.caps:
-        about = cap.counts
-        if cap.channel == wanted.channel and (
-            not about or about == category.name or (about == MARKETING and category.marketing)
-        ):
-            known = found.get(cap.name)
-            if known is None or cap.at_most < known.at_most:
-                found[cap.name] = cap
-    return found
-
-
-def _exempt(wanted: Wanted, cap: Cap) -> bool:
-    category = wanted.category
-    return category.critical or category.transactional or category.name in cap.exempt
 
 
 def _key(wanted: Wanted, name: str) -> str:

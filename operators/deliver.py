@@ -30,10 +30,10 @@ from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression, FieldPath
 from tidings.expressions.operations import kind_of
 from tidings.ids import notification_id
-from tidings.operators.cap import CAPPED, Wanted, count
+from tidings.operators.cap import CAPPED, Wanted, allowances, count
 from tidings.ports import Io, Person, Profile, Unavailable, profiles_of
 from tidings.problems import ValueProblem, listed, suggestion
-from tidings.records import Delivery, Kind, Priority
+from tidings.records import Allowance, Delivery, Kind, Priority
 
 UNREACHABLE = "unreachable"
 PRIORITIES = ("high", "normal", "low", "critical", "standard")
@@ -284,18 +284,12 @@ class Deliver:
         asked = [each for each in choices if each.open]
         while asked:
             wanted = [
-                Wanted(
-                    each.item.person(),
-                    each.notif_id,
-                    self._site.categories.get(each.category) or Category(each.category),
-                    each.item.caps,
-                    channel,
-                )
+                Wanted(each.item.person(), each.notif_id, self._allowances(each, channel))
                 for each in asked
                 for channel in (each.open if self._each else each.open[:1])
             ]
             try:
-                answers = iter(count(wanted, io))
+                answers = iter(count(wanted, io.caps, io.clock.now()))
             except Unavailable:
                 if self._priority == Priority.HIGH:
                     return
@@ -327,7 +321,8 @@ class Deliver:
                 reason = UNREACHABLE
             batch.drop(item, Kind.SUPPRESSED, reason, site, evaluated(choice.closed))
             return
-        for number, channel in enumerate(open_ if self._each else open_[:1]):
+        for channel in open_ if self._each else open_[:1]:
+            chain = () if self._each else tuple(open_[1:])
             batch.deliver(
                 item,
                 Delivery(
@@ -344,15 +339,26 @@ class Deliver:
                     tenant=item.tenant,
                     priority=self._priority,
                     data=wish.data,
-                    chain=() if self._each else tuple(open_[number + 1 :]),
+                    chain=chain,
                     expires_at=choice.expires_at,
                     collapse_key=wish.collapse_key,
                     campaign_id=wish.campaign_id,
                     caps=choice.counted.get(channel, ()),
                     variant=item.variant,
+                    allowances=self._ahead(choice, chain) if item.caps else {},
                 ),
                 site,
             )
+
+    def _ahead(self, choice: _Choice, chain: Sequence[str]) -> dict[str, tuple[Allowance, ...]]:
+        """What a lane is to count when it hands over, by channel."""
+        found = {channel: self._allowances(choice, channel) for channel in chain}
+        return {channel: caps for channel, caps in found.items() if caps}
+
+    def _allowances(self, choice: _Choice, channel: str) -> tuple[Allowance, ...]:
+        name = choice.category
+        category = self._site.categories.get(name) or Category(name)
+        return allowances(choice.item.caps, category, channel)
 
     def _closed(self, item: Item, channels: Sequence[str]) -> dict[str, str]:
         """The channels that don't qualify, each with the reason."""

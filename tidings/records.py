@@ -86,6 +86,18 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     way: str = ""
 
 
+class Allowance(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A cap as one notification meets it: at most so many in any ``within_ms``.
+
+    An ``exempt`` one passes and still counts. ``name`` is the cap's, see ``ids.cap_key``.
+    """
+
+    name: str
+    at_most: int
+    within_ms: int
+    exempt: bool = False
+
+
 class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One notification on one channel, not yet rendered: ``deliveries.<channel>.<priority>``.
 
@@ -93,7 +105,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     what each address has answered so far (send id → verdict), so that a later rung of the retry
     ladder does not send again to a device that has it. ``attempt`` counts the tries so far,
     ``spared`` those of them that do not count against the retries (a rate limit). ``caps`` names
-    what it was counted against (``ids.cap_key``), ``variant`` the arms of experiments it is in.
+    what it was counted against (``ids.cap_key``), ``allowances`` what it is to be counted against
+    on the channels of its chain. ``variant`` names the arms of experiments it is in.
     """
 
     notif_id: str
@@ -121,6 +134,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
     reply_to: str = ""
     caps: tuple[str, ...] = ()
     variant: str = ""
+    allowances: dict[str, tuple[Allowance, ...]] = msgspec.field(default_factory=dict)
 
 
 class Stage(StrEnum):

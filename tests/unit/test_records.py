@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tidings import records
 from tidings.log.port import Record
 from tidings.records import (
+    Allowance,
     DeadLetter,
     Delivery,
     Entry,
@@ -83,6 +84,10 @@ FULL: dict[str, msgspec.Struct] = {
         reply_to="tidings.social",
         caps=("push/all/1h",),
         variant="tone:bold",
+        allowances={
+            "email": (Allowance("email/marketing/1d", 1, 86_400_000),),
+            "sms": (Allowance("sms/all/1d", 5, 86_400_000, exempt=True),),
+        },
     ),
     "outcome": Outcome(
         outcome_id="00112233445566778899aabbccddeeff",

@@ -11,10 +11,15 @@ from tests.unit.lane.paper import TOPIC, Paper, a_delivery, id_of
 from tidings.log.port import Append
 from tidings.operators.send import Retry, SendSpec
 from tidings.ports import Address
-from tidings.records import decode_delivery, encode
+from tidings.records import Allowance, Delivery, decode_delivery, encode
 from tidings.sender import Verdict
 
 DEAD = "notif_dlq.push"
+
+
+def counted(allowance: Allowance) -> Delivery:
+    """A delivery that is to be counted so on the channel behind its own."""
+    return a_delivery("n1", chain=("email",), allowances={"email": (allowance,)})
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,9 @@ DEAD = "notif_dlq.push"
         encode(a_delivery("n1", attempt=-3)),
         encode(a_delivery("n1", attempt=1, spared=2)),
         encode(a_delivery("n1", chain=("pigeon",))),
+        encode(counted(Allowance("email/all/1d", 0, 86_400_000))),
+        encode(counted(Allowance("email/all/1d", 1, 1 << 60))),
+        encode(counted(Allowance("e" * 10_000, 1, 86_400_000))),
         encode(a_delivery("n" * 100_000)),
         encode(a_delivery("n1", variant="v" * 1_000_000)),
         encode(a_delivery("n1", data={"text": "x" * 2_000_000})),
@@ -62,7 +70,16 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = msgspec.json.decode(encode(a_delivery("n1", chain=("email",), answers={"s": "ok"})))
+FIELDS = msgspec.json.decode(
+    encode(
+        a_delivery(
+            "n1",
+            chain=("email",),
+            answers={"s": "ok"},
+            allowances={"email": (Allowance("email/all/1d", 1, 86_400_000),)},
+        )
+    )
+)
 CHANGED = st.dictionaries(
     st.sampled_from([*FIELDS, "attempt", "spared", "not_before", "expires_at", "round"]), ANYTHING
 ).map(lambda changes: msgspec.json.encode(FIELDS | changes))

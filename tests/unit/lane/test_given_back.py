@@ -67,7 +67,7 @@ def test_what_was_sent_or_tried_stays_counted(verdict: Verdict, end: str) -> Non
     assert not has_room(paper)
 
 
-def test_the_next_channel_is_not_counted_and_gives_nothing_back() -> None:
+def test_the_next_channel_has_a_count_of_its_own_and_the_first_one_is_given_back() -> None:
     paper = counted(data={"suppressed": True}, chain=("email",))
     paper.lane().turn(3)
     paper.confirm()

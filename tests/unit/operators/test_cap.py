@@ -23,6 +23,7 @@ from tidings.contract import Category, Item
 from tidings.driver.ports import LocalCaps
 from tidings.ports import Count, Io, Profile, Unavailable
 from tidings.problems import ProblemsError, ValueProblem
+from tidings.records import Allowance
 from tidings.stores.clock import ManualClock
 
 CATEGORIES = {
@@ -92,6 +93,25 @@ def test_what_has_no_room_on_a_channel_goes_on_the_next_one() -> None:
         ("email", (), ()),
         ("email", (), ()),
     ]
+
+
+def test_the_delivery_says_what_the_channels_behind_it_are_to_be_counted_against() -> None:
+    first = "deliver: {first_of: [push, email, sms], template: t, category: promo}"
+    tail = Tail("cap: {exempt: [promo]}", first)
+
+    (delivery,) = tail.run(event("e1")).delivered
+
+    assert delivery.caps == ("push/all/1h",)
+    assert delivery.allowances == {
+        "email": (Allowance("email/marketing/1d", 1, 24 * HOUR, exempt=True),),
+        "sms": (Allowance("sms/all/1d", 5, 24 * HOUR, exempt=True),),
+    }
+
+
+def test_what_no_cap_is_about_is_not_on_the_delivery() -> None:
+    (delivery,) = Tail(TWO_PUSH, FIRST).run(event("e1")).delivered
+
+    assert (delivery.chain, delivery.allowances) == (("email",), {})
 
 
 def test_what_has_no_room_anywhere_ends_suppressed() -> None:

@@ -17,6 +17,8 @@ from tidings.runtime.lane.settings import LaneSettings
 LARGEST = 3 << 19  # bytes, of the 2 MiB that a topic takes: the ladder adds what was answered
 LONG = 1 << 16  # bytes of a record whose names are worth looking at
 LONGEST_NAMES = 1 << 15  # characters of all that an outcome says of its delivery
+LONGEST_CAP = 1 << 10  # characters of a cap's name
+LONGEST_WINDOW = 366 * 86_400_000  # ms: more than any cap's, and no trouble to count
 
 
 def admit(record: Record, settings: LaneSettings, channels: Collection[str]) -> Delivery:
@@ -49,6 +51,10 @@ def _check_chain(delivery: Delivery, channels: Collection[str]) -> None:
     for channel in delivery.chain:
         if channel not in channels:
             raise ValueError(f"there is no channel `{channel}` to go on to")
+    for allowances in delivery.allowances.values():
+        for name, at_most, within_ms, _ in map(msgspec.structs.astuple, allowances):
+            if len(name) > LONGEST_CAP or at_most < 1 or not 1 <= within_ms <= LONGEST_WINDOW:
+                raise ValueError(f"there is no cap `{name[:50]}` of {at_most} in {within_ms} ms")
 
 
 def _check_size(delivery: Delivery, size: int) -> None:

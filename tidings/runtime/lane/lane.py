@@ -24,6 +24,7 @@ from tidings.runtime.lane.arrivals import Arrivals
 from tidings.runtime.lane.batch import LaneBatch
 from tidings.runtime.lane.courier import Courier
 from tidings.runtime.lane.dispatch import Dispatch
+from tidings.runtime.lane.handovers import HandOvers
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Tracker
@@ -57,6 +58,7 @@ class Lane:
         self._tracker = Tracker()
         retry = self._sending.spec.retry
         self._settlement = Settlement(settings, site.path, retry, self._tracker)
+        self._handovers = HandOvers(settings, io, self._tracker, self._settlement)
         self._courier = courier
         self._dispatch = Dispatch(
             settings, self._sending, io, courier, self._tracker, self._settlement
@@ -97,6 +99,7 @@ class Lane:
         for work in self._held:
             self._tracker.abandon(work.ticket)
         self._held = []
+        self._handovers.forsake()
 
     def drained(self) -> bool:
         """Whether all that was in flight is answered, marked, written and confirmed."""
@@ -129,13 +132,20 @@ class Lane:
         if early and not self._dispatch.full():
             return None
         works = self._works(now)
-        if not (works or self._settlement.unwritten() or self._dispatch.due(now)):
+        if not (
+            works
+            or self._settlement.unwritten()
+            or self._dispatch.due(now)
+            or self._handovers.due(now)
+        ):
             return None
         self._round_at = now
         return LaneBatch(works, now, self._settlement)
 
     def push(self, batch: LaneBatch) -> None:
         """Hand to the log what was said; its confirmation settles the deliveries."""
+        if self._settlement.failed:
+            self._handovers.round()
         self._settlement.give_back(self._io.caps)
         self._settlement.write(self._producer)
 
@@ -152,7 +162,8 @@ class Lane:
         the clock goes there."""
         arriving = self._arrivals.deadline() if self._arrivals is not None else 0
         asked = self._ask_at if self._held else 0
-        return min(filter(None, (arriving, asked, self._dispatch.deadline())), default=0)
+        waiting = (self._dispatch.deadline(), self._handovers.deadline())
+        return min(filter(None, (arriving, asked, *waiting)), default=0)
 
     def _works(self, now: int) -> list[Work]:
         if self._arrivals is None:

@@ -13,7 +13,9 @@ delivery is not settled then, so it is read again and they are written under the
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
@@ -65,6 +67,18 @@ _FAILURES = (Kind.FAILED, Kind.SUPPRESSED)
 _NOT_GOT = (Kind.SUPPRESSED, Kind.EXPIRED)
 
 
+class Failed(NamedTuple):
+    """A delivery that has failed on its channel and is to be handed over to the next one."""
+
+    parcel: Parcel
+    kind: Kind
+    at: int
+    reason: str
+    detail: str
+    step: str
+    letter: bool
+
+
 class Settlement:
     """Writes about deliveries; ``path`` is the step that sends, as in ``push.send``."""
 
@@ -73,6 +87,7 @@ class Settlement:
         self._outcomes: list[Append] = []
         self._others: list[tuple[Ticket, Append]] = []
         self._given_back: list[tuple[str, str]] = []
+        self.failed: list[Failed] = []  # what `HandOvers` has to count first
         self._settings = settings
         self._path = path
         self._tracker = tracker
@@ -157,11 +172,33 @@ class Settlement:
             if not reason and parcel.reasons:
                 reason, detail = [*parcel.reasons.values()][-1]
         if delivery.chain and kind in _FAILURES:
-            following = f"next: {delivery.chain[0]}"
-            detail = f"{detail}; {following}" if detail else following
-            self._write(parcel, _next_channel(parcel.record, _whole(parcel)))
-        elif letter and kind is _FAILED:
+            failed = Failed(parcel, kind, at, reason, detail, step, letter)
+            if delivery.allowances:
+                self.failed.append(failed)
+            else:
+                self.hand_over(failed, ())
+            return
+        if letter and kind is _FAILED:
             self.letter(parcel, delivery.flow, reason, detail or reason, at, step)
+        self._end(parcel, kind, at, reason, detail, step or self._path)
+
+    def hand_over(
+        self, failed: Failed, closed: Sequence[str], counted: tuple[str, ...] = ()
+    ) -> None:
+        """The last word of a delivery whose channel has failed, and the delivery that follows it.
+
+        ``closed`` says for each channel at the head of its chain that is passed over why; where
+        that is all of them, nothing follows. ``counted``: what the following one was counted
+        against.
+        """
+        parcel, kind, at, reason, detail, step, letter = failed
+        chain = parcel.delivery.chain[len(closed) :]
+        told = (detail, *closed, f"next: {chain[0]}" if chain else "")
+        detail = "; ".join(filter(None, told))
+        if chain:
+            self._write(parcel, _next_channel(parcel.record, _whole(parcel), chain, counted))
+        elif letter and kind is _FAILED:
+            self.letter(parcel, parcel.delivery.flow, reason, detail or reason, at, step)
         self._end(parcel, kind, at, reason, detail, step or self._path)
 
     def sent(self, parcel: Parcel, at: int) -> None:
@@ -266,17 +303,22 @@ class Settlement:
         self._others.append((ticket, append))
 
 
-def _next_channel(record: Record, delivery: Delivery) -> Append:
+def _next_channel(
+    record: Record, delivery: Delivery, chain: tuple[str, ...], counted: tuple[str, ...]
+) -> Append:
     """The same notification on the next channel of its chain, with a fresh count of attempts."""
+    channel, *rest = chain
+    ahead = delivery.allowances
     following = msgspec.structs.replace(
         delivery,
-        channel=delivery.chain[0],
-        chain=delivery.chain[1:],
+        channel=channel,
+        chain=tuple(rest),
         attempt=0,
         spared=0,
         answers={},
         not_before=0,
-        caps=(),  # it was counted on the channel that failed
+        caps=counted,
+        allowances={name: ahead[name] for name in rest if name in ahead},
     )
     topic = deliveries(following.channel, Priority.of(following.priority))
     return Append(topic, record.key, encode(following), record.headers)
