@@ -7,142 +7,26 @@ no channel.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-
-from tidings.consent import NO_TENANT, Decision, decide, evaluated
-from tidings.contract import Batch, Category, Item, Operator, Part, Shape, Site, Spec, Work
-from tidings.ports import Io, Person, Profile, Question, profiles_of
-from tidings.problems import ValueProblem, suggestion
+from tidings.consent import NO_TENANT, Decision, decide
+from tidings.contract import Batch, Category, Operator, Part, Shape, Site, Work
+from tidings.operators.consent_items import ConsentItems
+from tidings.operators.consent_shares import is_muted
+from tidings.operators.consent_spec import ConsentSpec
+from tidings.ports import Io, profiles_of
+from tidings.problems import ValueProblem
 from tidings.records import Kind
-
-NOTHING: frozenset[str] = frozenset()
-
-
-class ConsentSpec(Spec):
-    """Asks what the person, the tenant and the law allow, for each channel.
-
-    In a flow it leaves the allowed channels to `deliver`, and ends what no channel is left for as
-    `suppressed`, reason `no_consent`, with the rule that closed each channel. In a lane it asks
-    once more for the delivery's own channel; a no there leads to the next channel of `first_of`,
-    if there is one.
-    """
-
-    category: str = ""
-    """The category of message that this is, from `config/tidings.yaml`. Where it is not given, the
-    event's `type` is looked up in the table there; a type that isn't in it goes to the dead
-    letters."""
-
-    opt_in: bool = False
-    """Take silence for a no even where the category would take it for a yes. In a lane it is the
-    channel's rule: the person has said yes to the channel, or to what is sent; a tenant's default
-    is nobody's yes. Critical categories pass."""
-
-
-class ConsentItems:
-    """In a flow: finds out which channels are denied, and why."""
-
-    def __init__(self, spec: ConsentSpec, site: Site) -> None:
-        if spec.category and spec.category not in site.categories:
-            raise ValueProblem(
-                "unknown-category",
-                f"there is no category `{spec.category}` in the configuration",
-                suggestion(spec.category, site.categories),
-            )
-        self._category = site.categories.get(spec.category)
-        self._opt_in = spec.opt_in
-        self._site = site
-        self._channels_of: dict[str, list[str]] = {}
-        for channel, kind in site.channels.items():
-            self._channels_of.setdefault(kind, []).append(channel)
-
-    def process(self, batch: Batch[Item], io: Io, now: int) -> None:
-        """Set ``profile``, ``category`` and ``denied``; drop what is denied everywhere."""
-        site, items = self._site, batch.items
-        categories = [self._category or self._by_type(item) for item in items]
-        persons = [item.person() for item in items]
-        known = profiles_of(io.people, persons)
-        profiles = [known[person] for person in persons]
-        suppressed = self._suppressed(persons, profiles, categories, io, now)
-
-        kept: list[Item] = []
-        for number, item in enumerate(items):
-            category = categories[number]
-            if category is None:
-                batch.dead(item, "unknown_type", self._no_category(item), site)
-                continue
-            item.profile = profiles[number]
-            item.category = category.name
-            item.denied = denied = self._denied(item, category, suppressed.get(number, NOTHING))
-            if len(denied) < len(site.channels):
-                kept.append(item)
-            else:
-                batch.drop(item, Kind.SUPPRESSED, "no_consent", site, evaluated(denied))
-        batch.items = kept
-
-    def _denied(
-        self, item: Item, category: Category, suppressed: Collection[str]
-    ) -> dict[str, str]:
-        """The channels that are closed, each with the rule that closed it."""
-        tenant = self._site.tenants.get(item.tenant, NO_TENANT)
-        type_ = str(item.data.get("type", ""))
-        denied = {}
-        for channel in self._site.channels:
-            decision = decide(
-                item.profile,
-                tenant,
-                category,
-                channel,
-                type_,
-                suppressed=channel in suppressed,
-                opt_in=self._opt_in,
-            )
-            if not decision.allowed:
-                denied[channel] = decision.rule
-        return denied
-
-    def _by_type(self, item: Item) -> Category | None:
-        return self._site.categories.get(self._site.types.get(str(item.data.get("type", "")), ""))
-
-    def _no_category(self, item: Item) -> str:
-        return (
-            f"the event's type {item.data.get('type')!r} has no category: add it to `types` in"
-            " config/tidings.yaml, or give `consent` a category"
-        )
-
-    def _suppressed(
-        self,
-        persons: Sequence[Person],
-        profiles: Sequence[Profile | None],
-        categories: Sequence[Category | None],
-        io: Io,
-        now: int,
-    ) -> dict[int, set[str]]:
-        """By the item's number, the channels on which no address is left to send to."""
-        places: list[tuple[int, str]] = []
-        questions: list[Question] = []
-        for number, profile in enumerate(profiles):
-            category = categories[number]
-            if category is None or profile is None:
-                continue
-            for address in profile.addresses:
-                for channel in self._channels_of.get(address.kind, ()):
-                    places.append((number, channel))
-                    questions.append(
-                        Question(persons[number].tenant, channel, address.value, category.name)
-                    )
-        answers = io.suppressions.check(questions, now) if questions else []
-        closed: dict[int, set[str]] = {}
-        if any(answers):
-            free = {place for place, answer in zip(places, answers, strict=True) if answer is None}
-            for number, channel in set(places) - free:
-                closed.setdefault(number, set()).add(channel)
-        return closed
 
 
 class ConsentWork:
     """In a lane: asks again for the delivery's own channel."""
 
     def __init__(self, spec: ConsentSpec, site: Site) -> None:
+        if spec.muted:
+            raise ValueProblem(
+                "unknown-field",
+                "`consent` takes no `muted` in a lane",
+                "it asks for all fields of a profile's `muted` there",
+            )
         if spec.category:
             raise ValueProblem(
                 "unknown-field",
@@ -169,6 +53,7 @@ class ConsentWork:
                 category,
                 delivery.channel,
                 str(delivery.data.get("type", "")),
+                muted=_is_muted(work),
             )
             if decision.allowed and self._opt_in and not category.critical:
                 decision = _opted_in(decision, work)
@@ -177,6 +62,13 @@ class ConsentWork:
             else:
                 batch.drop(work, Kind.SUPPRESSED, "no_consent", site, decision.rule)
         batch.items = kept
+
+
+def _is_muted(work: Work) -> bool:
+    profile = work.profile
+    if profile is None or not profile.muted:
+        return False
+    return is_muted(work.delivery.data, profile.muted, profile.muted)
 
 
 def _opted_in(decision: Decision, work: Work) -> Decision:
@@ -200,7 +92,7 @@ OPERATOR = Operator(
     build=build,
     shorthand="category",
     asks=True,
-    reads=lambda spec: frozenset({"type"}),
+    reads=lambda spec: frozenset({"type", *spec.muted}),
     example="""
 step: {consent: {category: promo}}
 categories:

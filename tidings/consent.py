@@ -7,9 +7,10 @@ speaks decides:
     2  the tenant's kill switch
     3  a critical category (codes, payment, security): yes, whatever was opted out of, unless the
        person switched the channel off altogether and nobody made the category mandatory
-    4  the person's own choice       ┐ each for two questions: *what* (the subject)
-    5  the tenant's default          │ and *where* (the channel); a no to either is a no
-    6  the flow's default            ┘
+    4  what the person has muted (somebody, a thread): no
+    5  the person's own choice       ┐ each for two questions: *what* (the subject)
+    6  the tenant's default          │ and *where* (the channel); a no to either is a no
+    7  the flow's default            ┘
 
 *What* goes from specific to general: the type of event and the pair of category and channel speak
 first (a no of either is a no), then the category, then ``marketing`` as a whole for its categories.
@@ -60,12 +61,14 @@ def decide(
     type: str = "",
     *,
     suppressed: bool = False,
+    muted: bool = False,
     opt_in: bool = False,
 ) -> Decision:
     """Decide for one person, channel, category and type of event.
 
-    ``suppressed`` says that no address on this channel may be used. ``opt_in`` makes silence a no
-    where the category would take it for a yes. A person nobody knows has chosen nothing.
+    ``suppressed`` says that no address on this channel may be used, ``muted`` that it is of
+    something that the person has muted. ``opt_in`` makes silence a no where the category would take
+    it for a yes. A person nobody knows has chosen nothing.
 
     >>> promo = Category("promo", marketing=True, opt_in=True)
     >>> decide(Profile(categories={"promo": True}), Tenant(), promo, "email")
@@ -85,6 +88,8 @@ def decide(
             return _CRITICAL
         mandatory = category.mandatory or category.name in tenant.mandatory
         return _MANDATORY if mandatory else _CHANNEL_OFF
+    if muted:
+        return _MUTED
 
     if tenant is NO_TENANT and not (
         person.channels or person.categories or person.pairs or person.types
@@ -135,5 +140,6 @@ _TENANT_OFF = Decision(False, "tenant.off")
 _CRITICAL = Decision(True, "critical")
 _MANDATORY = Decision(True, "mandatory")
 _CHANNEL_OFF = Decision(False, "user.channel")
+_MUTED = Decision(False, "user.muted")
 _OPT_IN = Decision(False, "opt_in")
 _DEFAULT = Decision(True, "default")

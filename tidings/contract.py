@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tidings.durations import format_duration
 from tidings.expressions import Expression
+from tidings.gathered import Gathered
 from tidings.log.port import Record
 from tidings.ports import Address, Io, Person, Profile
 from tidings.records import Delivery, Kind, Origin
@@ -95,6 +96,7 @@ class Item(msgspec.Struct):
     against there, ``variant`` names the arms of experiments that it is in. ``way`` tells apart what
     a ``fan_out`` has made of one event: the numbers of the arms. ``whole`` tells that ``data`` is
     all of the event; otherwise it has the fields that the steps read, and ``record`` the event.
+    ``gathered`` is what a digest knows of each of its members, where it tells them apart.
     """
 
     data: dict[str, Any]
@@ -113,6 +115,7 @@ class Item(msgspec.Struct):
     denied: Mapping[str, str] | None = None
     caps: tuple[Cap, ...] = ()
     variant: str = ""
+    gathered: Gathered | None = None
 
     def covers(self) -> tuple[str, ...]:
         """The event ids that this item stands for."""

@@ -56,7 +56,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """What we know of a person.
 
     Consent, each entry an explicit choice (true is yes): ``channels`` by channel, ``categories`` by
-    category, ``pairs`` by "category/channel", ``types`` by event type. ``erased`` outranks all.
+    category, ``pairs`` by "category/channel", ``types`` by event type. ``muted`` names, by a field
+    of events, the values that the person wants to hear nothing of: ``{"actor_id": ["bob"]}``.
+    ``erased`` outranks all.
     """
 
     locale: str = ""
@@ -66,6 +68,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     categories: Mapping[str, bool] = msgspec.field(default_factory=dict)
     pairs: Mapping[str, bool] = msgspec.field(default_factory=dict)
     types: Mapping[str, bool] = msgspec.field(default_factory=dict)
+    muted: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     erased: bool = False
 
 

@@ -86,6 +86,9 @@ class PersonSpec(Spec):
     types: dict[str, bool] = Field({})
     """Their choices by type of event."""
 
+    muted: dict[str, tuple[str, ...]] = Field({})
+    """What they want to hear nothing of, by the field that says it: `actor_id: [bob]`."""
+
     erased: bool = False
     """They asked to be forgotten."""
 

@@ -46,6 +46,7 @@ class _Removal(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
+_NOTHING: Mapping[str, frozenset[str]] = {}
 _Key = tuple[str, str]  # tenant, recipient_id: equal to, and hashed as, a Person
 _Choices = Mapping[str, bool]
 _decode_line = msgspec.json.Decoder(_Line).decode
@@ -153,6 +154,7 @@ class _Reader:
             categories=self._alike(line.categories),
             pairs=self._alike(line.pairs),
             types=self._alike(line.types),
+            muted=line.muted or _NOTHING,
             erased=line.erased,
         )
         return (intern(line.tenant), line.recipient_id), profile

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.operators.support import (
@@ -16,6 +18,7 @@ from tests.unit.operators.support import (
     mobile,
     phone,
     ports,
+    reads,
     work,
 )
 from tidings.contract import Part, Tenant
@@ -176,6 +179,57 @@ def test_a_tenants_default_is_nobodys_yes() -> None:
     assert outbox.dropped == [(asked, "suppressed", "no_consent", "opt_in")]
 
 
-def test_in_a_lane_it_takes_no_category() -> None:
-    with pytest.raises(ValueProblem, match="no category in a lane"):
-        built("consent: {category: social}", Part.LANE)
+@pytest.mark.parametrize("fields", ["category: social", "muted: [actor_id]"])
+def test_in_a_lane_it_takes_no_category_and_no_fields(fields: str) -> None:
+    with pytest.raises(ValueProblem, match=f"no `?{fields.split(':')[0]}`? in a lane"):
+        built(f"consent: {{{fields}}}", Part.LANE)
+
+
+MUTES_BOB = Profile(addresses=ANA.addresses, muted={"actor_id": frozenset({"bob", "7"})})
+
+
+@pytest.mark.parametrize(
+    ("category", "actor", "passes"),
+    [
+        ("social", "bob", False),
+        ("social", 7, False),
+        ("social", "eve", True),
+        ("social", None, True),
+        ("security", "bob", True),
+    ],
+)
+def test_what_the_person_has_muted_is_a_no_but_in_critical_categories(
+    category: str, actor: Any, passes: bool
+) -> None:
+    step = built(f"consent: {{category: {category}, muted: [actor_id]}}")
+    outbox = Outbox([item({"recipient_id": "ana", "actor_id": actor})])
+
+    step.process(outbox, ports({"ana": MUTES_BOB}), NOW)
+
+    assert len(outbox.items) == int(passes)
+    assert [each.detail for each in outbox.dropped] == (
+        [] if passes else ["push=user.muted email=user.muted sms=user.muted"]
+    )
+
+
+def test_what_is_muted_is_asked_by_the_fields_that_the_flow_names() -> None:
+    step = built("consent: {category: social, muted: [photo_id]}")
+    outbox = Outbox([item({"recipient_id": "ana", "actor_id": "bob"})])
+
+    step.process(outbox, ports({"ana": MUTES_BOB}), NOW)
+
+    assert len(outbox.items) == 1
+    assert reads("consent: {category: social, muted: [photo_id]}") == frozenset(
+        {"type", "photo_id"}
+    )
+
+
+def test_a_lane_heeds_what_is_muted_by_any_field() -> None:
+    step = built("consent: {}", Part.LANE, categories=CATEGORIES)
+    by_bob, by_eve = work("ana", data={"actor_id": "bob"}), work("ana", data={"actor_id": "eve"})
+    outbox = Outbox([by_bob, by_eve])
+
+    step.process(outbox, ports({"ana": MUTES_BOB}), NOW)
+
+    assert outbox.items == [by_eve]
+    assert outbox.dropped == [(by_bob, "suppressed", "no_consent", "user.muted")]
