@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -85,7 +85,8 @@ class ValueProblem(ValueError):
     """A value that is not what its type wants, said in people's words.
 
     Parsers of single values (durations, expressions) raise it; whoever knows the value's place
-    makes a `Problem` of it. `offset` and `length` count characters of the value's text.
+    makes a `Problem` of it. `offset` and `length` count characters of the value's text. `loc` leads
+    from a value of many parts to the one that is wrong, by keys and indexes: `("first_of", 1)`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class ValueProblem(ValueError):
         *,
         offset: int = 0,
         length: int | None = None,
+        loc: Sequence[str | int] = (),
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -103,6 +105,7 @@ class ValueProblem(ValueError):
         self.hint = hint
         self.offset = offset
         self.length = length
+        self.loc = tuple(loc)
 
     def at(self, place: Place, path: str) -> Problem:
         """This problem, placed."""

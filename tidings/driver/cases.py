@@ -1,175 +1,20 @@
-"""What may stand in a ``*.test.yaml``: what is given, what comes in, what must come out."""
+"""What may stand in a ``*.test.yaml``: what comes in, what must come out."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tidings.contract import Spec
+from tidings.driver.given import Given, Instant
 from tidings.durations import Duration
 from tidings.load import Json
 from tidings.problems import ValueProblem
 from tidings.sender import Verdict
 
 WHATS = ("delivered", "dropped", "deferred", "dead", "sent", "failed", "unknown")
-
-
-def _instant(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueProblem(
-            "bad-value", f"`{value}` is not a time", "write it like 2026-07-01T12:00:00Z"
-        ) from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-Instant = Annotated[
-    int,
-    BeforeValidator(_instant, json_schema_input_type=str),
-]
-"""Epoch ms, written ``2026-07-01T12:00:00Z``; without a zone it is UTC."""
-
 NOON = 1_782_907_200_000  # 2026-07-01T12:00:00Z
-
-
-class AddressSpec(Spec):
-    """One place where a person can be reached."""
-
-    kind: Literal["device", "email", "phone"]
-    """`device`, `email` or `phone`."""
-
-    value: str
-    """The token, the mailbox, or the number like +34600000001."""
-
-    platform: str = ""
-    """Of a device: `ios`, `android` or `web`."""
-
-    app: str = ""
-    """Of a device: the app."""
-
-    registered_at: Instant = 0
-    """When it was registered."""
-
-    verified: bool = True
-    """An address that is not verified is not sent to."""
-
-
-class PersonSpec(Spec):
-    """A person, as the profile has them."""
-
-    tenant: str = "default"
-    """The tenant that the person belongs to."""
-
-    locale: str = ""
-    """Their language, such as `es-AR`."""
-
-    zone: str = ""
-    """Their time zone, such as `America/Mexico_City`."""
-
-    addresses: tuple[AddressSpec, ...] = ()
-    """Where they can be reached."""
-
-    channels: dict[str, bool] = Field({})
-    """Their choices by channel: `email: false`."""
-
-    categories: dict[str, bool] = Field({})
-    """Their choices by category."""
-
-    pairs: dict[str, bool] = Field({})
-    """Their choices by `category/channel`."""
-
-    types: dict[str, bool] = Field({})
-    """Their choices by type of event."""
-
-    muted: dict[str, tuple[str, ...]] = Field({})
-    """What they want to hear nothing of, by the field that says it: `actor_id: [bob]`."""
-
-    erased: bool = False
-    """They asked to be forgotten."""
-
-
-class SuppressionSpec(Spec):
-    """An address that must not be sent to."""
-
-    channel: str
-    """The channel."""
-
-    address: str
-    """The address."""
-
-    reason: str
-    """Why: `complaint`, `hard_bounce`, …"""
-
-    scope: str = "all"
-    """`all`, or a category."""
-
-    until: Instant = 0
-    """When it ends; without it, it holds for good."""
-
-    tenant: str = "default"
-    """The tenant whose list it is on."""
-
-
-class Fault(Spec):
-    """What a provider answers instead of yes. The first that fits a send decides."""
-
-    address: str = "*"
-    """A pattern for the address, with `*` and `?`."""
-
-    attempts: int = Field(default=0, ge=0)
-    """Only the first so many attempts of a send; 0 for all."""
-
-    since: Duration = 0
-    """From so long after the start."""
-
-    until: Duration = 0
-    """Up to so long after the start; 0 for ever."""
-
-    answer: Verdict
-    """`inv` (a dead address), `retry`, `cfg` (it refuses us), `drop` (a bad message) or `amb` (no
-    answer came)."""
-
-    code: str = ""
-    """The provider's own word for it."""
-
-    limited: bool = False
-    """It is a rate limit."""
-
-    retry_after: Duration | None = None
-    """How long it asks to wait."""
-
-
-class Given(Spec):
-    """What holds around the events of a case."""
-
-    people: dict[str, PersonSpec] = Field({})
-    """The people there are, by recipient id. Nobody else is known."""
-
-    suppressions: tuple[SuppressionSpec, ...] = ()
-    """The suppression list."""
-
-    lookups: dict[str, dict[str, dict[str, Json]] | None] = Field({})
-    """What `lookup` finds: by connection and key, the row. A connection with nothing behind it is
-    down, and so is one that is not named."""
-
-    templates: dict[str, dict[str, dict[str, str]]] = Field({})
-    """Texts that take the place of those in the folder of templates: by template and channel, the
-    parts by name."""
-
-    providers: dict[str, tuple[Fault, ...]] = Field({})
-    """Faults by provider; what fits none is accepted."""
-
-    lanes: tuple[str, ...] = ()
-    """The channels whose lanes run behind the flow: `lanes/<channel>.yaml` beside it. Without one,
-    a case ends where the flow has delivered."""
-
-    event: dict[str, Json] = Field({})
-    """Fields that every event has unless it says otherwise."""
 
 
 class Arrival(Spec):

@@ -12,25 +12,29 @@ deadline. In one thread, without waiting: the same input gives the same output t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tidings.compile import Ground, build, intake, keyed
-from tidings.driver.courier import InstantCourier, Script
+from tidings.driver.callbacks import Callbacks, desks
+from tidings.driver.courier import Script, ScriptedCourier
+from tidings.driver.replies import accept
 from tidings.log.memory import MemoryLog
 from tidings.log.port import Append, Record, Slot
 from tidings.plan import FlowPlan, LanePlan
 from tidings.ports import Io
 from tidings.problems import Problems
+from tidings.receipts import PROVIDER_EVENTS
 from tidings.records import Origin, Priority
 from tidings.running.footprint import footprint
 from tidings.runtime.intake import Intake
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
-from tidings.sender import Answer, Send, Verdict
+from tidings.runtime.receipts import Receipts
 from tidings.settings import Settings, StateSettings
 from tidings.stores.clock import ManualClock
 from tidings.topics import deliveries, entries
@@ -67,11 +71,6 @@ def build_lanes(
     ]
 
 
-def accept(send: Send, now: int) -> Answer:
-    """A provider that takes everything."""
-    return Answer(verdict=Verdict.OK, provider_id=send.send_id)
-
-
 class _Stamped(msgspec.Struct, gc=False):
     origin: Origin
 
@@ -96,6 +95,7 @@ class Driver:
         *,
         lanes: Sequence[Built] = (),
         script: Script = accept,
+        callbacks: Callbacks | None = None,
         slack: int = 0,
         partitions: int = 1,
         state: StateSettings = STATE,
@@ -103,7 +103,8 @@ class Driver:
     ) -> None:
         self.clock = clock
         self.log = MemoryLog(clock.now)
-        self.courier = InstantCourier(script, clock)
+        self._callbacks = callbacks or Callbacks((), clock.now())
+        self.courier = ScriptedCourier(script, clock, self._callbacks.taken)
         self.sending = {each.plan.channel: each.plan.steps[-1].path for each in lanes}
         self._flow = flow
         self._slack = slack
@@ -112,6 +113,8 @@ class Driver:
         names = {topic for part in footprint(flow, priority, settings.channels) for topic in part}
         for lane in lanes:
             names |= footprint(lane.plan, lane.priority, settings.channels).ours
+        if callbacks is not None:
+            names.add(PROVIDER_EVENTS)
         self.topics = sorted(names)
         self.log.admin().create(
             [msgspec.structs.replace(each, partitions=partitions) for each in topics_of(names)]
@@ -123,7 +126,12 @@ class Driver:
         self._intake = intake(flow, ground, priority)
         self._keyed = keyed(flow, ground, priority) if flow.keyed else None
         self._lanes = [self._lane(each, ground) for each in lanes]
-        self._units = [unit for unit in (self._intake, self._keyed) if unit is not None]
+        units = (
+            self._intake,
+            self._keyed,
+            None if callbacks is None else self._receipts(lanes, settings.channels, ground),
+        )
+        self._units = [unit for unit in units if unit is not None]
         for unit in (*self._units, *self._lanes):
             unit.start()
         self.settle()
@@ -132,9 +140,21 @@ class Driver:
         plan = built.plan
         *before, last = [built.steps[step.path] for step in plan.steps]
         settings = LaneSettings(
-            plan.channel, plan.channel, built.priority, ground.holder, collect_ms=0
+            plan.channel,
+            plan.channel,
+            built.priority,
+            ground.holder,
+            collect_ms=0,
+            frozen_ms=sys.maxsize,  # a clock that jumps is no process that stands still
         )
         return Lane(settings, self.log, ground.io, before, last, self.courier)
+
+    def _receipts(
+        self, lanes: Sequence[Built], channels: Mapping[str, str], ground: Ground
+    ) -> Receipts:
+        providers = {name for each in lanes for name in each.plan.steps[-1].spec.providers()}
+        io = ground.io
+        return Receipts(desks(providers), channels, log=self.log, io=io, clock=io.clock)
 
     # ── In and out ────────────────────────────────────────────────────────────────────────────
 
@@ -190,6 +210,7 @@ class Driver:
     def deadline(self) -> int:
         """The next instant at which something is due, 0 for none."""
         due = [lane.deadline() for lane in self._lanes]
+        due += [self.courier.deadline(), self._callbacks.deadline()]
         if self._keyed is not None:
             due.append(self._keyed.deadline())
         return min(filter(None, due), default=0)
@@ -202,7 +223,9 @@ class Driver:
         """Have everything done that can be done now."""
         busy = True
         while busy:
-            busy = False
+            called = [*self._callbacks.due(self.clock.now())]
+            self._producer.append(called, _confirmed)
+            busy = bool(called)
             for unit in self._units:
                 while _turn(unit):
                     busy = True
@@ -258,7 +281,7 @@ class Driver:
         return works or said_now > said or len(self.courier.sent) > sent
 
 
-def _turn(unit: Intake | KeyedFlow) -> bool:
+def _turn(unit: Intake | KeyedFlow | Receipts) -> bool:
     batch = unit.pull()
     if batch is None:
         return False

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from tidings.driver.cases import Case, CasesFile, Given
+from tidings.driver.cases import Case, CasesFile
 from tidings.driver.driver import Built
+from tidings.driver.given import Given, ReceiptSpec, ReplySpec
 from tidings.load.nodes import Map, Node, Seq
 from tidings.plan import FlowPlan
 from tidings.problems import Mark, Problems, suggestion
+
+_FIELDS = {"channel": "on", "provider": "to"}
 
 
 def merged(given: Given, more: Given) -> Given:
@@ -19,6 +22,7 @@ def merged(given: Given, more: Given) -> Given:
         lookups={**given.lookups, **more.lookups},
         templates={**given.templates, **more.templates},
         providers={**given.providers, **more.providers},
+        receipts=(*given.receipts, *more.receipts),
         lanes=more.lanes if "lanes" in more.model_fields_set else given.lanes,
         event={**given.event, **more.event},
     )
@@ -99,6 +103,7 @@ class Review:
         known = [step.path for step in self._plan.steps()]
         known += [f"{name}.source", f"{name}.key", f"{name}.cut", f"{name}.entries", *given.lanes]
         known += [step.path for each in built for step in each.plan.steps]
+        known += ["receipts"] if given.receipts else []
         out = _at(node, "out")
         for entry in out if isinstance(out, Map) else ():
             if entry.name not in known:
@@ -118,16 +123,44 @@ class Review:
             for built in self._lanes.get(each, ())
             for provider in built.plan.steps[-1].spec.providers()
         }
-        for provider in given.providers:
+        for provider, replies in given.providers.items():
+            whole = node if provider in case.given.providers else self._node
+            place = _at(whole, "given", "providers")
+            where = f"{path}.given.providers.{provider}"
             if provider not in known:
-                place = _at(node, "given", "providers") or _at(self._node, "given", "providers")
                 self._problems.error(
                     "unknown-provider",
                     f"no lane of this case sends to `{provider}`",
                     _key(place, provider) or node.where,
-                    f"{path}.given.providers.{provider}",
+                    where,
                     suggestion(provider, known) or "name its lane in `given.lanes`",
                 )
+            self._about(replies, _items(_at(place, provider)), given, known, where)
+        own, common = case.given.receipts, self._spec.given.receipts
+        where = f"{path}.given.receipts"
+        self._about(common, _items(_at(self._node, "given", "receipts")), given, known, where)
+        self._about(own, _items(_at(node, "given", "receipts")), given, known, where)
+
+    def _about(
+        self,
+        said: Sequence[ReplySpec | ReceiptSpec],
+        nodes: Sequence[Node],
+        given: Given,
+        providers: Collection[str],
+        path: str,
+    ) -> None:
+        """Whether there are the channels and providers whose sends these are about."""
+        for number, (one, node) in enumerate(zip(said, nodes, strict=True)):
+            for field, known in (("channel", given.lanes), ("provider", providers)):
+                name = getattr(one, field, "")
+                if name and name not in known:
+                    self._problems.error(
+                        f"unknown-{field}",
+                        f"no lane of this case sends {_FIELDS[field]} `{name}`",
+                        _place(node, field),
+                        f"{path}[{number}].{field}",
+                        suggestion(name, known) or "name its lane in `given.lanes`",
+                    )
 
 
 def _at(node: Node | None, *keys: str) -> Node | None:
@@ -138,8 +171,11 @@ def _at(node: Node | None, *keys: str) -> Node | None:
 
 def items_of(node: Node, key: str) -> Sequence[Node]:
     """The items of the list under a key; none where there is no such list."""
-    found = _at(node, key)
-    return found.items if isinstance(found, Seq) else ()
+    return _items(_at(node, key))
+
+
+def _items(node: Node | None) -> Sequence[Node]:
+    return node.items if isinstance(node, Seq) else ()
 
 
 def _place(node: Node, key: str) -> Mark:

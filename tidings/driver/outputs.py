@@ -22,6 +22,7 @@ from tidings.topics import EVENTS, dead_letters
 
 _FLOW_LETTERS = dead_letters("flow")
 _ALONE = ("undecodable", "unwritable")  # a lane's letters that no end of a delivery tells of
+_NOT_LISTED = (Stage.ATTEMPT, Stage.RECEIPT)  # what a send tells, and what was given
 _DROPPED = (Kind.SUPPRESSED, Kind.EXPIRED, Kind.CANCELLED)
 _WHAT = {Kind.FAILED: "failed", Kind.UNKNOWN: "unknown"}
 
@@ -84,7 +85,7 @@ def _told(outcome: Outcome, written: Mapping[tuple[str, str], Delivery]) -> Outp
                 "data": delivery.data,
             }
         what, name = "delivered", outcome.channel
-    elif outcome.stage == Stage.ATTEMPT or (outcome.stage == Stage.END and kind is Kind.SENT):
+    elif outcome.stage in _NOT_LISTED or (outcome.stage == Stage.END and kind is Kind.SENT):
         return None
     elif kind in _DROPPED:
         what, name = "dropped", outcome.reason
@@ -108,7 +109,7 @@ def _sends(driver: Driver, people: Mapping[str, str]) -> Iterator[Output]:
         send = each.send
         fields = {
             "channel": send.channel,
-            "provider": send.provider,
+            "provider": each.provider,
             "attempt": each.attempt,
             "answer": each.answer.verdict,
             "category": send.category,

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import msgspec
+from msgspec import UNSET
 from rich.console import Console
 from rich.text import Text
 
@@ -38,6 +39,9 @@ def as_text(results: Sequence[Result], console: Console) -> None:
 
 def _print_mismatch(mismatch: Mismatch, console: Console) -> None:
     expected, got, marked = mismatch.expected, mismatch.got, mismatch.differing
+    if mismatch.unused is not UNSET:
+        console.print(_line("unused    ", mismatch.unused, (), "red"))
+        return
     if expected is None:
         console.print(_line("unexpected", got or {}, (), "red"))
         return
@@ -138,6 +142,8 @@ def _case(suite: ElementTree.Element, name: str, file: str, line: int) -> Elemen
 
 
 def _told(mismatch: Mismatch) -> str:
+    if mismatch.unused is not UNSET:
+        return f"{mismatch.step}: no send came to {written(mismatch.unused)}"
     expected = written(mismatch.expected) if mismatch.expected is not None else "nothing"
     got = written(mismatch.got) if mismatch.got is not None else "nothing"
     return f"{mismatch.step}: expected {expected}, got {got}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import translate
 from pathlib import Path
 
 import msgspec
 
 from tidings.compile import build
-from tidings.driver.cases import Case, CasesFile, Fault, Given
-from tidings.driver.courier import Script
-from tidings.driver.driver import Built, Driver, accept, build_lanes
+from tidings.driver.callbacks import Callbacks
+from tidings.driver.cases import Case, CasesFile
+from tidings.driver.driver import Built, Driver, build_lanes
+from tidings.driver.given import Given
 from tidings.driver.names import Review, items_of, merged
 from tidings.driver.outputs import outputs
 from tidings.driver.ports import (
@@ -22,14 +21,14 @@ from tidings.driver.ports import (
     LocalCaps,
     people_of,
 )
-from tidings.driver.verdict import Mismatch, compare
+from tidings.driver.replies import Replies
+from tidings.driver.verdict import Mismatch, compare, unused
 from tidings.load import bind, read_file
 from tidings.load.nodes import Map
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.ports import Io, Profile, Suppression, Template, Templates
 from tidings.problems import Mark, Problems
 from tidings.records import encode
-from tidings.sender import Answer, Send
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.clock import ManualClock
@@ -86,13 +85,18 @@ class Suite:
         given = merged(self._spec.given, case.given)
         start = case.start if case.start is not None else self._spec.start
         clock = ManualClock(start)
+        replies = Replies(given.providers, start)
+        callbacks = None
+        if given.receipts:
+            callbacks = Callbacks(given.receipts, start, len(self._spec.given.receipts))
         driver = Driver(
             self._plan,
             self._settings,
             ports(given, clock, self._templates),
             clock,
             lanes=[each for name in given.lanes for each in self._lanes[name]],
-            script=_script(given.providers, start),
+            script=replies,
+            callbacks=callbacks,
         )
         key = self._plan.source.key
         for arrival in case.arrivals:
@@ -108,7 +112,11 @@ class Suite:
             driver.drain(clock.now() + LONGEST)
         else:
             driver.advance(start + case.advance)
-        return compare(case.out, outputs(driver), start)
+        found = compare(case.out, outputs(driver), start)
+        found += unused("given.providers", (one for _, one in replies.unused(case.given.providers)))
+        if callbacks is not None:
+            found += unused("given.receipts", callbacks.unused())
+        return found
 
 
 def load_suite(
@@ -185,31 +193,3 @@ def ports(given: Given, clock: ManualClock, templates: Templates) -> Io:
         clock=clock,
         lookups=GivenLookups(given.lookups),
     )
-
-
-def _script(faults: Mapping[str, Sequence[Fault]], start: int) -> Script:
-    """Providers that answer as the faults say."""
-    if not any(faults.values()):
-        return accept
-    compiled = {
-        name: [(re.compile(translate(fault.address)), fault) for fault in listed]
-        for name, listed in faults.items()
-    }
-
-    def answer(send: Send, now: int) -> Answer:
-        for address, fault in compiled.get(send.provider, ()):
-            if (
-                address.match(send.address.value)
-                and (not fault.attempts or send.attempt <= fault.attempts)
-                and start + fault.since <= now
-                and (not fault.until or now < start + fault.until)
-            ):
-                return Answer(
-                    verdict=fault.answer,
-                    code=fault.code,
-                    limited=fault.limited,
-                    retry_after_ms=-1 if fault.retry_after is None else fault.retry_after,
-                )
-        return accept(send, now)
-
-    return answer

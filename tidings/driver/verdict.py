@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from tidings.contract import Spec
 from tidings.driver.cases import WHATS, Expected
 from tidings.driver.outputs import Output
 from tidings.durations import format_duration
@@ -17,12 +19,23 @@ Shown = dict[str, Any]
 
 class Mismatch(msgspec.Struct, frozen=True):
     """Something wrong at a step: ``expected`` is missing (``got`` is None), ``got`` was not
-    expected (``expected`` is None), or the two differ in the fields of ``differing``."""
+    expected (``expected`` is None), or the two differ in the fields of ``differing``.
+
+    ``unused`` is something that was given in vain, and then ``step`` is where.
+    """
 
     step: str
     expected: Shown | None
     got: Shown | None
     differing: Sequence[str] = ()
+    unused: Shown | UnsetType = UNSET
+
+
+def unused(where: str, given: Iterable[Spec]) -> Iterator[Mismatch]:
+    """What no send came to: a test that would pass without it shows something else than it says."""
+    for one in given:
+        said = one.model_dump(mode="json", exclude_unset=True)
+        yield Mismatch(where, None, None, unused=said)
 
 
 def compare(

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from tidings.load.nodes import Entry, Map, Node, Seq, Text, describe, to_python
 from tidings.load.wording import word
-from tidings.problems import Mark, Problem, Problems, did_you_mean, listed
+from tidings.problems import Mark, Problem, Problems, ValueProblem, did_you_mean, listed
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -77,6 +77,24 @@ def places_of(models: Iterable[tuple[str, type[BaseModel]]]) -> Places:
         for field in _fields(model):
             known.setdefault(field, []).append(name)
     return lambda field: known.get(field, ())
+
+
+def placed(problem: ValueProblem, node: Node, path: str, whole: Mark | None = None) -> Problem:
+    """What is wrong with the value in ``node``, at the part of it that the problem is about.
+
+    ``whole`` is what to underline where that part does not stand in the file, or none is named; by
+    default the node.
+    """
+    found: Node | None = node
+    for element in problem.loc:
+        found = _inner(found, element)
+    if found is None or (found is node and whole is not None):
+        where = whole or node.where
+    elif isinstance(found, Text):
+        where = found.at(problem.offset, problem.length)
+    else:
+        where = found.where
+    return Problem(problem.code, problem.message, where, path, problem.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +192,10 @@ class _Binding:
     def _wrong(self, group: Sequence[_Found]) -> Problem:
         spot = group[0].spot
         problem = word([each.error for each in group], spot.node)
-        where = spot.node.where
         if group[0].error["loc"][-1:] == ("[key]",):
-            where = spot.holder
-        elif isinstance(spot.node, Text):
-            where = spot.node.at(problem.offset, problem.length)
-        return Problem(
-            problem.code, problem.message, where, self._path_to(spot.steps), problem.hint
-        )
+            code, message, hint = problem.code, problem.message, problem.hint
+            return Problem(code, message, spot.holder, self._path_to(spot.steps), hint)
+        return placed(problem, spot.node, self._path_to(spot.steps))
 
     def _missing(self, found: _Found) -> Problem:
         spot, name = found.spot, str(found.error["loc"][-1])

@@ -7,8 +7,10 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.command import Command
-from tests.unit.test_docs import BLOCK
+from tests.unit.test_docs import BLOCK, blocks
 
 CHECKOUT = Path(__file__).parents[3]
 NAMED = re.compile(r"# (\S+\.\S+)\n")
@@ -42,9 +44,17 @@ def assert_answered(said: str, answer: str, command: str) -> None:
         assert [line.rstrip() for line in said.splitlines()] == answer.splitlines(), command
 
 
-def test_the_tests_in_the_documents_pass(tidings: Command, here: Path) -> None:
+TESTS = [
+    (name, text) for name, text in blocks("yaml") if "cases:\n" in text and name != "tutorial.md"
+]
+
+
+@pytest.mark.parametrize(("document", "text"), TESTS)
+def test_the_tests_in_the_documents_pass(
+    document: str, text: str, tidings: Command, here: Path
+) -> None:
     shutil.copytree(CHECKOUT / "flows", here / "flows", ignore=shutil.ignore_patterns("*.test.*"))
-    text = (CHECKOUT / "docs" / "testing.md").read_text()
-    (test,) = [block for language, block in BLOCK.findall(text) if language == "yaml"]
-    (here / "flows" / "orders.test.yaml").write_text(test)
-    assert tidings("test") == (0, "1 test in 1 file: all passed\n", "")
+    (here / "flows" / "orders.test.yaml").write_text(text)
+    count = text.count("- name: ")
+    said = f"{count} test{'s' * (count > 1)} in 1 file: all passed\n"
+    assert tidings("test") == (0, said, "")

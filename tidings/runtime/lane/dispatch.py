@@ -36,7 +36,6 @@ _EXPIRED = Kind.EXPIRED.value
 _SURELY_NOT_SENT = (Verdict.RETRY, Verdict.CFG)
 _BUSY_MS = 500  # until a lease that another process holds is asked for again
 _MARGIN_MS = 1_000  # before a lease ends, so that clocks may differ by so much
-_FROZEN_MS = 500  # between two pulls: this process stood still, not its providers
 _LOOK_MS = 1_000  # between two looks at what is in flight the longest
 _UNANSWERED = 4  # lives of a lease: no sender is so patient
 
@@ -94,9 +93,9 @@ class Dispatch:
         )
 
     def deadline(self) -> int:
-        """When something that rests, or a stopped provider's probe, is due; 0 for none."""
-        probes = [quota.stopped_until for quota in self._quotas.values() if quota.waiting]
-        return min(filter(None, (self._resting.deadline(), *probes)), default=0)
+        """When something that rests is due, or something that waits for a provider; 0 for none."""
+        waits = [quota.deadline() for quota in self._quotas.values() if quota.waiting]
+        return min(filter(None, (self._resting.deadline(), *waits)), default=0)
 
     def full(self) -> bool:
         """Whether answers for a whole batch have come."""
@@ -110,7 +109,7 @@ class Dispatch:
 
     def tick(self, now: int) -> None:
         """Time passes: said at each pull. Raises RuntimeError for a sender that does not answer."""
-        if now - self._ticked_at > _FROZEN_MS:
+        if now - self._ticked_at > self._settings.frozen_ms:
             self._forgive(now)
             self._look_at = now + _LOOK_MS
         elif now >= self._look_at:

@@ -58,6 +58,17 @@ class Quota:
             return 1 if now >= self.stopped_until and not self.in_flight else 0
         return self.places - self.in_flight
 
+    def deadline(self) -> int:
+        """When one of those that wait can be sent, be it as a probe, or has waited too long (epoch
+        ms); 0 where an answer has to come first."""
+        if self.stopped_until:
+            return 0 if self.in_flight else self.stopped_until
+        if self.in_flight < self.places:
+            return self.waiting[0].now
+        if not self.spills:
+            return 0
+        return self.waiting[0].now + self._patience_ms + 1
+
     def spilling(self, now: int) -> Iterator[Send]:
         """What is to go to the ladder, so that others are not held up."""
         waiting = self.waiting

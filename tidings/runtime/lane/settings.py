@@ -39,6 +39,10 @@ class LaneSettings:
     """How long a full provider may hold up what comes behind it; then its sends go to the ladder.
     Ten times the latency of a provider that is merely busy."""
 
+    frozen_ms: int = 500
+    """A process that was not there for so long stood still: nobody has waited for a provider. Of a
+    clock that a driver holds it says nothing."""
+
     probe_ms: int = 30_000
     """A stopped provider is tried with one send so often."""
 
