@@ -64,11 +64,15 @@ class Entries:
 
 
 class Crowd:
-    """``live`` people who have had one event each, and the process ``flow`` that has read them."""
+    """``live`` people who have had one event each, and the process ``flow`` that has read them.
 
-    def __init__(self, stage: Stage, live: int, window: str) -> None:
+    ``arguments`` are further ones of its ``tidings run``.
+    """
+
+    def __init__(self, stage: Stage, live: int, window: str, *arguments: str) -> None:
         self.entries = Entries(stage.kafka.bootstrap)
         self._stage = stage
+        self._arguments = arguments
         self._file = stage.folder / "social.yaml"
         self._file.write_text(FLOW.format(window=window))
         for person in range(live):
@@ -79,7 +83,7 @@ class Crowd:
 
     def run(self) -> None:
         """Start the flow."""
-        self._stage.run("flow", str(self._file), "--part", "flow")
+        self._stage.run("flow", str(self._file), "--part", "flow", *self._arguments)
 
     def wait(self, what: str) -> None:
         """Wait until the flow has read all there is."""

@@ -1,6 +1,6 @@
 """A member of a group in a process of its own, to be killed: says what it reads, line by line.
 
-    python log_member.py ADDRESS GROUP TOPIC COMMIT_BELOW
+    python log_member.py ADDRESS GROUP TOPIC COMMIT_BELOW [INSTANCE]
 
 It commits the positions that it has read below the offset COMMIT_BELOW, and then reads on.
 """
@@ -31,8 +31,8 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def main(address: str, group: str, topic: str, commit_below: str) -> None:
-    consumer = open_log(address).consumer(group)
+def main(address: str, group: str, topic: str, commit_below: str, instance: str = "") -> None:
+    consumer = open_log(address, instance=instance).consumer(group)
     consumer.subscribe([topic], Speaker())
     while True:
         for record in consumer.poll(1, 0.5):

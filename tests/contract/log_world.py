@@ -96,9 +96,11 @@ class World:
         self._stack.callback(reader.close)
         return reader
 
-    def member(self, group: str, topic: str, commit_below: int) -> subprocess.Popen[str]:
+    def member(
+        self, group: str, topic: str, commit_below: int, instance: str = ""
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(MEMBER), self.address, group, topic, str(commit_below)],
+            [sys.executable, str(MEMBER), self.address, group, topic, str(commit_below), instance],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -13,10 +13,12 @@ from confluent_kafka import Producer as Transactions
 from confluent_kafka import TopicPartition
 
 from tests.contract.log_world import PATIENCE, Watcher, World, gather, into, numbered, until
+from tidings.log.address import open_log
 from tidings.log.kafka.client import librdkafka_log
 from tidings.log.port import (
     Append,
     Consumer,
+    LogError,
     OutOfRange,
     OutOfRangeError,
     Position,
@@ -159,6 +161,54 @@ def test_a_frozen_process_that_lost_its_partitions_does_no_harm(classic: World, 
     assert "lost 2\n" in iter(frozen.stdout.readline, "")
     heir.commit({Slot(topic, 0): Position(5, "mine")}, wait=True)
     assert heir.committed([Slot(topic, 0)]) == {Slot(topic, 0): Position(5, "mine")}
+
+
+@pytest.fixture
+def patient(kafka: Kafka) -> Iterator[World]:
+    """Members that may be silent for longer than any test."""
+    with ExitStack() as stack:
+        yield World(f"kafka:{kafka.bootstrap}?session.timeout.ms=120000", stack)
+
+
+def test_a_killed_process_that_has_a_name_gets_its_partitions_back_before_its_session_is_over(
+    patient: World, group: str
+) -> None:
+    topic = patient.topic(partitions=2)
+    patient.write(numbered(topic, 5))
+    first = patient.member(group, topic, commit_below=3, instance="a")
+    assert first.stdout is not None
+    assert "read 0 4\n" in iter(first.stdout.readline, "")
+    first.kill()
+    again = patient.member(group, topic, commit_below=0, instance="a")
+    assert again.stdout is not None
+    assert [again.stdout.readline() for _ in range(3)] == [
+        "assigned 2\n",
+        "read 0 3\n",
+        "read 0 4\n",
+    ]
+
+
+def test_of_two_processes_with_one_name_the_older_is_told_so(patient: World, group: str) -> None:
+    topic = patient.topic()
+    older = open_log(patient.address, instance="a").consumer(group)
+    younger = open_log(patient.address, instance="a").consumer(group)
+    older.subscribe([topic], Watcher())
+    until(lambda: poll_all(older) == [] and bool(older.assignment()))
+    younger.subscribe([topic], Watcher())
+
+    def told() -> bool:
+        poll_all(younger, older)
+        return False
+
+    with pytest.raises(LogError, match="another process runs under the same instance name"):
+        until(told)
+    younger.close()
+    older.close()
+
+
+def test_a_name_does_not_go_with_the_brokers_own_protocol() -> None:
+    with pytest.raises(LogError, match="leave out one"):
+        open_log("kafka:b:1?group.protocol=consumer", instance="a")
 
 
 def test_a_position_that_retention_overtakes_is_an_error(

@@ -83,6 +83,17 @@ def run(
     name: Annotated[
         str, typer.Option(help="What the process is called in its log lines.")
     ] = "tidings",
+    instance: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            envvar="TIDINGS_INSTANCE",
+            help="A name that no other process has, and that this one has again after a restart: "
+            "Kafka then gives it its partitions back at once, even after kill -9. When it ends for "
+            "good the others wait for the session's time-out.",
+            show_default=False,
+        ),
+    ] = "",
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="Make missing topics, the upstreams' too.")
     ] = False,
@@ -134,7 +145,7 @@ def run(
     _provide_topics(chosen, settings, create_topics)
     sheltered = all(role.high() for role in chosen)
     asks = part is not PartChoice.FLOW
-    with open_ground(settings, sheltered=sheltered, asks=asks) as ground:
+    with open_ground(settings, sheltered=sheltered, asks=asks, instance=instance) as ground:
         units = [unit for role in chosen for unit in _units(role, part, ground)]
         try:
             code = run_units(name, units)

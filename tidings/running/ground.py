@@ -19,13 +19,14 @@ class GroundError(Exception):
 
 @contextmanager
 def open_ground(
-    settings: Settings, *, sheltered: bool = False, asks: bool = True
+    settings: Settings, *, sheltered: bool = False, asks: bool = True, instance: str = ""
 ) -> Iterator[Ground]:
     """Everything that units need, until the block ends.
 
     ``sheltered`` is for processes of the high class, ``asks`` for all that ask claims from the
-    first event on. Raises GroundError, LogError and Unavailable
-    for what can't be opened, ServiceError where Valkey can't be started.
+    first event on; ``instance`` is the process's own name, as ``open_log`` wants it. Raises
+    GroundError, LogError and Unavailable for what can't be opened, ServiceError where Valkey can't
+    be started.
     """
     with ExitStack() as stack:
         claims = settings.claims
@@ -51,7 +52,7 @@ def open_ground(
             io = stack.enter_context(ports)
         except ValueError as error:
             raise GroundError(str(error)) from error
-        yield Ground(open_log(settings.log), io, settings)
+        yield Ground(open_log(settings.log, instance=instance), io, settings)
 
 
 def _connections(settings: Settings) -> Iterator[Connection]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from socket import gethostname
 from types import TracebackType
 from typing import Self
 
@@ -73,6 +74,7 @@ class House:
     def _command(self, pack: Pack) -> list[str]:
         return [
             *(sys.executable, "-m", "tidings.cli", "run", "--name", pack.name),
+            *("--instance", f"{gethostname()}.{pack.name}"),  # back at once when it is killed
             *(word for priority in pack.priorities for word in ("--priority", priority)),
             *(("--config", str(self._config)) if self._config else ()),
             *map(str, pack.files),

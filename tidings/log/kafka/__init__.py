@@ -1,5 +1,6 @@
 """The log in Apache Kafka, by librdkafka."""
 
+from tidings.log.kafka.client import INSTANCE
 from tidings.log.kafka.log import KafkaLog
 
-__all__ = ["KafkaLog"]
+__all__ = ["INSTANCE", "KafkaLog"]

@@ -15,6 +15,7 @@ from tidings.log.port import Headers, LogError, Record, Slot, Span
 Answer = TypeVar("Answer")
 Settings = Mapping[str, str]
 
+INSTANCE = "group.instance.id"  # the setting by which a member keeps its place in the group
 PATIENCE = 30.0  # seconds that a broker may be away before a question to it is an error
 ANSWER = 5.0  # seconds for one answer
 _RETRY = 0.05  # seconds between two tries
@@ -113,6 +114,14 @@ def is_final(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() in _FINAL
 
 
+def told(error: KafkaError) -> str:
+    """The error for people, with the likely fix where there is one."""
+    words = f"{error.str()} ({error.name()})"
+    if INSTANCE in error.str():  # a fatal error has lost the code of its cause
+        words += ": another process runs under the same instance name; give each one of its own"
+    return words
+
+
 def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = frozenset()) -> Answer:
     """Asks a broker again and again until it answers.
 
@@ -125,7 +134,7 @@ def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = fro
         except KafkaException as raised:
             error = raised.args[0]
             if is_final(error) or error.code() in at_once or time.monotonic() > deadline:
-                raise LogError(f"{what}: Kafka says {error.str()} ({error.name()})") from raised
+                raise LogError(f"{what}: Kafka says {told(error)}") from raised
         time.sleep(_RETRY)
 
 

@@ -27,6 +27,7 @@ from tidings.log.kafka.client import (
     records_of,
     slot_of,
     span_of,
+    told,
 )
 from tidings.log.kafka.commits import Commits
 from tidings.log.kafka.pauses import Pauses
@@ -145,7 +146,7 @@ class KafkaConsumer:
             if slot in self._held:
                 self._jump(slot, message.offset() or 0)
         elif is_final(error):
-            raise LogError(f"{self._group} can't read on: {error.str()} ({error.name()})")
+            raise LogError(f"{self._group} can't read on: Kafka says {told(error)}")
         else:
             librdkafka_log().warning("%s: %s", error.name(), error.str())
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from tidings.log.kafka.admin import KafkaAdmin
-from tidings.log.kafka.client import Settings
+from tidings.log.kafka.client import INSTANCE, Settings
 from tidings.log.kafka.consumer import KafkaConsumer
 from tidings.log.kafka.producer import KafkaProducer
 from tidings.log.kafka.reader import KafkaReader
-from tidings.log.port import OutOfRange
+from tidings.log.port import LogError, OutOfRange
 
 
 class KafkaLog:
     """A log on ``brokers`` ("host:port,host:port"); ``settings`` are librdkafka's.
 
-    Settings of consumers are given to consumers alone, so one address serves all parts.
+    Settings of consumers are given to consumers alone, so one address serves all parts. Raises
+    LogError for two that don't go together.
     """
 
     def __init__(self, brokers: str, settings: Settings) -> None:
+        if settings.get(INSTANCE) and settings.get("group.protocol") == "consumer":
+            # The broker refuses the restart of a killed one (UNRELEASED_INSTANCE_ID), and it idles.
+            raise LogError(
+                "with group.protocol=consumer a process can't have an instance name: leave out one"
+            )
         self.brokers = brokers
         self.settings = dict(settings)
 
