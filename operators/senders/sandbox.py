@@ -20,58 +20,21 @@ Measured: 1.5 µs of CPU a send, 3.1 with a latency.
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
-from xxhash import xxh3_64_intdigest
 
-from tidings.durations import Duration
 from tidings.ports import Clock
+from tidings.script import Latency, Rule, drawn, lines, span
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 
 _TICK_MS = 4  # answers that are due within it share a timer
 _NAME = "sandbox"
 _OK = Verdict.OK  # a member of an enum costs 0.1 µs to name
-
-Latency = Duration | tuple[Duration, Duration]
-
-
-class Rule(BaseModel):
-    """A line of the script: whom it is about, and what they get. The first that fits decides."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    address: str = "*"
-    """A pattern for the address, with ``*`` and ``?``."""
-    platform: str = ""
-    """Only devices of this platform; empty for all."""
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Which part of what fits; the draw goes by send id and attempt."""
-    attempts: Annotated[int, Field(ge=0)] = 0
-    """Only the first so many attempts of a send; 0 for all."""
-    since: Duration = 0
-    """From so long after the start."""
-    until: Duration = 0
-    """To so long after the start; 0 for ever. An outage is a rule with both."""
-    answer: Verdict = Verdict.OK
-    """What it gets: ok, inv, retry, cfg, drop or amb."""
-    accepted: bool | None = None
-    """Whether the message goes out all the same. By default an ``ok`` does, and nothing else;
-    ``amb`` with true is a time-out after the provider accepted."""
-    code: str = ""
-    """The provider's word for it."""
-    limited: bool = False
-    """It is a rate limit (429)."""
-    retry_after: Duration | None = None
-    """How long it asks us to wait."""
-    latency: Latency | None = None
-    """Its own latency: a stall is an ``amb`` after the patience of a real sender."""
 
 
 class Settings(BaseModel):
@@ -117,8 +80,8 @@ class Sandbox:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._script = [_Line(number, rule) for number, rule in enumerate(settings.script)]
-        self._latency = _span(settings.latency)
+        self._script = [(line, _answer(line.rule)) for line in lines(settings.script)]
+        self._latency = span(settings.latency)
         self._seed = settings.seed
         self._due: dict[int, list[tuple[Send, Answer, Done]]] = {}
         self._opened_at = 0
@@ -180,18 +143,18 @@ class Sandbox:
 
     def _decide(self, send: Send, now: int) -> tuple[Answer, bool, int]:
         """The answer, whether the message goes out, and the latency."""
-        least, greatest = self._latency
-        accepted = True
+        bounds, accepted = self._latency, True
         answer = None
-        for line in self._script:
-            if line.fits(send, now - self._opened_at, self._seed):
-                answer, accepted = line.answer, line.accepted
-                least, greatest = line.latency or self._latency
+        address, age_ms = send.address, now - self._opened_at
+        for line, said in self._script:
+            if line.fits(
+                address.value, address.platform, send.send_id, send.attempt, age_ms, self._seed
+            ):
+                answer, accepted = said, line.accepted
+                bounds = line.latency or bounds
                 break
-        if greatest > least:
-            drawn = xxh3_64_intdigest(f"{send.send_id}{send.attempt}".encode(), self._seed)
-            least += drawn % (greatest - least + 1)
-        return answer or Answer(verdict=_OK, provider_id=send.send_id), accepted, least
+        latency = drawn(bounds, send.send_id, send.attempt, self._seed)
+        return answer or Answer(verdict=_OK, provider_id=send.send_id), accepted, latency
 
     def _keep(self, lines: bytes) -> None:
         # One call for a batch; the page cache holds it when the process is gone.
@@ -216,40 +179,13 @@ class Sandbox:
             done(send, answer)
 
 
-class _Line:
-    """A rule, made ready."""
-
-    def __init__(self, number: int, rule: Rule) -> None:
-        self._number = number
-        self._rule = rule
-        self._address = None if rule.address == "*" else re.compile(fnmatch.translate(rule.address))
-        self.accepted = rule.answer is Verdict.OK if rule.accepted is None else rule.accepted
-        self.latency = None if rule.latency is None else _span(rule.latency)
-        self.answer = Answer(
-            verdict=rule.answer,
-            code=rule.code,
-            limited=rule.limited,
-            retry_after_ms=-1 if rule.retry_after is None else rule.retry_after,
-        )
-
-    def fits(self, send: Send, age_ms: int, seed: int) -> bool:
-        rule = self._rule
-        if rule.attempts and send.attempt > rule.attempts:
-            return False
-        if age_ms < rule.since or (rule.until and age_ms >= rule.until):
-            return False
-        if rule.platform and send.address.platform != rule.platform:
-            return False
-        if self._address is not None and not self._address.match(send.address.value):
-            return False
-        if rule.share == 1.0:
-            return True
-        drawn = xxh3_64_intdigest(f"{self._number}:{send.send_id}:{send.attempt}".encode(), seed)
-        return drawn < rule.share * 2**64
-
-
-def _span(latency: Latency) -> tuple[int, int]:
-    return latency if isinstance(latency, tuple) else (latency, latency)
+def _answer(rule: Rule) -> Answer:
+    return Answer(
+        verdict=rule.answer,
+        code=rule.code,
+        limited=rule.limited,
+        retry_after_ms=-1 if rule.retry_after is None else rule.retry_after,
+    )
 
 
 def received(file: Path) -> list[Received]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tidings.operators.senders.sandbox import Rule, Sandbox, Settings, received
+from tidings.operators.senders.sandbox import Sandbox, Settings, received
 from tidings.ports import Address
+from tidings.script import Rule
 from tidings.sender import Answer, Content, Send, Verdict
 
 

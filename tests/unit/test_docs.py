@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.cli.verbs import verbs
 from tidings.cli.check import survey
+from tidings.simulator.scenario import read_scenario
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -32,9 +33,12 @@ def commands() -> list[str]:
 
 
 # The tutorial's are files of its own folder: `test_tutorial` makes them, and goes through it.
+OTHERS = ("tutorial.md", "rehearsals.md")
+
+
 @pytest.mark.parametrize(
     ("document", "text"),
-    [block for block in blocks("yaml") if block[0] != "tutorial.md" and "\ncases:" not in block[1]],
+    [block for block in blocks("yaml") if block[0] not in OTHERS and "\ncases:" not in block[1]],
 )
 def test_its_flows_and_lanes_have_no_problems(document: str, text: str, tmp_path: Path) -> None:
     file = tmp_path / "documented.yaml"
@@ -42,6 +46,15 @@ def test_its_flows_and_lanes_have_no_problems(document: str, text: str, tmp_path
     problems, roles = survey([file], CHECKOUT / "config" / "tidings.yaml")
     assert problems.render() == ""
     assert roles
+
+
+def test_its_scenarios_are_scenarios(tmp_path: Path) -> None:
+    found = [text for document, text in blocks("yaml") if document == "rehearsals.md"]
+    assert found
+    for text in found:
+        file = tmp_path / "rehearsal.yaml"
+        file.write_text(text)
+        assert read_scenario(file, {}).script
 
 
 def test_its_commands_are_the_commands() -> None:

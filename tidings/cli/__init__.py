@@ -24,6 +24,7 @@ from tidings.cli import (
     receipts,
     run,
     schema,
+    simulate,
     tail,
     tap,
     test,
@@ -41,6 +42,7 @@ app = typer.Typer(
 for verb in (
     *(demo, dev, check, test, backtest, graph),
     *(deploy, run, receipts, topics, emit, tail, tap, listing, schema, new),
+    simulate,
 ):
     verb.register(app)
 

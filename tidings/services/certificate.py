@@ -1,4 +1,4 @@
-"""A self-signed certificate for TLS on loopback, good for a day."""
+"""A self-signed certificate for TLS on loopback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ class Certificate:
     key: Path
 
 
-def self_signed(folder: Path, *, now: datetime.datetime) -> Certificate:
+_DAY = datetime.timedelta(days=1)
+
+
+def self_signed(
+    folder: Path, *, now: datetime.datetime, life: datetime.timedelta = _DAY
+) -> Certificate:
     """Writes a certificate for `localhost` and 127.0.0.1, valid from an hour before `now`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -33,7 +38,7 @@ def self_signed(folder: Path, *, now: datetime.datetime) -> Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(now + life)
         .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

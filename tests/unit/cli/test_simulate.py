@@ -1,0 +1,54 @@
+"""What `tidings simulate provider` refuses, and how it says so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.command import Command
+
+
+def test_a_provider_that_there_is_not(tidings: Command) -> None:
+    said = tidings("simulate", "provider", "twillio")
+    assert said.code == 1
+    assert "there is no `twillio` to simulate" in said.err
+    assert "did you mean `twilio`?" in said.err
+
+
+def test_mistakes_of_a_scenario_with_their_places(tidings: Command, tmp_path: Path) -> None:
+    file = tmp_path / "rehearsal.yaml"
+    file.write_text("script:\n  - {provider: apns, answer: gone}\n  - {adress: x}\n")
+    said = tidings("simulate", "provider", "--script", str(file))
+    assert said.code == 1
+    assert "rehearsal.yaml:2:30" in said.err
+    assert "rehearsal.yaml:3:6" in said.err
+    assert "`address`" in said.err
+
+
+def test_without_the_library_the_extra_is_named(
+    tidings: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h2", None)
+    said = tidings("simulate", "provider")
+    assert said.code == 1
+    assert 'pip install "tidings[simulate]"' in said.err
+
+
+def test_callbacks_need_a_topic_that_somebody_reads(tidings: Command, tmp_path: Path) -> None:
+    log = f"sqlite:{tmp_path}/log"
+    said = tidings("simulate", "provider", "--callbacks", "log", "--log", log)
+    assert said.code == 1
+    assert "tidings receipts --create-topics" in said.err
+
+
+def test_a_port_that_is_taken(tidings: Command, tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        folder = str(tmp_path / "keys")
+        said = tidings("simulate", "provider", "--port", port, "--folder", folder)
+    assert said.code == 1
+    assert "name another port" in said.err

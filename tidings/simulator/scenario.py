@@ -1,0 +1,96 @@
+"""The scenario of a rehearsal: a YAML file that says what goes wrong, and what is told later.
+
+latency: [20ms, 80ms]
+receipts: [{event: delivered, after: [1s, 5s]}]
+script:
+  - {provider: apns, since: 1m, share: 0.1, draw: address, answer: inv}       # token churn
+  - {provider: fcm, since: 2m, until: 3m, answer: retry, limited: true, retry_after: 10s}
+  - {provider: ses, share: 0.01, answer: amb, by: reset}
+  - {provider: twilio, share: 0.01, answer: amb, accepted: true}      # a black hole that took it
+  - {provider: twilio, share: 0.05, receipts: [{event: failed, code: "30003", after: 20s}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tidings.durations import Duration
+from tidings.load import bind, read_file
+from tidings.problems import Problems
+from tidings.script import Latency, Rule
+
+ProviderName = Literal["apns", "fcm", "ses", "sendgrid", "twilio"]
+
+Happens = Literal[
+    "sent", "delivered", "opened", "clicked", "bounced", "complained", "unsubscribed", "failed"
+]
+
+
+class Event(BaseModel):
+    """Something that a provider calls back about after it took a message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    event: Happens
+    """What happens. What a provider has no word for it does not tell; APNs and FCM tell nothing."""
+    after: Latency = 0
+    """How long after the message was taken; late where that is long, out of order where it is less
+    than an earlier event's."""
+    times: Annotated[int, Field(ge=1, le=100)] = 1
+    """How often it is told, each time after a time of its own from ``after``."""
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """For which part of the messages."""
+    code: str = ""
+    """The provider's word for why: ``30003``, ``5.1.1``, ``blocked``, ``Transient/MailboxFull``."""
+
+
+class WireRule(Rule):
+    """A line of the script: the sandbox's, and what only a wire can do."""
+
+    provider: ProviderName | Literal[""] = ""
+    """Only this provider; empty for all."""
+    status: Annotated[int, Field(ge=0, le=599)] = 0
+    """The HTTP status in place of the one that goes with the answer. A call of many gets it as a
+    whole."""
+    by: Literal["silence", "reset"] = "silence"
+    """What an ``amb`` is: no answer ever (a black hole), or the connection is reset."""
+    dead_for: Duration = 0
+    """How long a token has been dead that Apple calls unregistered: its ``timestamp``."""
+    receipts: tuple[Event, ...] | None = None
+    """What is told later, in place of the scenario's own."""
+
+
+class Scenario(BaseModel):
+    """What the simulator does beside saying yes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed draws other latencies and other messages for a share."""
+    latency: Latency = 0
+    """From request to answer: one duration, or the least and the greatest."""
+    script: tuple[WireRule, ...] = ()
+    """What goes wrong; without a rule that fits, a message is accepted."""
+    receipts: tuple[Event, ...] = ()
+    """What is told later of every message that was accepted."""
+    names: dict[ProviderName, str] = {}
+    """What a provider is called in the settings, where that is not its kind: ``{ses: mail}``."""
+    urls: dict[ProviderName, str] = {}
+    """The public address of a provider's webhook. Twilio's comes with each message."""
+
+
+def read_scenario(file: Path, env: Mapping[str, str]) -> Scenario:
+    """The scenario of a file; ``env`` is for its ``${NAME}``.
+
+    Raises ProblemsError with every mistake in it, OSError where it can't be read.
+    """
+    problems = Problems()
+    node = read_file(file, env, problems)
+    found = None if node is None else bind(node, Scenario, "scenario", problems)
+    problems.raise_if_any()
+    assert found is not None
+    return found
