@@ -14,10 +14,9 @@ from bisect import insort
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgspec
-from pydantic import Field, model_validator
 
 from tidings.contract import (
     Category,
@@ -28,120 +27,21 @@ from tidings.contract import (
     Part,
     Shape,
     Site,
-    Spec,
     Who,
     reads_expressions,
 )
-from tidings.durations import Duration, format_duration
-from tidings.expressions import EvaluationError, Expression
+from tidings.durations import format_duration
+from tidings.expressions import EvaluationError
 from tidings.ids import unit
 from tidings.operators.expire import moment_of
+from tidings.operators.hold_spec import HoldSpec, Verdict
 from tidings.problems import ValueProblem, suggestion
-from tidings.quiet_hours import DAY, QuietHours, is_zone
+from tidings.quiet_hours import DAY, NEVER, QuietHours, is_zone, readable
 from tidings.records import Kind, Origin, Priority
 from tidings.topics import entries, settings
 
-Verdict = Literal["pass", "defer", "drop", "downgrade"]
 DOWNGRADED = "quiet_hours"  # the field that says so
 BY_NATURE: Mapping[str, Verdict] = {"critical": "pass", "high": "pass"}
-
-
-class HoldSpec(Spec):
-    """Holds a person's notifications until it is time for them.
-
-    What is held leaves by the log's clock, survives restarts and goes along when partitions move.
-    Its outcome is `deferred`, with the moment at which it will go; at that moment it counts as new:
-    `expires` of `deliver` runs from there. An `expire` before the hold sets a moment that stays,
-    and what would be past it when it may go ends as `expired` at once.
-    """
-
-    quiet: QuietHours | None = None
-    """Hours in which the person is left alone, by the clock on his wall, e.g. `22:00-08:00`. They
-    may run over midnight. A time that the clock skips in spring is at the jump; of one that it
-    shows twice in autumn the first counts."""
-
-    zone: Expression | None = None
-    """A field or expression for the person's time zone, an IANA name such as `Europe/Madrid`. A
-    keyed step asks nobody, so the event has to bring it: let `lookup: {people: [zone]}` write it
-    down before the first keyed step. Behind a digest it is known if the digest has it in `by`."""
-
-    no_zone: str = "UTC"
-    """What goes for people whose zone is missing or unknown: the name of a zone; `pass`, no quiet
-    hours for them; or `drop`."""
-
-    then: Verdict = "defer"
-    """What becomes of what would go in quiet hours: `defer` it to their end, `drop` it, `pass` it
-    on, or `downgrade` it: it goes at once, with the field `quiet_hours` set to true (else false),
-    by which a `switch` takes it another way, say to e-mail instead of push."""
-
-    classes: dict[str, Verdict] = Field(default={})
-    """The same by class, in place of `then`: `{marketing: drop, social: downgrade}`. A class is a
-    category's name; `critical` or `marketing`, for what such categories have in common; or a
-    priority. The first of these that is given counts. What is critical or of high priority passes,
-    unless it is said otherwise here."""
-
-    category: str = ""
-    """The category; by default by the event's `type`."""
-
-    priority: Expression | None = None
-    """A field or expression for the event's priority."""
-
-    send_at: Expression | None = None
-    """A field or expression for the moment at which to send it, epoch milliseconds or a text such
-    as `2026-07-01T12:00:00Z`. Where it is missing, null or past it sets none; farther away than the
-    log is kept it makes a dead letter."""
-
-    delay: Duration = 0
-    """How long to hold everything."""
-
-    jitter: Duration = 0
-    """Spreads what is held over so long a time, by a hash of the person, so that not everybody is
-    written to on the stroke of eight. A person's own notifications keep together."""
-
-    max_held: int = Field(100, ge=1, le=10_000)
-    """How many may be held for a person; more are dropped, reason `too_many_held`. Where so many
-    come in a night, put a `digest` before the hold."""
-
-    max_bytes: int = Field(65_536, ge=1_024, le=1_000_000)
-    """How many bytes of events may be held for a person, counted in the same way."""
-
-    @model_validator(mode="after")
-    def _sense(self) -> Self:
-        if self.quiet is None and self.send_at is None and not self.delay:
-            raise ValueProblem(
-                "bad-value",
-                "this holds nothing: give `quiet`, `send_at` or `delay`",
-                "for example: {quiet: 22:00-08:00, zone: zone}",
-            )
-        if self.quiet is None:
-            for name in ("zone", "then", "classes", "category", "priority", "no_zone"):
-                if name in self.model_fields_set:
-                    raise ValueProblem("bad-value", f"`{name}` says nothing without `quiet`")
-            return self
-        if self.zone is None:
-            raise ValueProblem(
-                "bad-value",
-                "`quiet` needs a `zone`: whose clock are these hours on?",
-                "`lookup: {people: [zone]}` writes it down; for all alike, zone: \"'UTC'\"",
-            )
-        if self.no_zone not in ("pass", "drop") and not is_zone(self.no_zone):
-            raise ValueProblem(
-                "bad-value",
-                f"there is no time zone `{self.no_zone}`",
-                "a name such as Europe/Madrid, or `pass`, or `drop`",
-            )
-        open_for = DAY - self.quiet.length() - 3_600_000  # an hour may be skipped
-        if self.jitter > max(open_for, 0):
-            raise ValueProblem(
-                "bad-value",
-                f"a `jitter` of {format_duration(self.jitter)} reaches into the next quiet hours",
-                f"{self.quiet} leave {format_duration(max(open_for, 0))} on the shortest day",
-            )
-        return self
-
-    def downgrades(self) -> bool:
-        """Whether anything may be downgraded."""
-        return "downgrade" in (self.then, *self.classes.values())
 
 
 class Held(msgspec.Struct, array_like=True, gc=False):
@@ -180,6 +80,7 @@ class Hold:
         self._path = site.path
         self._longest = settings([entries(site.scope)])[0].retention_ms
         self._send_at = spec.send_at.or_null() if spec.send_at is not None else None
+        self._own_quiet = spec.own_quiet.or_null() if spec.own_quiet is not None else None
         self._zone = spec.zone.or_null() if spec.zone is not None else None
         self._priority = spec.priority.or_null() if spec.priority is not None else None
         self._verdicts = {**BY_NATURE, **spec.classes}
@@ -189,7 +90,7 @@ class Hold:
 
     def _check(self, spec: HoldSpec, site: Site) -> None:
         kept = format_duration(self._longest)
-        longest = spec.delay + spec.jitter + (DAY if spec.quiet is not None else 0)
+        longest = spec.delay + spec.jitter + (DAY if spec.quiets() else 0)
         if longest > self._longest:
             raise ValueProblem(
                 "out-of-range",
@@ -289,12 +190,12 @@ class Hold:
             wished = moment_of(self._send_at(item.data))
             if wished > at:
                 at, why = wished, "send_at"
-        later = 0
+        lot = 0.0
         if spec.jitter:
-            later = int(unit(f"{self._path}\x1f{item.tenant}\x1f{item.recipient_id}") * spec.jitter)
+            lot = unit(f"{self._path}\x1f{item.tenant}\x1f{item.recipient_id}")
             if at > now:
-                at += later
-        quiet = spec.quiet
+                at += int(lot * spec.jitter)
+        quiet = self._quiet(item)
         if quiet is None or self._zone is None:
             return _Moment(at, why)
         zone = self._zone(item.data)
@@ -310,10 +211,22 @@ class Hold:
         verdict = self._verdict(item)
         if verdict == "defer":
             why = "quiet_hours"
+            # A person's own hours may leave less of the day than the jitter would take.
+            later = int(lot * min(spec.jitter, quiet.open_for()))
             while end:
                 at = end + later
                 end = quiet.until(at, zone)
         return _Moment(at, "quiet_hours" if verdict == "drop" else why, verdict)
+
+    def _quiet(self, item: Item) -> QuietHours | None:
+        """The person's own hours, else the flow's; None for no quiet hours."""
+        if self._own_quiet is not None:
+            own = self._own_quiet(item.data)
+            if own == NEVER:
+                return None
+            if type(own) is str and (hours := readable(own)) is not None:
+                return hours
+        return self._spec.quiet
 
     def _verdict(self, item: Item) -> Verdict:
         """What becomes of an item whose moment is in quiet hours."""
@@ -342,7 +255,7 @@ def _names(spec: HoldSpec) -> Iterable[str]:
 
 
 def _reads(spec: HoldSpec) -> frozenset[str]:
-    by_type = {"type"} if spec.quiet is not None and not spec.category else set[str]()
+    by_type = {"type"} if spec.quiets() and not spec.category else set[str]()
     return reads_expressions(spec) | by_type
 
 

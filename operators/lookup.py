@@ -11,20 +11,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, reads_expressions
+from tidings.contract import (
+    Batch,
+    Item,
+    Operator,
+    Part,
+    Shape,
+    Site,
+    Spec,
+    Tenant,
+    reads_expressions,
+)
 from tidings.durations import DurationType
 from tidings.expressions import EvaluationError, Expression
 from tidings.expressions.operations import kind_of
 from tidings.load.freedata import Json
-from tidings.ports import Io, LookupFailed, Query, Row, Unavailable, profiles_of
+from tidings.ports import Io, LookupFailed, Profile, Query, Row, Unavailable, profiles_of
 from tidings.problems import ValueProblem, listed, suggestion
 from tidings.records import Kind
 
-PROFILE = ("zone", "locale")
+PROFILE = ("zone", "locale", "quiet")
+WHEREVER = ("zone", "quiet")  # what a device or a tenant may say, too
 KEYS = re.compile(r":keys\b")
 IN_BRACKETS = re.compile(r"\(\s*:keys\s*\)")
 READS = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
@@ -52,7 +64,9 @@ class LookupSpec(Spec):
     it the keys are posted as `{"keys": [...]}`, and the answer is an object by key, or a list."""
 
     people: Annotated[dict[str, str], BeforeValidator(_by_name)] = Field(default={})
-    """What of the person's profile to take: `[zone, locale]`, or `{tz: zone}`."""
+    """What of the person's profile to take: `zone`, `locale`, `quiet` (their own quiet hours), as
+    `[zone, quiet]` or `{tz: zone}`. Zone and hours that a device tells (of several the one that was
+    registered last) come before the person's, and those before their tenant's."""
 
     connection: str = ""
     """Where `sql` or `http` goes: a name under `connections` in `config/tidings.yaml`."""
@@ -175,6 +189,7 @@ class Lookup:
             (name, column, spec.otherwise.get(name)) for name, column in spec.taken().items()
         ]
         self._missing, self._failing = spec.missing, spec.failing
+        self._tenants = site.tenants
         self._site = site
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
@@ -189,7 +204,7 @@ class Lookup:
         failure = ""
         try:
             if self._of_people:
-                rows = _profiles(io, batch.items)
+                rows = self._profiles(io, batch.items)
             else:
                 keys = [key for _, key in keyed if isinstance(key, str | int)]
                 unique = list(dict.fromkeys(keys))
@@ -237,15 +252,31 @@ class Lookup:
             data[name] = otherwise if value is None else value
         return True
 
+    def _profiles(self, io: Io, items: Iterable[Item]) -> Mapping[Any, Row | None]:
+        profiles = profiles_of(io.people, [item.person() for item in items])
+        asked = {column for _, column, _ in self._taken}
+        return {
+            person: None
+            if profile is None
+            else {name: _known(name, profile, self._tenants.get(person.tenant)) for name in asked}
+            for person, profile in profiles.items()
+        }
 
-def _profiles(io: Io, items: Iterable[Item]) -> Mapping[Any, Row | None]:
-    profiles = profiles_of(io.people, [item.person() for item in items])
-    return {
-        person: None
-        if profile is None
-        else {name: getattr(profile, name) or None for name in PROFILE}
-        for person, profile in profiles.items()
-    }
+
+def _known(name: str, profile: Profile, tenant: Tenant | None) -> str | None:
+    """A device's word before the person's, and that before the tenant's; None where nobody has
+    said anything."""
+    said: str = getattr(profile, name)
+    if name in WHEREVER:
+        told = [each for each in profile.addresses if getattr(each, name)]
+        if told:
+            said = getattr(max(told, key=_registered_at), name)
+        elif not said and tenant is not None:
+            said = getattr(tenant, name)
+    return said or None
+
+
+_registered_at = attrgetter("registered_at")
 
 
 OPERATOR = Operator(

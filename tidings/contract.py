@@ -286,7 +286,7 @@ class Tenant:
 
     ``off`` is the kill switch: channels, categories, ``category/channel``, or ``*`` for everything.
     ``mandatory`` names critical categories that even a switched-off channel must carry. The rest
-    are its defaults, in the form of a profile's choices.
+    are its defaults, in the form of a profile's choices, zone and quiet hours.
     """
 
     off: frozenset[str] = frozenset()
@@ -295,6 +295,8 @@ class Tenant:
     categories: Mapping[str, bool] = field(default_factory=dict)
     pairs: Mapping[str, bool] = field(default_factory=dict)
     types: Mapping[str, bool] = field(default_factory=dict)
+    zone: str = ""
+    quiet: str = ""
 
 
 @dataclass(frozen=True)

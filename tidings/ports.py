@@ -41,7 +41,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
     ``kind``: device, email or phone. ``value``: token, mailbox or E.164 number. ``platform`` of a
     device: ios or android. ``registered_at`` in epoch ms decides whether a provider's "gone" is
-    about this registration or an older one.
+    about this registration or an older one. ``zone`` and ``quiet`` are a device's own, where it has
+    told them; see ``Profile``.
     """
 
     kind: str
@@ -50,11 +51,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     app: str = ""
     registered_at: int = 0
     verified: bool = True
+    zone: str = ""
+    quiet: str = ""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What we know of a person.
 
+    ``zone`` is an IANA name, ``quiet`` their own quiet hours: ``22:00-08:00``, or ``none``.
     Consent, each entry an explicit choice (true is yes): ``channels`` by channel, ``categories`` by
     category, ``pairs`` by "category/channel", ``types`` by event type. ``muted`` names, by a field
     of events, the values that the person wants to hear nothing of: ``{"actor_id": ["bob"]}``.
@@ -70,6 +74,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     types: Mapping[str, bool] = msgspec.field(default_factory=dict)
     muted: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     erased: bool = False
+    quiet: str = ""
 
 
 class People(Protocol):

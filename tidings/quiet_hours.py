@@ -21,6 +21,8 @@ from tidings.problems import ValueProblem
 
 DAY = 86_400_000  # ms
 MINUTE = 60_000  # ms
+NEVER = "none"
+"""What a person says who wants no quiet hours at all."""
 
 _FORM = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9]) ?[-–] ?([01]?[0-9]|2[0-4]):([0-5][0-9])")
 _HINT = "quiet hours are written like 22:00-08:00"
@@ -52,6 +54,10 @@ class QuietHours:
     def length(self) -> int:
         """How long they last on a day without a change of clocks, in ms."""
         return (self.end - self.start) % (24 * 60) * MINUTE
+
+    def open_for(self) -> int:
+        """How much of the shortest day they leave, in ms: an hour may be skipped."""
+        return max(DAY - self.length() - 60 * MINUTE, 0)
 
     def until(self, at: int, zone: str) -> int:
         """When the quiet hours end in which the instant ``at`` lies; 0 where it lies in none.
@@ -91,6 +97,19 @@ class QuietHours:
         if not isinstance(value, str):
             raise ValueProblem("wrong-kind", "expected hours of the day", _HINT)
         return cls.parse(value)
+
+
+@lru_cache(maxsize=4_096)
+def readable(text: str) -> QuietHours | None:
+    """The hours that somebody wrote down; None where these are none.
+
+    >>> readable("21:30-7:00"), readable("at night")
+    (QuietHours(start=1290, end=420), None)
+    """
+    try:
+        return QuietHours.parse(text)
+    except ValueProblem:
+        return None
 
 
 @lru_cache(maxsize=4_096)

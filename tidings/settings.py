@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tidings.content import content_root
 from tidings.contract import Category, Tenant
 from tidings.load import bind, read_file
 from tidings.problems import Problems, ValueProblem
+from tidings.quiet_hours import QuietHours, is_zone
 from tidings.secret import Secret
 
 CONFIG_VARIABLE = "TIDINGS_CONFIG"
@@ -49,7 +50,7 @@ class CategorySettings(Part):
 
 
 class TenantSettings(Part):
-    """What a tenant says about consent, for all its people. Their own choices are more specific."""
+    """What a tenant says for all its people. Their own choices are more specific."""
 
     off: frozenset[str] = frozenset()
     """The kill switch: channels, categories, ``category/channel``, or ``*`` for everything."""
@@ -68,6 +69,21 @@ class TenantSettings(Part):
 
     types: dict[str, bool] = {}
     """Its default for a type of event."""
+
+    zone: str = ""
+    """The time zone of its people who have told none, such as ``Europe/Madrid``."""
+
+    quiet: QuietHours | None = None
+    """The quiet hours of its people who have told none, such as ``22:00-08:00``."""
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name and not is_zone(name):
+            raise ValueProblem(
+                "bad-value", f"there is no time zone `{name}`", "a name such as Europe/Madrid"
+            )
+        return name
 
 
 class TopicSettings(Part):
@@ -179,7 +195,10 @@ class Settings(Part):
 
     def tenant_table(self) -> Mapping[str, Tenant]:
         """The tenants, as steps are given them."""
-        return {name: Tenant(**settings.model_dump()) for name, settings in self.tenants.items()}
+        return {
+            name: Tenant(**settings.model_dump(exclude_none=True))
+            for name, settings in self.tenants.items()
+        }
 
 
 def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Settings:

@@ -17,7 +17,7 @@ ANA, BOB, CY = Person("default", "ana"), Person("default", "bob"), Person("acme"
 NOW = 1_760_000_000_000
 
 PHONE = Address(kind="device", value="tok-1", platform="ios", app="shop", registered_at=1_000)
-TABLET = Address(kind="device", value="tok-2", platform="android")
+TABLET = Address(kind="device", value="tok-2", platform="android", zone="Asia/Tokyo", quiet="none")
 MAIL = Address(kind="email", value="ana@example.com")
 PROFILES = {
     ANA: Profile(
@@ -29,6 +29,7 @@ PROFILES = {
         pairs={"social/email": True},
         types={"like": False},
         muted={"actor_id": frozenset({"bob", "7"})},
+        quiet="21:00-07:30",
     ),
     BOB: Profile(erased=True),
     CY: Profile(locale="en"),
@@ -46,7 +47,13 @@ LINES: list[Mapping[str, Any]] = [
                 "app": "shop",
                 "registered_at": 1_000,
             },
-            {"kind": "device", "value": "tok-2", "platform": "android"},
+            {
+                "kind": "device",
+                "value": "tok-2",
+                "platform": "android",
+                "zone": "Asia/Tokyo",
+                "quiet": "none",
+            },
             {"kind": "email", "value": "ana@example.com"},
         ],
         "channels": {"sms": False},
@@ -54,6 +61,7 @@ LINES: list[Mapping[str, Any]] = [
         "pairs": {"social/email": True},
         "types": {"like": False},
         "muted": {"actor_id": ["bob", "7"]},
+        "quiet": "21:00-07:30",
     },
     {"recipient_id": "bob", "erased": True},
     {"recipient_id": "ana", "tenant": "acme", "locale": "en"},

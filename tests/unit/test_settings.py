@@ -42,6 +42,35 @@ def test_a_tenant_reaches_the_steps_as_it_is_written(tmp_path: Path) -> None:
     assert tenant.categories == {"social": False}
 
 
+def test_a_tenants_zone_and_quiet_hours_reach_the_steps_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "tidings.yaml"
+    file.write_text("tenants: {acme: {zone: Africa/Accra, quiet: 9:00-17:00}, other: {}}\n")
+
+    tenants = load_settings(file, env={}).tenant_table()
+
+    assert (tenants["acme"].zone, tenants["acme"].quiet) == ("Africa/Accra", "09:00-17:00")
+    assert (tenants["other"].zone, tenants["other"].quiet) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("tenant", "message"),
+    [
+        ("{zone: Africa/Wakanda}", "there is no time zone `Africa/Wakanda`"),
+        ("{quiet: at night}", "`at night` are no hours of the day"),
+    ],
+)
+def test_a_tenants_zone_and_hours_that_are_none_are_refused(
+    tmp_path: Path, tenant: str, message: str
+) -> None:
+    file = tmp_path / "tidings.yaml"
+    file.write_text(f"tenants: {{acme: {tenant}}}\n")
+
+    with pytest.raises(ProblemsError) as raised:
+        load_settings(file, env={})
+
+    assert message in str(raised.value)
+
+
 def test_a_mistake_is_shown_in_its_place(tmp_path: Path) -> None:
     file = tmp_path / "tidings.yaml"
     file.write_text("topics: {entries_partitons: 4}\n")

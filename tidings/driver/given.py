@@ -56,6 +56,12 @@ class AddressSpec(Spec):
     verified: bool = True
     """An address that is not verified is not sent to."""
 
+    zone: str = ""
+    """Of a device: the time zone that it is in."""
+
+    quiet: str = ""
+    """Of a device: its own quiet hours."""
+
 
 class PersonSpec(Spec):
     """A person, as the profile has them."""
@@ -68,6 +74,9 @@ class PersonSpec(Spec):
 
     zone: str = ""
     """Their time zone, such as `America/Mexico_City`."""
+
+    quiet: str = ""
+    """Their own quiet hours, such as `21:00-07:30`, or `none`."""
 
     addresses: tuple[AddressSpec, ...] = ()
     """Where they can be reached."""

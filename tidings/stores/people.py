@@ -156,6 +156,7 @@ class _Reader:
             types=self._alike(line.types),
             muted=line.muted or _NOTHING,
             erased=line.erased,
+            quiet=intern(line.quiet),
         )
         return (intern(line.tenant), line.recipient_id), profile
 
@@ -171,6 +172,8 @@ def _shared(address: Address) -> Address:
         app=intern(address.app),
         registered_at=address.registered_at,
         verified=address.verified,
+        zone=intern(address.zone),
+        quiet=intern(address.quiet),
     )
 
 

@@ -130,6 +130,88 @@ def test_a_zone_that_is_none_is_handled_as_it_is_said(
         assert [each.at for each in played.passed] == (goes or [0])  # at 12:00 UTC is no quiet
 
 
+# ── The person's own hours ────────────────────────────────────────────────────────────────────
+
+OWN = f"{QUIET}, own_quiet: hours"
+
+
+@pytest.mark.parametrize(
+    ("hours", "goes"),
+    [
+        ("23:00-01:30", 1.5),  # in Auckland it is midnight
+        ("10:00-12:00", 0),
+        ("none", 0),
+        ("22:00-08:00", 8),
+        # what is no hours: the flow's go
+        (None, 8),
+        ("", 8),
+        ("at night", 8),
+        ("25:00-08:00", 8),
+        ("8:00-8:00", 8),
+        (7, 8),
+        (["22:00-08:00"], 8),
+    ],
+)
+def test_a_persons_own_hours_take_the_place_of_the_flows(hours: Any, goes: float) -> None:
+    event = {**AUCKLAND, "hours": hours}
+
+    assert passed(OWN, (0, event)) == [(goes * HOUR, "e0")]
+    if hours is None:
+        assert passed(OWN, (0, AUCKLAND)) == [(goes * HOUR, "e0")]
+
+
+def test_without_hours_of_the_flow_only_those_who_have_their_own_are_left_alone() -> None:
+    step = "own_quiet: hours, zone: zone"
+
+    assert passed(step, (0, AUCKLAND)) == [(0, "e0")]
+    assert passed(step, (0, {**AUCKLAND, "hours": "23:00-07:00"})) == [(7 * HOUR, "e0")]
+
+
+def test_for_one_who_has_no_quiet_hours_the_zone_does_not_matter() -> None:
+    step = f"{OWN}, no_zone: drop"
+
+    assert passed(step, (0, {"hours": "none"})) == [(0, "e0")]
+    played = play(held(step), [(0, {"hours": "23:00-07:00"})])
+    assert [(each.kind, each.reason) for each in played.dropped] == [("suppressed", "no_zone")]
+
+
+@pytest.mark.parametrize("hours", ["08:00-07:00", "00:30-00:00", "12:00-11:59"])
+def test_jitter_stays_within_what_a_persons_own_hours_leave(hours: str) -> None:
+    step = held(f"{OWN}, jitter: 2h")
+    quiet = QuietHours.parse(hours)
+
+    for person in range(50):
+        event = {**AUCKLAND, "hours": hours}
+        played = play(step, [(HOUR, event)], 48 * HOUR, fields={"recipient_id": f"p{person}"})
+        (goes,) = [each.at for each in played.passed]
+        assert quiet.until(START + goes, "Pacific/Auckland") == 0
+        assert goes < 25 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("came", "hours", "zone", "goes"),
+    [
+        # the night of the jump in Berlin: 02:30 is skipped, and is over at the jump
+        ("2026-03-29T00:30", "22:00-02:30", "Europe/Berlin", "2026-03-29T01:00"),
+        ("2026-03-28T21:30", "22:00-08:00", "Europe/Berlin", "2026-03-29T06:00"),
+        # 01:30 comes twice in New York: the first one counts
+        ("2026-11-01T05:00", "22:00-01:30", "America/New_York", "2026-11-01T05:30"),
+        # half an hour on Lord Howe Island
+        ("2026-10-03T15:00", "23:00-02:15", "Australia/Lord_Howe", "2026-10-03T15:30"),
+    ],
+)
+def test_a_persons_own_hours_end_rightly_where_the_clock_jumps(
+    came: str, hours: str, zone: str, goes: str
+) -> None:
+    def after_start(text: str) -> int:
+        return int(datetime.fromisoformat(f"{text}+00:00").timestamp() * 1_000) - START
+
+    event = {"zone": zone, "hours": hours}
+    found = passed(OWN, (after_start(came), event), until=after_start(goes))
+
+    assert found == [(after_start(goes), "e0")]
+
+
 # ── Moments and delays ────────────────────────────────────────────────────────────────────────
 
 
@@ -261,6 +343,8 @@ def test_it_reads_its_own_fields_and_for_the_class_the_type() -> None:
     assert reads(f"hold: {{{QUIET}, send_at: when}}") == frozenset({"zone", "when", "type"})
     assert reads(f"hold: {{{QUIET}, category: social}}") == frozenset({"zone"})
     assert reads("hold: {delay: 1h}") == frozenset()
+    own = "hold: {own_quiet: hours, zone: zone, category: social}"
+    assert reads(own) == frozenset({"zone", "hours"})
 
 
 # ── Settings ──────────────────────────────────────────────────────────────────────────────────
@@ -271,6 +355,7 @@ def test_it_reads_its_own_fields_and_for_the_class_the_type() -> None:
     [
         ("jitter: 1h", "this holds nothing: give `quiet`, `send_at` or `delay`"),
         ("quiet: 22:00-08:00", "`quiet` needs a `zone`: whose clock are these hours on?"),
+        ("own_quiet: hours", "`quiet` needs a `zone`: whose clock are these hours on?"),
         ("quiet: 22:00, zone: zone", "`22:00` are no hours of the day"),
         ("quiet: 8:00-8:00, zone: zone", "`8:00-8:00` begin and end at the same time"),
         ("delay: 1h, then: drop", "`then` says nothing without `quiet`"),
@@ -295,6 +380,10 @@ def test_settings_that_make_no_sense_are_refused(fields: str, message: str) -> N
     ("fields", "message"),
     [
         ("delay: 8d", "this may hold for 1w1d, and the log is kept for 1w"),
+        (
+            "own_quiet: h, zone: zone, delay: 7d",
+            "this may hold for 1w1d, and the log is kept for 1w",
+        ),
         (f"{QUIET}, delay: 6d1h", "this may hold for 1w1h, and the log is kept for 1w"),
         (f"{QUIET}, category: scoial", "there is no category `scoial` in the configuration"),
         (
@@ -324,6 +413,7 @@ EVENTS = st.lists(
         st.integers(0, 59),
         st.sampled_from(ZONES),
         st.none() | st.integers(-5, 60),
+        st.sampled_from([None, "none", "at night", "21:15-09:45", "02:10-02:50", "01:00-00:00"]),
     ),
     max_size=12,
 )
@@ -336,18 +426,17 @@ EVENTS = st.lists(
     restarts=st.frozensets(st.integers(0, 12), max_size=4),
 )
 def test_each_goes_once_never_early_and_never_in_quiet_hours(
-    drawn: list[tuple[int, int, str, int | None]],
+    drawn: list[tuple[int, int, str, int | None, str | None]],
     hours: str,
     jitter: int,
     restarts: frozenset[int],
 ) -> None:
     events: list[Event] = []
-    for hour, minute, zone, ahead in sorted(drawn, key=lambda each: each[:2]):
+    for hour, minute, zone, ahead, own in sorted(drawn, key=lambda each: each[:2]):
         came = hour * HOUR + minute * 60_000
         when = None if ahead is None else START + came + ahead * HOUR
-        events.append((came, {"zone": zone, "when": when}))
-    quiet = QuietHours.parse(hours)
-    text = f"quiet: {hours}, zone: zone, send_at: when, jitter: {jitter}ms"
+        events.append((came, {"zone": zone, "when": when, "hours": own}))
+    text = f"quiet: {hours}, own_quiet: hours, zone: zone, send_at: when, jitter: {jitter}ms"
 
     played: Played = play(held(text), events, until=400 * 24 * HOUR, restarts=restarts)
 
@@ -359,6 +448,11 @@ def test_each_goes_once_never_early_and_never_in_quiet_hours(
         came, data = events[int(each.members[0][1:])]
         wished = max(came, (data["when"] or START) - START)
         assert each.at >= wished
+        own = data["hours"]
+        if own == "none":
+            assert each.at == wished or jitter
+            continue
+        quiet = QuietHours.parse(hours if own in (None, "at night") else own)
         assert quiet.until(START + each.at, data["zone"]) == 0
         if each.at != wished and not jitter:
             assert START + each.at == quiet.until(START + wished, data["zone"])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.operators.support import NOW, Down, Folk, Outbox, built, item, ports, reads
-from tidings.contract import Item, Part
-from tidings.ports import LookupFailed, Profile, Query, Row, Unavailable
+from tidings.contract import Item, Part, Tenant
+from tidings.ports import Address, LookupFailed, Profile, Query, Row, Unavailable
 from tidings.problems import ProblemsError, ValueProblem
 
 CONNECTIONS = {"crm": "sql", "api": "http"}
@@ -49,6 +49,50 @@ def test_a_row_is_written_into_the_event() -> None:
     (one,) = run(PLAN, CUSTOMERS, {"customer": "c1", "n": 1}).items
 
     assert one.data == {"customer": "c1", "n": 1, "plan": "pro", "zone": "Europe/Madrid"}
+
+
+PHONE = Address(kind="device", value="p", registered_at=2)
+PEOPLE = {
+    "ana": Profile(zone="Europe/Madrid", quiet="22:00-08:00", addresses=(PHONE,)),
+    "bob": Profile(
+        zone="Europe/Madrid",
+        quiet="22:00-08:00",
+        addresses=(
+            Address(kind="device", value="old", zone="Asia/Tokyo", quiet="none", registered_at=1),
+            Address(kind="device", value="new", zone="America/Lima", registered_at=3),
+        ),
+    ),
+    "cy": Profile(),
+    "dan": Profile(quiet="none"),
+}
+
+
+@pytest.mark.parametrize(
+    ("person", "tenant", "zone", "quiet"),
+    [
+        ("ana", "default", "Europe/Madrid", "22:00-08:00"),
+        ("bob", "default", "America/Lima", "none"),  # devices say more, the last one first
+        ("cy", "default", None, None),
+        ("cy", "acme", "Africa/Accra", "20:00-06:00"),
+        ("dan", "acme", "Africa/Accra", "none"),
+        ("ana", "acme", "Europe/Madrid", "22:00-08:00"),
+        ("nobody", "acme", None, None),
+    ],
+)
+def test_a_device_says_more_of_zone_and_hours_than_the_person_and_a_tenant_says_less(
+    person: str, tenant: str, zone: str | None, quiet: str | None
+) -> None:
+    step = built(
+        "lookup: {people: [zone, quiet]}",
+        Part.INTAKE,
+        tenants={"acme": Tenant(zone="Africa/Accra", quiet="20:00-06:00")},
+    )
+    outbox = Outbox([item({"recipient_id": person}, tenant=tenant)])
+
+    step.process(outbox, ports(PEOPLE), NOW)
+
+    (one,) = outbox.items
+    assert (one.data["zone"], one.data["quiet"]) == (zone, quiet)
 
 
 def test_fields_may_be_called_otherwise() -> None:
