@@ -8,7 +8,7 @@ kept of the events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -27,7 +27,8 @@ from tidings.contract import (
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.ids import digest_id
 from tidings.operators.digest_spec import DigestSpec
-from tidings.operators.digest_window import Single, State, Window, rank
+from tidings.operators.digest_usual import Reader, usual, usual_first
+from tidings.operators.digest_window import Single, State, Window, group_of, rank
 from tidings.quiet_hours import is_zone
 from tidings.records import Kind, Origin
 
@@ -55,8 +56,10 @@ class Digest:
         self._leading = spec.leading
         self._timetable, self._no_zone = spec.at, spec.no_zone
         self._zone = spec.zone.or_null() if spec.zone is not None else None
+        general = self.on_any_item
+        self.on_item = usual_first(spec, self._read, general) if usual(spec) else general
 
-    def on_item(self, state: State | None, item: Item, now: int, out: Out) -> State | None:
+    def on_any_item(self, state: State | None, item: Item, now: int, out: Out) -> State | None:
         """Put the event into its window, which it may open or fill."""
         data = item.data
         try:
@@ -71,7 +74,7 @@ class Digest:
         key = actor if actor is None or type(actor) is str else str(actor)
         if key == item.recipient_id:
             key = None
-        group = _group(by)
+        group = group_of(by)
         window = state.get(group) if state is not None else None
         expires_at = item.expires_at
         if window is None:
@@ -136,6 +139,10 @@ class Digest:
 
     def on_time(self, state: State, who: Who, now: int, out: Out) -> State | None:
         """Close what is due, in the order of deadlines."""
+        if len(state) == 1:
+            for group, window in state.items():
+                self._close(window, group, who, window.deadline, out)
+            return None
         due = sorted((w.deadline, group) for group, w in state.items() if w.deadline <= now)
         for deadline, group in due:
             self._close(state.pop(group), group, who, deadline, out)
@@ -224,9 +231,6 @@ class Digest:
         )
 
 
-Reader = Callable[[dict[str, Any]], tuple[Any, ...]]
-
-
 def _reader(spec: DigestSpec) -> Reader:
     """One function for the values of ``by``, the actor, his name, and ``fields``, in this order.
 
@@ -264,14 +268,6 @@ def _number(score: Any) -> float:
 def _who(item: Item) -> Who:
     origin = item.origin
     return Who(item.tenant, item.recipient_id, origin.topic, origin.partition)
-
-
-def _group(by: tuple[Any, ...]) -> str:
-    """The values of the ``by`` fields as one key."""
-    try:
-        return "\x1f".join(by)
-    except TypeError:
-        return "\x1f".join(map(str, by))
 
 
 def name_of(field: FieldPath) -> str:

@@ -54,3 +54,11 @@ def rank(window: Window, score: float, kept: Any, most: int) -> None:
     window.ranks.insert(place, -score)
     window.kept.insert(place, kept)
     del window.ranks[most:], window.kept[most:]
+
+
+def group_of(by: tuple[Any, ...]) -> str:
+    """The values of the ``by`` fields as one key."""
+    try:
+        return "\x1f".join(by)
+    except TypeError:
+        return "\x1f".join(map(str, by))

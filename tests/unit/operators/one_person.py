@@ -85,7 +85,7 @@ def play(
         if number in restarts:
             at_rest = msgspec.msgpack.encode(out.state)
             out.state = msgspec.msgpack.decode(at_rest, type=step.state | None)
-        _pass_time(step, out, START + after)
+        pass_time(step, out, START + after)
         out.now = START + after
         one = item(
             data,
@@ -93,11 +93,12 @@ def play(
             **{"event_id": f"e{number}", "time": out.now, "recipient_id": "ana", **(fields or {})},
         )
         out.state = step.on_item(out.state, one, out.now, out)
-    _pass_time(step, out, START + until)
+    pass_time(step, out, START + until)
     return out
 
 
-def _pass_time(step: Any, out: Played, now: int) -> None:
+def pass_time(step: Any, out: Played, now: int) -> None:
+    """Let deadlines up to ``now`` act."""
     who = Who("default", "ana", "tidings.f", 0)
     while out.state is not None and 0 < (due := step.horizon(out.state).act_at) <= now:
         out.now = due

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.operators.one_person import START, play
-from tests.unit.operators.support import HOUR, built
+from tests.unit.operators.one_person import START, Played, pass_time, play
+from tests.unit.operators.support import HOUR, built, item
 from tidings.contract import Part
 from tidings.operators.digest_window import State
 from tidings.problems import ProblemsError, ValueProblem
@@ -219,6 +219,42 @@ def test_nothing_is_lost_or_doubled_and_a_cut_changes_nothing(
     assert all(each.data["count"] == len(each.members) for each in whole.passed)
     assert all(len(each.members) in (1, *range(few, 6)) for each in whole.passed)
     assert cut.items == whole.items
+
+
+USUAL = st.fixed_dictionaries(
+    {},
+    optional={
+        "photo": st.sampled_from(["p", "q", 7, None]),
+        "a": st.sampled_from(["x", "y", "ana", 42, None]),
+        "n": st.integers(0, 9),
+    },
+)
+
+
+@given(
+    keep=st.sampled_from(["first 2", "last 1", "last 3", "last 0"]),
+    more=st.sampled_from(["", ", fields: [n]", ", max_items: 4"]),
+    events=st.lists(st.tuples(st.integers(0, 60), USUAL, st.sampled_from([0, 0, 0, 80, 900]))),
+)
+def test_the_straight_path_of_usual_events_gives_what_the_general_one_does(
+    keep: str, more: str, events: list[tuple[int, dict[str, Any], int]]
+) -> None:
+    step = digest(f"by: [photo], window: 100ms, actors: a, keep: {keep}{more}")
+    straight, general, at = Played(), Played(), 0
+    assert step.on_item != step.on_any_item
+    for number, (after, data, lives) in enumerate(events):
+        at += after
+        for out, on_item in ((straight, step.on_item), (general, step.on_any_item)):
+            pass_time(step, out, START + at)
+            out.now = START + at
+            about = {"event_id": f"e{number}", "time": out.now, "recipient_id": "ana"}
+            one = item(dict(data), number, **about, expires_at=lives and out.now + lives)
+            out.state = on_item(out.state, one, out.now, out)
+
+    assert straight.state == general.state
+    for out in (straight, general):
+        pass_time(step, out, START + at + 1_000)
+    assert vars(straight) == vars(general)
 
 
 @given(
