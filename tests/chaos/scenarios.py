@@ -133,8 +133,10 @@ Act = Callable[[float], None]
 
 
 def crash(folder: Path, blast: Blast, targets: Sequence[str], kills: int) -> Result:
-    """Kill -9 of ``targets`` in turn at random instants, each started again at once."""
-    with World(folder, scene.GATHERING._replace(people=blast.people)) as world:
+    """Kill -9 of ``targets`` in turn at random instants, each started again at once, as a
+    supervisor does: under the same name, with the broker's own settings."""
+    script = scene.GATHERING._replace(people=blast.people)
+    with World(folder, script, session_ms=6_000, named=True) as world:
         play = Play(world, blast)
         play.kills = faults.draw(play.random, targets, kills, blast.seconds)
 

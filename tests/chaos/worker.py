@@ -17,15 +17,21 @@ STOPS_IN = 30.0  # seconds a process gets to drain
 class Worker:
     """One process of one part (``intake``, ``flow`` or ``lane``), in an empty folder of its own.
 
-    ``arguments`` are those of ``tidings run``. It dies with the process that started it.
+    ``arguments`` are those of ``tidings run``, ``instance`` its name in its groups, if it has one.
+    It dies with the process that started it.
     """
 
-    def __init__(self, part: str, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self, part: str, arguments: Sequence[str], folder: Path, instance: str = ""
+    ) -> None:
         self.part = part
+        self.instance = instance
         self.folder = folder
         folder.mkdir(parents=True)
         self.log = folder / "log"
         command = [sys.executable, "-m", "tidings.cli", "run", *arguments, "--name", folder.name]
+        if instance:
+            command += ["--instance", instance]
         self.process: subprocess.Popen[bytes] = spawn(command, log=self.log, cwd=folder)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -25,10 +26,14 @@ LARGE_SOURCE = TopicRule(pattern=scene.SOURCE, max_record_bytes=16 * 1024 * 1024
 
 
 class Ground(ABC):
-    """Processes of the scene on some log. Use as a context; everything ends with it."""
+    """Processes of the scene on some log. Use as a context; everything ends with it.
 
-    def __init__(self, folder: Path) -> None:
+    ``named`` processes are known by their names when they are started again.
+    """
+
+    def __init__(self, folder: Path, *, named: bool = False) -> None:
         self.folder = folder
+        self._named = named
         self.workers: dict[str, list[Worker]] = {"intake": [], "flow": [], "lane": [], "all": []}
         self._number = 0
         self._stack = ExitStack()
@@ -73,7 +78,10 @@ class Ground(ABC):
             "all": [flow, lane, "--priority", "normal"],
         }[part]
         arguments += ["--config", str(self.stage.config)]
-        worker = Worker(part, arguments, self.folder / f"{part}-{self._number}")
+        taken = {worker.instance for worker in self.workers[part]}
+        names = (f"{part}.{number}" for number in itertools.count(1))
+        instance = next(name for name in names if name not in taken) if self._named else ""
+        worker = Worker(part, arguments, self.folder / f"{part}-{self._number}", instance)
         self.workers[part].append(worker)
         return worker
 
@@ -158,13 +166,19 @@ class Ground(ABC):
 class World(Ground):
     """Kafka, and Valkey (append-only: what it has answered it still knows after a kill).
 
-    ``session_ms`` is how long a member may be silent before its partitions go to others.
+    ``session_ms`` is how long a member may be silent before its partitions go to others; 6,000 is
+    what a broker allows as it comes.
     """
 
     def __init__(
-        self, folder: Path, script: scene.Script = scene.GATHERING, session_ms: int = 3_000
+        self,
+        folder: Path,
+        script: scene.Script = scene.GATHERING,
+        *,
+        session_ms: int = 3_000,
+        named: bool = False,
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, named=named)
         self.kafka = Kafka(folder / "kafka")
         self.valkey = Valkey(folder / "valkey", persistence="appendonly")
         self._script = script
