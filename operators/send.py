@@ -15,11 +15,13 @@ from tidings.durations import Duration, PositiveDuration
 from tidings.ids import send_id
 from tidings.ports import Io
 from tidings.problems import ValueProblem
+from tidings.rates import Rate, RateText
 from tidings.records import Kind
 from tidings.sender import Send
 
 Quota = Annotated[int, Field(ge=1, le=100_000)]
 Route = str | tuple[str, ...]
+_IN_FLIGHT = 400
 
 
 class Retry(Spec):
@@ -52,6 +54,29 @@ class Retry(Spec):
         return self
 
 
+class BreakerSpec(Spec):
+    """When a provider counts as down, and how it is tried again."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """It is down when this part of its answers in `window` were failures of its own: transient
+    errors, or no answer."""
+
+    volume: Annotated[int, Field(ge=1)] = 20
+    """Of at least so many answers."""
+
+    window: PositiveDuration = 10_000
+    """The time that is looked at."""
+
+    pause: PositiveDuration = 5_000
+    """How long nothing is sent to it then. After each probe that fails it is twice as long."""
+
+    longest: PositiveDuration = 60_000
+    """The longest such pause."""
+
+    probes: Annotated[int, Field(ge=1)] = 3
+    """How many sends it must take, one after the other or together, to get all of them again."""
+
+
 class SendSpec(Spec):
     """Hands each address of a delivery to its provider.
 
@@ -79,10 +104,21 @@ class SendSpec(Spec):
     retry: Retry = Retry()
     """When to try again."""
 
-    in_flight: Quota | dict[str, Quota] = 400
-    """How many sends a provider may have open at once, for all or by provider. It bounds what a
-    crash can repeat. What exceeds it waits in the lane for a moment; when that is full, it goes to
-    the ladder, no attempt counted, so that it holds up no other provider's."""
+    in_flight: Quota | dict[str, Quota] | None = None
+    """The most sends that a provider may have open at once, for all or by provider: by default 400,
+    and two calls of one that takes many in a call. It bounds what a crash can repeat. Fewer are
+    open while a provider says that they are too many, or answers ever more slowly. What exceeds
+    them waits in the lane for a moment; when that is full, it goes to the ladder, no attempt
+    counted, so that it holds up no other provider's."""
+
+    rate: RateText | dict[str, RateText] | None = None
+    """How many sends a provider gets in a time, for all or by provider: `100/s`, `600000/min`,
+    `{at_most: 100, within: 1s, burst: 20}`. No stretch of that time sees more. It holds for the
+    lane at one priority: its processes share it by the partitions that they have. By default what
+    the provider is known to grant: FCM 600,000 a minute."""
+
+    breaker: BreakerSpec = BreakerSpec()
+    """When a provider counts as down."""
 
     on_uncertain: Literal["unknown", "resend"] = "unknown"
     """What becomes of a send whose connection broke after it was written. `unknown` ends it so,
@@ -102,12 +138,13 @@ class SendSpec(Spec):
             raise ValueProblem(
                 "bad-ladder", "a list of providers needs a `ladder` for what none of them takes"
             )
-        if isinstance(self.in_flight, dict):
-            unknown = sorted(self.in_flight.keys() - set(self.providers()))
-            if unknown:
-                raise ValueProblem(
-                    "unknown-provider", f"`in_flight` names `{unknown[0]}`, which gets no sends"
-                )
+        for field in ("in_flight", "rate"):
+            named = getattr(self, field)
+            for name in sorted(named) if isinstance(named, dict) else ():
+                if name not in self.providers():
+                    raise ValueProblem(
+                        "unknown-provider", f"`{field}` names `{name}`, which gets no sends"
+                    )
         return self
 
     def providers(self) -> list[str]:
@@ -115,11 +152,15 @@ class SendSpec(Spec):
         named = (*map(route, (self.ios, self.android, self.web, self.default)),)
         return list(dict.fromkeys(name for names in named for name in names))
 
-    def quota(self, provider: str) -> int:
-        """How many sends ``provider`` may have open."""
-        if isinstance(self.in_flight, dict):
-            return self.in_flight.get(provider, 400)
-        return self.in_flight
+    def quota(self, provider: str, bulk: int = 1) -> int:
+        """How many sends ``provider`` may have open; ``bulk`` of them go in one call."""
+        named = self.in_flight
+        given = named.get(provider) if isinstance(named, dict) else named
+        return given or max(_IN_FLIGHT, 2 * bulk)
+
+    def rate_of(self, provider: str) -> Rate | None:
+        """How many sends ``provider`` gets in a time, None where nothing is said."""
+        return self.rate.get(provider) if isinstance(self.rate, dict) else self.rate
 
 
 def route(named: Route) -> tuple[str, ...]:

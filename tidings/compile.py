@@ -25,7 +25,7 @@ from tidings.log.port import Log
 from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.ports import Io
 from tidings.problems import Problems, ValueProblem, suggestion
-from tidings.providers import desks, sender_of
+from tidings.providers import desks, sender_of, terms_of
 from tidings.records import Priority
 from tidings.runtime.batch import Step, branch_of, step_of
 from tidings.runtime.chain import Link
@@ -174,20 +174,24 @@ def lane(plan: LanePlan, priority: Priority, ground: Ground) -> Lane:
     built = build(plan, ground.settings, problems, priority)
     problems.raise_if_any()
     *before, last = plan.steps
-    senders = {}
+    senders, terms = {}, {}
     for name in last.spec.providers():
         try:
             senders[name] = sender_of(name, ground.settings.providers, ground.io.clock)
+            terms[name] = terms_of(name, ground.settings.providers)
         except ValueError as error:
             problems.error("unusable-provider", f"{name}: {error}", last.where, last.path)
     problems.raise_if_any()
+    settings = LaneSettings(plan.channel, plan.channel, priority, ground.holder)
+    most = max(each.bulk for each in terms.values())
     return Lane(
-        LaneSettings(plan.channel, plan.channel, priority, ground.holder),
+        replace(settings, batch=max(settings.batch, most)),
         ground.log,
         ground.io,
         [built[step.path] for step in before],
         built[last.path],
         Courier(senders, ground.io.clock),
+        terms,
     )
 
 

@@ -12,7 +12,7 @@ from tidings.ports import Clock
 from tidings.problems import ValueProblem, listed, suggestion
 from tidings.receipts import Receipt, Webhook
 from tidings.registry import sender, senders
-from tidings.sender import Sender, SenderKind
+from tidings.sender import Sender, SenderKind, Terms
 
 
 def kind_of(given: Mapping[str, Any]) -> SenderKind[Any]:
@@ -49,6 +49,12 @@ def sender_of(name: str, providers: Mapping[str, Mapping[str, Any]], clock: Cloc
         )
     given = providers[name]
     return kind_of(given).build(own_settings(given), clock)
+
+
+def terms_of(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Terms:
+    """What the provider ``name``, whose settings are good, grants by default."""
+    given = providers[name]
+    return kind_of(given).terms(own_settings(given))
 
 
 class Desk(NamedTuple):

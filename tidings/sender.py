@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel
 
 from tidings.ports import Address, Clock
+from tidings.rates import Rate
 from tidings.receipts import Receipt, Webhook
 from tidings.records import Delivery, Origin
 
@@ -119,6 +120,19 @@ class Sender(Protocol):
         ...
 
 
+class Terms(NamedTuple):
+    """What a provider grants where the lane's YAML says nothing, and how it counts.
+
+    ``rate`` is what an account may send. ``counts_limited``: what it refuses as too many counts
+    against that rate all the same. ``bulk`` is how many sends one call takes: a lane hands over as
+    many at once where they wait.
+    """
+
+    rate: Rate | None = None
+    counts_limited: bool = True
+    bulk: int = 1
+
+
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -129,10 +143,11 @@ class SenderKind(Generic[S]):
     ``settings`` are its part of the configuration; their docstrings are the reference. ``build``
     opens nothing yet. ``receipts`` reads what the provider's webhook brought, after it has checked
     that it is the provider's: it raises ``receipts.Forged`` where it is not, ValueError for what
-    it can't read. It is a pure function of what came.
+    it can't read. It is a pure function of what came. ``terms`` are those of the settings.
     """
 
     name: str
     settings: type[S]
     build: Callable[[S, Clock], Sender]
     receipts: Callable[[S, Webhook], Sequence[Receipt]] | None = None
+    terms: Callable[[S], Terms] = lambda settings: Terms()

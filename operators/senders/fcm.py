@@ -30,8 +30,9 @@ from tidings.operators.senders.push.push_marks import Marks
 from tidings.operators.senders.push.road import GRACE, RoadSettings, unanswered
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
+from tidings.rates import parse_rate
 from tidings.secret import Secret
-from tidings.sender import Answer, Done, Send, SenderKind, Verdict
+from tidings.sender import Answer, Done, Send, SenderKind, Terms, Verdict
 
 _NAME = "fcm"
 _HOST = "fcm.googleapis.com"
@@ -251,4 +252,6 @@ class Fcm:
         return answer
 
 
-SENDER = SenderKind(_NAME, Settings, Fcm)
+_TERMS = Terms(parse_rate("600000/min"), counts_limited=False)  # a project's, unless raised
+
+SENDER = SenderKind(_NAME, Settings, Fcm, terms=lambda settings: _TERMS)

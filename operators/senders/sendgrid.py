@@ -44,7 +44,7 @@ from tidings.operators.senders.mail.sendgrid_request import LARGEST, MOST, Reque
 from tidings.ports import Clock
 from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret
-from tidings.sender import Answer, Done, Send, SenderKind, Verdict
+from tidings.sender import Answer, Done, Send, SenderKind, Terms, Verdict
 
 if TYPE_CHECKING:
     from tidings.http1 import Pool, Response, Result
@@ -153,4 +153,6 @@ def _receipts(settings: Settings, webhook: Webhook) -> Sequence[Receipt]:
     return receipts(settings.event_key, webhook)
 
 
-SENDER = SenderKind(_NAME, Settings, SendGrid, _receipts)
+SENDER = SenderKind(
+    _NAME, Settings, SendGrid, _receipts, lambda settings: Terms(bulk=settings.bulk)
+)

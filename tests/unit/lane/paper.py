@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 from tidings.contract import Batch, Part, Site, Work
@@ -40,7 +41,7 @@ from tidings.records import (
 from tidings.runtime.lane.courier import Courier, Load
 from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
-from tidings.sender import Answer, Content, Send, Verdict
+from tidings.sender import Answer, Content, Send, Terms, Verdict
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.clock import ManualClock
@@ -289,7 +290,12 @@ class Paper:
     # ── Lanes ─────────────────────────────────────────────────────────────────────────────────
 
     def lane(
-        self, spec: SendSpec = SPEC, *, take: Sequence[Slot] | None = None, **settings: Any
+        self,
+        spec: SendSpec = SPEC,
+        *,
+        take: Sequence[Slot] | None = None,
+        terms: Mapping[str, Terms] | None = None,
+        **settings: Any,
     ) -> PaperLane:
         """A started process; it is given all partitions unless ``take`` says which."""
         courier = HandCourier(self.clock)
@@ -311,6 +317,7 @@ class Paper:
             [(site("prepare"), Prepare(self.people))],
             (site("send"), Sending(spec, site("send"))),
             courier,
+            terms or {},
         )
         lane.start()
         made = PaperLane(self, lane, courier)
@@ -332,6 +339,14 @@ class Paper:
     def producer(self, **options: Any) -> PaperProducer:
         self.made_producer = PaperProducer(self)
         return self.made_producer
+
+    def admin(self) -> Any:
+        return SimpleNamespace(topics=self._topics, close=lambda: None)
+
+    def _topics(self) -> dict[str, Any]:
+        topics = defaultdict(lambda: SimpleNamespace(partitions=1))
+        topics[self.topic] = SimpleNamespace(partitions=self.partitions)
+        return topics
 
     # ── The log ───────────────────────────────────────────────────────────────────────────────
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.lane.paper import TOPIC, Paper, id_of
-from tidings.operators.send import Retry, SendSpec
+from tidings.operators.send import BreakerSpec, Retry, SendSpec
 from tidings.ports import Address, Lease, Mark
 from tidings.records import Priority
 from tidings.runtime.lane.courier import LATE
@@ -127,7 +127,8 @@ def test_time_in_which_the_process_stood_still_is_not_the_providers_fault() -> N
 
 def test_too_many_retries_in_place_take_the_ladder() -> None:
     paper = Paper()
-    lane = paper.lane(SendSpec(default="sandbox", in_flight=10))
+    never = BreakerSpec(volume=1_000_000)
+    lane = paper.lane(SendSpec(default="sandbox", in_flight=10, breaker=never))
     for number in range(400):
         paper.deliver(f"n{number}", "phone")
     for _ in range(50):

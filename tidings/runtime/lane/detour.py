@@ -1,7 +1,8 @@
 """The way round a provider that can't take a send now: the next one of its list.
 
 Only what has surely not been sent goes it, and only where it would be put off otherwise: while the
-provider is stopped, when its tries in place are used up, or when it has been full for too long.
+provider is stopped or down, when its tries in place are used up, or when it has been full for too
+long.
 """
 
 from __future__ import annotations
@@ -21,19 +22,18 @@ class Detours:
         self._quotas = quotas
 
     def first(self, send: Send, now: int) -> Quota:
-        """Where a new send goes: to its provider, unless that is stopped and not to be probed."""
+        """Where a new send goes: to its provider, unless that is away and not to be probed."""
         quota = self._quotas[send.provider]
-        if not quota.stopped_until:
+        if not quota.away or quota.probed(now):
             return quota
-        probed = now >= quota.stopped_until and not (quota.in_flight or quota.waiting)
-        return quota if probed else self.next(send) or quota
+        return self.next(send) or quota
 
     def next(self, send: Send) -> Quota | None:
         """The next provider of its list that takes sends now; the send is that one's from then on.
         None where there is no such: nothing has changed then."""
         for name in self._after(send.provider, send.address.platform):
             quota = self._quotas[name]
-            if not (quota.stopped_until or quota.congested) and quota.room() > 0:
+            if not (quota.away or quota.congested) and quota.room() > 0:
                 send.provider = name
                 return quota
         return None

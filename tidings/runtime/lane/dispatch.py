@@ -10,10 +10,10 @@ orphan: what is in flight is finished, marked and written; what is not is left t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tidings.contract import Work
-from tidings.operators.send import Sending
+from tidings.operators.send import Sending, SendSpec
 from tidings.ports import Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
 from tidings.records import Kind
@@ -29,10 +29,11 @@ from tidings.runtime.lane.resting import Resting
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Tracker
-from tidings.sender import Answer, Send, Verdict
+from tidings.sender import Answer, Send, Terms, Verdict
 
 _OK, _LEASED = Verdict.OK, Claim.LEASED  # a member of an enum costs 0.1 µs to name
 _EXPIRED = Kind.EXPIRED.value
+_RETRIES = (Act.AGAIN, Act.LATER)
 _SURELY_NOT_SENT = (Verdict.RETRY, Verdict.CFG)
 _BUSY_MS = 500  # until a lease that another process holds is asked for again
 _MARGIN_MS = 1_000  # before a lease ends, so that clocks may differ by so much
@@ -51,6 +52,7 @@ class Dispatch:
         courier: Courier,
         tracker: Tracker,
         settlement: Settlement,
+        terms: Mapping[str, Terms],
     ) -> None:
         self._settings = settings
         self._spec = sending.spec
@@ -64,14 +66,21 @@ class Dispatch:
         providers = self._spec.providers()
         spills = len(providers) > 1 and bool(self._spec.retry.ladder)
         self._quotas = {
-            name: Quota(name, self._spec.quota(name), settings.patience_ms, spills=spills)
+            name: _quota(name, self._spec, terms.get(name, Terms()), settings, spills=spills)
             for name in providers
         }
         self._in_flight: dict[str, Send] = {}
         self._detours = Detours(sending, self._quotas)
         self._resting = Resting(self._quotas)
+        self.rated = [quota for quota in self._quotas.values() if quota.bucket is not None]
+        self._all_partitions = self._own_partitions = 0
         self._ticked_at = 0
         self._look_at = 0
+
+    def share(self, partitions: int) -> None:
+        """The lane has so many partitions, all its processes together: each may send the part of a
+        rate that its own are of them."""
+        self._all_partitions = partitions
 
     # ── What the lane asks ────────────────────────────────────────────────────────────────────
 
@@ -120,6 +129,10 @@ class Dispatch:
 
     def round(self, works: Iterable[Work], now: int) -> None:
         """Take works over, and answers; then send what has a place and gets a lease."""
+        if self.rated and len(self._tracker.partitions) != self._own_partitions:
+            self._own_partitions = len(self._tracker.partitions)
+            for quota in self.rated:
+                quota.share(self._own_partitions / self._all_partitions)
         for work in works:
             self._enter(work, now)
         self._take_answers(now)
@@ -222,7 +235,7 @@ class Dispatch:
                 self._found(send, leased)
         if loads:
             for provider, sends in loads.items():
-                self._quotas[provider].in_flight += len(sends)
+                self._quotas[provider].depart(len(sends), started)
             until = now + self._settings.lease_ms - _MARGIN_MS
             self._courier.hand_over([Load(*load) for load in loads.items()], until)
 
@@ -241,7 +254,7 @@ class Dispatch:
 
     def _spill(self, now: int) -> None:
         for quota in self._quotas.values():
-            reason = "provider_stopped" if quota.stopped_until else "provider_full"
+            reason = quota.why
             for send in quota.spilling(now):
                 if (other := self._detours.next(send)) is not None:
                     send.now = now
@@ -268,26 +281,35 @@ class Dispatch:
                 send.now = now
                 quota.waiting.append(send)
                 continue
+            quota.answers += 1
+            quota.latency = at - send.now
             if quota.stopped_until and answer.verdict is not Verdict.CFG:
-                quota.go_on()
+                quota.go_on(now)
             parcel: Parcel = send.ticket
             parcel.news = True
             kept = stored(send, answer, at)
             self._settlement.attempt(parcel, send, kept)
             if answer.verdict is _OK:
+                if send.now >= quota.breaker.since:
+                    quota.good += 1
                 # A kill before its mark is what repeats a send. The mark is in this very round,
                 # and the outcome is written behind it.
                 self._leases.mark(send.send_id, pack(kept))
                 parcel.marked += (send.send_id,)
                 self._endings.close(send, kept.verdict, at)
             else:
+                quota.refused(answer, send.now)
                 self._refused(send, answer, at, now)
+        for quota in self._quotas.values():
+            if quota.answers:
+                quota.heard(now)
 
     def _refused(self, send: Send, answer: Answer, at: int, now: int) -> None:
         """Any answer but a yes; see ``policy``."""
         parcel: Parcel = send.ticket
         quota = self._quotas[send.provider]
-        decision = decide(answer, send, now, self._spec)
+        down = not quota.breaker.closed
+        decision = decide(answer, send, now, self._spec, down=down)
         if decision.kind is Kind.UNKNOWN:
             # Marked, with the answer that it is: a replay must not send it again either.
             self._leases.mark(send.send_id, pack(stored(send, answer, at)))
@@ -300,7 +322,7 @@ class Dispatch:
             self._removals.suppress(parcel.delivery.tenant, send, answer.suppress)
         if decision.act is Act.STOP:
             quota.stop(answer, now + self._settings.probe_ms)
-        elif decision.act is not Act.END and (parcel.partition.crowded or quota.full_of_retries()):
+        elif decision.act in _RETRIES and (parcel.partition.crowded or quota.full_of_retries()):
             decision = relieve(decision, send, now, self._spec.retry)
         other = self._way_round(send, answer, decision)
         if other is None and decision.act is Act.END:
@@ -316,6 +338,11 @@ class Dispatch:
         elif other is None and decision.act is Act.AGAIN:
             send.attempt += 1
             self._resting.add(send, decision.at)
+        elif other is None and decision.act is Act.WAIT:
+            # Behind the others: it may be what brings the provider down.
+            send.attempt += 1
+            send.now = now
+            quota.waiting.append(send)
         else:
             send.attempt += 1
             send.now = now
@@ -327,6 +354,21 @@ class Dispatch:
         if answer.verdict not in _SURELY_NOT_SENT or decision.act is Act.AGAIN:
             return None
         return self._detours.next(send)
+
+
+def _quota(
+    name: str, spec: SendSpec, terms: Terms, settings: LaneSettings, *, spills: bool
+) -> Quota:
+    return Quota(
+        name,
+        spec.quota(name, terms.bulk),
+        settings.patience_ms,
+        spills=spills,
+        breaker=spec.breaker,
+        rate=spec.rate_of(name) or terms.rate,
+        counts_limited=terms.counts_limited,
+        double_ms=settings.double_ms,
+    )
 
 
 def _person(parcel: Parcel) -> Person:

@@ -11,7 +11,9 @@ confirmed, a send is marked before its outcome is written, and what is done twic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from types import MappingProxyType
 
 import structlog
 
@@ -29,6 +31,7 @@ from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Tracker
 from tidings.runtime.unit import Stage
+from tidings.sender import Terms
 
 _LOG = structlog.get_logger(__name__)
 _ASK_AGAIN_MS = 200  # a port that could not answer
@@ -38,7 +41,8 @@ _FLUSH = 5.0  # seconds at the end
 
 
 class Lane:
-    """One channel at one priority. ``send`` is the step that ends it."""
+    """One channel at one priority. ``send`` is the step that ends it; ``terms`` are those of its
+    providers, by name."""
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Lane:
         steps: Sequence[tuple[Site, Map[Work]]],
         send: tuple[Site, Sending],
         courier: Courier,
+        terms: Mapping[str, Terms] = MappingProxyType({}),
     ) -> None:
         self.name = f"{settings.name}.{settings.priority}"
         self._settings = settings
@@ -61,7 +66,7 @@ class Lane:
         self._handovers = HandOvers(settings, io, self._tracker, self._settlement)
         self._courier = courier
         self._dispatch = Dispatch(
-            settings, self._sending, io, courier, self._tracker, self._settlement
+            settings, self._sending, io, courier, self._tracker, self._settlement, terms
         )
         self.stages = [Stage(site.path, self._stage(step)) for site, step in steps]
         self.stages.append(Stage(site.path, self._send))
@@ -88,6 +93,10 @@ class Lane:
             self._tracker,
             self._settlement,
         )
+        if self._dispatch.rated:
+            with closing(self._log.admin()) as admin:
+                there = admin.topics()
+            self._dispatch.share(sum(there[topic].partitions for topic in self._arrivals.topics))
         self._arrivals.subscribe()
 
     def stop(self) -> None:

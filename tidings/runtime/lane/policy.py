@@ -8,6 +8,7 @@
     CFG              the provider is stopped, the message kept
     RETRY            in place after 1, 2, 4, 8 s (0 to 20 % longer), then up the ladder
     RETRY, limited   when the provider asked for, no retry used up
+    RETRY, and the provider is down anyway: it waits for it, no retry used up
 
 Nothing is tried at or after its expiry: a send whose next try would come too late ends as expired.
 """
@@ -32,6 +33,7 @@ class Act(StrEnum):
     AGAIN = "again"  # in place: it stays in the lane
     LATER = "later"  # over a rung of the ladder
     STOP = "stop"  # the provider takes nothing more; the send is kept
+    WAIT = "wait"  # for its provider, which is down
 
 
 class Decision(NamedTuple):
@@ -58,12 +60,14 @@ _ENDS = {
 }
 _UNKNOWN = Decision(Act.END, Kind.UNKNOWN, "no_answer")
 _STOP = Decision(Act.STOP, reason="provider_stopped", counted=False)
+_WAIT = Decision(Act.WAIT, reason="provider_down", counted=False)
 _EXHAUSTED = Decision(Act.END, Kind.FAILED, "retries_exhausted")
 _TOO_LATE = Decision(Act.END, Kind.EXPIRED, "no_retry_in_time")
 
 
-def decide(answer: Answer, send: Send, now: int, spec: SendSpec) -> Decision:
-    """What ``answer`` to ``send`` leads to; ``now`` is epoch ms."""
+def decide(answer: Answer, send: Send, now: int, spec: SendSpec, *, down: bool = False) -> Decision:
+    """What ``answer`` to ``send`` leads to; ``now`` is epoch ms. ``down``: the provider's breaker
+    is not closed."""
     end = _ENDS.get(answer.verdict)
     if end is not None:
         return _newer(answer, send) if end.gone else end
@@ -73,6 +77,8 @@ def decide(answer: Answer, send: Send, now: int, spec: SendSpec) -> Decision:
         return _UNKNOWN
     if answer.limited:
         return _limited(answer, send, now, spec.retry)
+    if down:
+        return _WAIT
     return _retried(answer, send, now, spec.retry)
 
 

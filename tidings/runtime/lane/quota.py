@@ -2,7 +2,11 @@
 
 busy       all places are taken and what comes waits; the lane reads no more than fits
 congested  what came has waited longer than the lane's patience: the rest goes to the ladder
-stopped    it refuses us (credentials, settings): nothing is sent but a probe now and then
+away       stopped: it refuses us (credentials, settings); or down: its breaker is open. Nothing is
+           sent but a probe now and then
+
+How many places there are at a time, and how many sends a second, is decided by ``concurrency``,
+``rate`` and ``breaker``; here they meet.
 """
 
 from __future__ import annotations
@@ -12,10 +16,16 @@ from collections.abc import Iterator
 
 import structlog
 
-from tidings.sender import Answer, Send
+from tidings.operators.send import BreakerSpec
+from tidings.rates import Rate
+from tidings.runtime.lane.breaker import Breaker, State
+from tidings.runtime.lane.concurrency import Concurrency
+from tidings.runtime.lane.rate import Bucket
+from tidings.sender import Answer, Send, Verdict
 
 _LOG = structlog.get_logger(__name__)
 LEAST_BACKLOG = 100
+_ITS_OWN = (Verdict.RETRY, Verdict.AMB)  # failures that are the provider's
 
 
 class Quota:
@@ -25,7 +35,18 @@ class Quota:
     Without, what this one can't take waits, and the lane reads no further: nobody is held up.
     """
 
-    def __init__(self, name: str, places: int, patience_ms: int, *, spills: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        places: int,
+        patience_ms: int,
+        *,
+        spills: bool,
+        breaker: BreakerSpec,
+        rate: Rate | None = None,
+        counts_limited: bool = True,
+        double_ms: int = 1_000,
+    ) -> None:
         self.name = name
         self.places = places
         self.spills = spills
@@ -33,7 +54,12 @@ class Quota:
         self.in_flight = 0
         self.resting = 0  # those that wait for a time, not for a place
         self.congested = False
-        self.stopped_until = 0  # 0 while it works
+        self.stopped_until = 0  # 0 while it takes our credentials
+        self.breaker = Breaker(breaker)
+        self.bucket = Bucket(rate, counts_limited=counts_limited) if rate is not None else None
+        self.answers = self.good = self.bad = self.limited = 0  # since the last round
+        self.latency = 0  # ms, of one of them
+        self._concurrency = Concurrency(places, double_ms)
         self._patience_ms = patience_ms
         self._backlog = max(places, LEAST_BACKLOG)  # fills all places again at once
 
@@ -42,9 +68,21 @@ class Quota:
         """How many sends it can make the lane hold: in flight, waiting, resting."""
         return self.places + 3 * self._backlog
 
+    @property
+    def away(self) -> bool:
+        """Whether nothing but a probe may be sent."""
+        return self.stopped_until > 0 or not self.breaker.closed
+
+    @property
+    def why(self) -> str:
+        """Why it takes no more, for outcomes."""
+        if self.stopped_until:
+            return "provider_stopped"
+        return "provider_full" if self.breaker.closed else "provider_down"
+
     def room(self) -> int:
         """How many more sends may come; what spills turns none away."""
-        if self.spills and (self.congested or self.stopped_until):
+        if self.spills and (self.congested or self.away):
             return self._backlog
         return self.places + self._backlog - self.in_flight - len(self.waiting)
 
@@ -53,18 +91,29 @@ class Quota:
         return self.resting >= 2 * self._backlog
 
     def free(self, now: int) -> int:
-        """How many may be sent now: while it is stopped one, when it is time for a probe."""
-        if self.stopped_until:
-            return 1 if now >= self.stopped_until and not self.in_flight else 0
-        return self.places - self.in_flight
+        """How many may be sent now."""
+        places = self._probes(now) if self.away else self._concurrency.limit(now) - self.in_flight
+        return places if self.bucket is None else min(places, self.bucket.free(now))
+
+    def share(self, share: float) -> None:
+        """This process has this part of the provider's rate."""
+        if self.bucket is not None:
+            self.bucket.share(share)
+
+    def depart(self, count: int, now: int) -> None:
+        """So many are on their way."""
+        self.in_flight += count
+        if self.bucket is not None:
+            self.bucket.take(count, now)
 
     def deadline(self) -> int:
         """When one of those that wait can be sent, be it as a probe, or has waited too long (epoch
         ms); 0 where an answer has to come first."""
-        if self.stopped_until:
-            return 0 if self.in_flight else self.stopped_until
-        if self.in_flight < self.places:
-            return self.waiting[0].now
+        if self.away:
+            return 0 if self.in_flight else self.stopped_until or self.breaker.until
+        if self.in_flight < self._concurrency.last:
+            came = self.waiting[0].now
+            return came if self.bucket is None else max(came, self.bucket.next_at())
         if not self.spills:
             return 0
         return self.waiting[0].now + self._patience_ms + 1
@@ -74,9 +123,9 @@ class Quota:
         waiting = self.waiting
         if not self.spills:
             return
-        if self.stopped_until:
-            probe = 1 if now >= self.stopped_until else 0
-            while len(waiting) > probe:
+        if self.away:
+            probes = self._probes(now)
+            while len(waiting) > probes:
                 yield waiting.pop()
         overdue = bool(waiting) and now - waiting[0].now > self._patience_ms
         self.congested = overdue or (self.congested and bool(waiting))
@@ -85,6 +134,17 @@ class Quota:
                 yield waiting.popleft()
             while len(waiting) > self._backlog:
                 yield waiting.pop()
+
+    def probed(self, now: int) -> bool:
+        """Whether it is away, and a new send would be a probe."""
+        return self._probes(now) > len(self.waiting)
+
+    def forgive(self, now: int) -> None:
+        """Time passed that was not the provider's fault: nobody has waited yet."""
+        for send in self.waiting:
+            send.now = now
+
+    # ── What its answers say of it ────────────────────────────────────────────────────────────
 
     def stop(self, answer: Answer, until: int) -> None:
         """It refuses us: nothing is sent to it, but for one probe at ``until`` (epoch ms)."""
@@ -97,12 +157,43 @@ class Quota:
             )
         self.stopped_until = until
 
-    def go_on(self) -> None:
+    def go_on(self, now: int) -> None:
         """It takes sends again."""
         self.stopped_until = 0
+        self._concurrency.restart(now)
         _LOG.info("provider works again", provider=self.name)
 
-    def forgive(self, now: int) -> None:
-        """Time passed that was not the provider's fault: nobody has waited yet."""
-        for send in self.waiting:
-            send.now = now
+    def refused(self, answer: Answer, sent_at: int) -> None:
+        """An answer that is no yes: whose failure it was."""
+        if answer.limited:
+            self.limited += 1
+            if self.bucket is not None:
+                self.bucket.give_back(1, sent_at)
+        elif sent_at >= self.breaker.since:
+            if answer.verdict in _ITS_OWN:
+                self.bad += 1
+            elif answer.verdict is not Verdict.CFG:
+                self.good += 1
+
+    def heard(self, now: int) -> None:
+        """A round's answers are in: judge what they say, together."""
+        answers, good, bad, limited = self.answers, self.good, self.bad, self.limited
+        self.answers = self.good = self.bad = self.limited = 0
+        full = self.in_flight + answers >= self._concurrency.limit(now)
+        self._concurrency.answered(answers, limited, self.latency, full, now)
+        turned = self.breaker.answered(good, bad, now)
+        if turned is State.OPEN:
+            _LOG.error(
+                "provider down: most sends fail; messages are kept, and it is tried again",
+                provider=self.name,
+                seconds=round((self.breaker.until - now) / 1_000, 1),
+            )
+        elif turned is State.CLOSED:
+            self._concurrency.restart(now)
+            _LOG.info("provider works again: more from second to second", provider=self.name)
+
+    def _probes(self, now: int) -> int:
+        """How many may be tried with now, while it is away."""
+        if self.stopped_until:
+            return 1 if now >= self.stopped_until and not self.in_flight else 0
+        return self.breaker.probes(self.in_flight, now)

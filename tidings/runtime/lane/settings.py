@@ -46,6 +46,10 @@ class LaneSettings:
     probe_ms: int = 30_000
     """A stopped provider is tried with one send so often."""
 
+    double_ms: int = 1_000
+    """A provider that is back after an outage gets four sends at once, then twice as many after
+    each of these."""
+
     max_span: int = 20_000
     """Offsets between the oldest open delivery of a partition and the newest: what a commit's
     metadata can tell apart."""
