@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 
 from tidings.contract import (
@@ -24,15 +23,17 @@ from tidings.contract import (
     Who,
     reads_expressions,
 )
-from tidings.expressions import EvaluationError, FieldPath
+from tidings.expressions import EvaluationError
+from tidings.gathered import NAMED, Gathered
 from tidings.ids import digest_id
-from tidings.operators.digest_spec import DigestSpec
-from tidings.operators.digest_usual import Reader, usual, usual_first
-from tidings.operators.digest_window import Single, State, Window, group_of, rank
+from tidings.operators.digest_apart import Apart, tells_apart
+from tidings.operators.digest_cancel import Cancels
+from tidings.operators.digest_read import number, reader
+from tidings.operators.digest_spec import DigestSpec, name_of
+from tidings.operators.digest_usual import usual, usual_first
+from tidings.operators.digest_window import Single, State, Window, group_of, keep
 from tidings.quiet_hours import is_zone
 from tidings.records import Kind, Origin
-
-NAMED = 10  # newest actors that a template gets by name; their number is exact
 
 
 class Digest:
@@ -45,15 +46,18 @@ class Digest:
         self._flow = site.scope
         self._by_names = tuple(name_of(field) for field in spec.by)
         self._field_names = tuple(name_of(field) for field in spec.fields)
-        self._read, self._width = _reader(spec), len(spec.by)
-        self._first = spec.keep.which != "last"  # of the top ones the highest
-        self._most = spec.keep.most
+        self._read, self._width = reader(spec), len(spec.by)
+        self._keep = spec.keep
         self._score = spec.keep.by.of if spec.keep.by is not None else None
         self._length = spec.window or spec.gap or 0
         self._max_wait = spec.max_wait
         self._max_items = spec.max_items
         self._min_items = spec.min_items
         self._leading = spec.leading
+        self._flush = spec.flush.of if spec.flush is not None else None
+        apart = Apart(spec)
+        self._apart = apart if tells_apart(spec) else None
+        self._cancels = Cancels(spec, site, apart) if spec.cancel else None
         self._timetable, self._no_zone = spec.at, spec.no_zone
         self._zone = spec.zone.or_null() if spec.zone is not None else None
         general = self.on_any_item
@@ -63,8 +67,12 @@ class Digest:
         """Put the event into its window, which it may open or fill."""
         data = item.data
         try:
+            if self._cancels is not None and (rule := self._cancels.rule_of(data)) is not None:
+                return self._cancels.take(rule, state, item, out)
             values = self._read(data)
-            score = 0.0 if self._score is None else _number(self._score(data))
+            score = 0.0 if self._score is None else number(self._score(data))
+            urgent = self._flush is not None and self._flush(data)
+            apart = () if self._apart is None else self._apart.values(data)
         except (EvaluationError, ValueError, OverflowError) as error:
             out.dead(item, "expression", error)
             return state
@@ -85,14 +93,15 @@ class Digest:
                 return state
             offset = item.origin.offset
             window = Window(now, deadline, offset, list(by))
-            window.expires = window.soonest = 0 if self._leading else expires_at
+            window.soonest = 0 if self._leading else expires_at
             if self._leading:
                 self._one(
                     Single(item.event_id, offset, key, name, kept, expires_at),
                     (window, group, _who(item), now),
+                    None if self._apart is None else self._apart.alone(apart, expires_at),
                     out,
                 )
-            elif 0 < expires_at <= deadline:
+            elif 0 < expires_at <= (now if urgent else deadline):
                 out.drop(item, Kind.EXPIRED, "digest")
                 return state
             if state is None:
@@ -102,15 +111,21 @@ class Digest:
             if self._leading:
                 return state
         else:
-            if (expires_at or self._max_wait is not None) and not self._stays(
-                window, expires_at, now
-            ):
+            if urgent:
+                alive = not 0 < expires_at <= now
+            else:
+                alive = not (expires_at or self._max_wait is not None) or self._stays(
+                    window, expires_at, now
+                )
+            if not alive:
                 out.drop(item, Kind.EXPIRED, "digest")
                 return state
-            if self._leading and not window.count:
-                window.first, window.expires = item.origin.offset, expires_at
-            elif window.expires:
-                window.expires = max(window.expires, expires_at) if expires_at else 0
+        if self._apart is not None:
+            self._apart.add(window, apart, expires_at)
+        if not window.count:
+            window.first, window.expires = item.origin.offset, expires_at
+        elif window.expires:
+            window.expires = max(window.expires, expires_at) if expires_at else 0
         window.count += 1
         window.members.append(item.event_id)
         if key is not None:
@@ -118,20 +133,15 @@ class Digest:
             if key in actors:
                 del actors[key]  # newest last
             actors[key] = name
-        if self._score is not None:
-            rank(window, score, kept, self._most)
-        elif len(window.kept) < self._most:
-            window.kept.append(kept)
-        elif not self._first and self._most:
-            del window.kept[0]
-            window.kept.append(kept)
+        keep(window, kept, self._keep, score)
         if self._min_items > 1:
-            if window.count >= self._min_items:
-                window.singles = None
-            else:
+            singles = window.singles or []
+            if window.count < self._min_items and len(singles) == window.count - 1:
                 single = Single(item.event_id, item.origin.offset, key, name, kept, expires_at)
-                window.singles = [*(window.singles or ()), single]
-        if window.count >= self._max_items:
+                window.singles = [*singles, single]
+            else:
+                window.singles = None
+        if urgent or window.count >= self._max_items:
             assert state is not None
             del state[group]
             self._close(window, group, _who(item), now, out)
@@ -181,12 +191,19 @@ class Digest:
         singles = window.singles
         # A window of a version without `min_items` does not have them all.
         if singles is not None and len(singles) == window.count < self._min_items:
-            for single in singles:
-                self._one(single, (window, group, who, at), out)
+            for place, single in enumerate(singles):
+                known = None if self._apart is None else self._apart.known(window).only([place])
+                self._one(single, (window, group, who, at), known, out)
         elif window.count:
             out.down(self._digest(window, group, who, at))
 
-    def _one(self, single: Single, where: tuple[Window, str, Who, int], out: Out) -> None:
+    def _one(
+        self,
+        single: Single,
+        where: tuple[Window, str, Who, int],
+        known: Gathered | None,
+        out: Out,
+    ) -> None:
         """Give an event of a window as a digest of its own."""
         window, group, who, at = where
         actor = single.actor
@@ -198,13 +215,17 @@ class Digest:
             count=1,
             members=[single.event_id],
             actors={} if actor is None else {actor: single.name},
-            kept=[single.kept] if self._most else [],
+            kept=[single.kept] if self._keep.most else [],
             expires=single.expires_at,
+            known=known,
         )
+        if known is not None:
+            known.items = [0] * len(alone.kept)
         out.down(self._digest(alone, group, who, at))
 
     def _digest(self, window: Window, group: str, who: Who, at: int) -> Item:
-        kept = window.kept if self._first else window.kept[::-1]
+        newest_first = self._keep.which == "last"
+        kept = window.kept[::-1] if newest_first else window.kept
         if self._field_names:
             kept = [dict(zip(self._field_names, values, strict=False)) for values in kept]
         # Not strict: a window may have been opened by a version that had other fields.
@@ -217,6 +238,12 @@ class Digest:
             opened_at=window.opened,
             closed_at=at,
         )
+        gathered = None
+        if self._apart is not None:
+            gathered = self._apart.told(window)
+            if newest_first:
+                gathered.items = gathered.items[::-1]
+            data.update(gathered.told())
         tenant, recipient, topic, partition = who
         members = window.members
         return Item(
@@ -228,41 +255,8 @@ class Digest:
             tenant=tenant,
             expires_at=window.expires,
             members=tuple(members),
+            gathered=gathered,
         )
-
-
-def _reader(spec: DigestSpec) -> Reader:
-    """One function for the values of ``by``, the actor, his name, and ``fields``, in this order.
-
-    It raises EvaluationError where one is missing. Plain names, the usual case, are read by one
-    ``itemgetter``: a fifth of the time.
-    """
-    actor = (spec.actors, spec.names or spec.actors)
-    getters = [None if field is None else field.of for field in (*spec.by, *actor)]
-    getters += [field.or_null() for field in spec.fields]  # one that is missing is null
-
-    def slowly(data: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple([None if get is None else get(data) for get in getters])
-
-    paths = [field.path for field in (*spec.by, *actor, *spec.fields) if field is not None]
-    if len(paths) != len(getters) or any(path is None or len(path) != 1 for path in paths):
-        return slowly
-    at_once = itemgetter(*(path[0] for path in paths if path))
-
-    def quickly(data: dict[str, Any]) -> tuple[Any, ...]:
-        try:
-            values: tuple[Any, ...] = at_once(data)
-        except KeyError:
-            return slowly(data)
-        return values
-
-    return quickly
-
-
-def _number(score: Any) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        raise ValueError(f"expected a number to rank it by, got {score!r}")
-    return float(score)
 
 
 def _who(item: Item) -> Who:
@@ -270,14 +264,9 @@ def _who(item: Item) -> Who:
     return Who(item.tenant, item.recipient_id, origin.topic, origin.partition)
 
 
-def name_of(field: FieldPath) -> str:
-    """What a field is called behind the digest: the last name of its path."""
-    return str((field.path or (field.text,))[-1])
-
-
 def _names(spec: DigestSpec) -> Iterable[str]:
     own = ("count", "actors", "actor_count", "items", "opened_at", "closed_at")
-    return (*map(name_of, spec.by), *own)
+    return (*map(name_of, spec.by), *own, *(("counts",) if spec.counts is not None else ()))
 
 
 def _reads(spec: DigestSpec) -> frozenset[str] | None:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from tidings.contract import Spec
 from tidings.durations import Duration
-from tidings.expressions import Expression, FieldPath
+from tidings.expressions import Condition, Expression, FieldPath
 from tidings.problems import ValueProblem
 from tidings.quiet_hours import is_zone
 from tidings.timetable import Timetable
@@ -51,6 +51,46 @@ class Keep(Spec):
         return self
 
 
+class Cancel(Spec):
+    """An event that takes back what was gathered, and is not gathered itself."""
+
+    when: Condition
+    """The condition that tells it from others, e.g. `type == 'unlike'`."""
+
+    match: tuple[FieldPath, ...] = ()
+    """It takes back those of the person's events that have the same values in these fields, out of
+    all windows of this step: `[actor_id, photo_id]`. One in which any of them is missing takes
+    nothing back, and is not taken back. Without `match` and `event` it takes back the whole window
+    of its own `by`."""
+
+    event: FieldPath | None = None
+    """The field in which it has the id of the one event that it takes back."""
+
+    reason: str = "cancelled"
+    """What the outcome of what is taken back says."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.match and self.event is not None:
+            raise ValueProblem(
+                "one-of",
+                "a `cancel` takes either `match` or `event`, got both",
+                "give it two rules",
+            )
+        return self
+
+
+def _rules(given: Any) -> Any:
+    """One rule, or a bare condition, as a list of rules."""
+    rules = given if isinstance(given, list | tuple) else [given]
+    return [{"when": each} if isinstance(each, str) else each for each in rules]
+
+
+def name_of(field: FieldPath) -> str:
+    """What a field is called behind the digest: the last name of its path."""
+    return str((field.path or (field.text,))[-1])
+
+
 class DigestSpec(Spec):
     """Gathers events of one person into one notification.
 
@@ -91,8 +131,8 @@ class DigestSpec(Spec):
     without it. If nothing follows, nothing more is sent."""
 
     min_items: int = Field(1, ge=1, le=100)
-    """A window that closes with fewer gives its events singly, each as a digest of one. Nothing
-    waits for company that may never come."""
+    """A window that closes and has never had so many at once gives its events singly, each as a
+    digest of one. Nothing waits for company that may never come."""
 
     max_items: int = Field(500, ge=1, le=10_000)
     """The window closes at once when so many have come."""
@@ -110,6 +150,25 @@ class DigestSpec(Spec):
     fields: tuple[FieldPath, ...] = ()
     """Of a kept event, only these fields (null where it lacks one); all, if none are named. Fewer
     make state smaller."""
+
+    counts: FieldPath | None = None
+    """Its values are counted one by one, such as `type`: a template gets `counts`, a map of value →
+    exact number. Of more than 50 values the further ones are counted together, as `other`."""
+
+    tell_apart: tuple[FieldPath, ...] = ()
+    """The fields by which `consent` behind the digest may take single events out of it, because the
+    person has opted out of their `type`, or muted who or what they are about: `[type, actor_id]`.
+    What is among `by` is alike in all of them and need not stand here. Each field costs a byte or
+    two of state for each event, and each distinct value its length."""
+
+    flush: Condition | None = None
+    """An event for which this holds closes its window at once, itself included."""
+
+    cancel: Annotated[tuple[Cancel, ...], BeforeValidator(_rules)] = ()
+    """Events that take back what was gathered: a condition, as in `type == 'photo_deleted'`, takes
+    back the window with the same `by`; a rule, or a list of them, says more. What is taken back
+    ends as `cancelled`, and the rest is counted as if it had not come; a window of which nothing is
+    left is over. What has closed before is not called back, nor what was sent by `leading`."""
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:

@@ -7,15 +7,14 @@ else may happen (it opens a window, fills it, expires, can't be read) is for the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from tidings.contract import Item, Out
 from tidings.expressions import EvaluationError
+from tidings.operators.digest_read import Reader
 from tidings.operators.digest_spec import DigestSpec
 from tidings.operators.digest_window import State, group_of
 
 OnItem = Callable[[State | None, Item, int, Out], State | None]
-Reader = Callable[[dict[str, Any]], tuple[Any, ...]]
 
 
 _PLAIN = frozenset({"by", "window", "max_items", "actors", "names", "keep", "fields"})

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+from tidings.gathered import Gathered
+from tidings.operators.digest_spec import Keep
+
 
 class Single(msgspec.Struct, array_like=True, gc=False):
     """One event of a window that may close with too few: what makes it a digest of one."""
@@ -25,8 +28,9 @@ class Window(msgspec.Struct, array_like=True, gc=False):
 
     ``expires`` is when the last of its events does, 0 for never; ``soonest`` when the first of them
     does. ``singles`` are its events while they are fewer than ``min_items``, ``ranks`` the
-    scores of what is kept, negated so that they ascend. What is new goes to
-    the end, with a default: windows at rest are read by place.
+    scores of what is kept, negated so that they ascend, ``known`` what is known of each of its
+    members where they are told apart; ``known.items`` is in the order of ``kept``. What is new goes
+    to the end, with a default: windows at rest are read by place.
     """
 
     opened: int
@@ -41,19 +45,32 @@ class Window(msgspec.Struct, array_like=True, gc=False):
     soonest: int = 0
     singles: list[Single] | None = None
     ranks: list[float] | None = None
+    known: Gathered | None = None
 
 
 State = dict[str, Window]
 
 
-def rank(window: Window, score: float, kept: Any, most: int) -> None:
-    """Keep an event if it is among the ``most`` highest; of equal ones the earlier is higher."""
-    if window.ranks is None:  # what a version without scores has kept comes last
-        window.ranks = [inf] * len(window.kept)
-    place = bisect_right(window.ranks, -score)
-    window.ranks.insert(place, -score)
-    window.kept.insert(place, kept)
-    del window.ranks[most:], window.kept[most:]
+def keep(window: Window, kept: Any, rule: Keep, score: float = 0.0) -> None:
+    """Keep the newest event of a window, as it is counted there, if it is among those to be kept.
+
+    Of equal scores the earlier is higher.
+    """
+    at, most = len(window.kept), rule.most
+    if rule.which == "top":
+        if window.ranks is None:  # what a version without scores has kept comes last
+            window.ranks = [inf] * len(window.kept)
+        at = bisect_right(window.ranks, -score)
+        window.ranks.insert(at, -score)
+        del window.ranks[most:]
+    elif rule.which == "first" and at >= most:
+        return
+    window.kept.insert(at, kept)
+    over = slice(max(0, len(window.kept) - most)) if rule.which == "last" else slice(most, None)
+    del window.kept[over]
+    if window.known is not None:
+        window.known.items.insert(at, window.count - 1)
+        del window.known.items[over]
 
 
 def group_of(by: tuple[Any, ...]) -> str:

@@ -32,6 +32,7 @@ from tidings.contract import (
 )
 from tidings.durations import format_duration
 from tidings.expressions import EvaluationError
+from tidings.gathered import Gathered
 from tidings.ids import unit
 from tidings.operators.expire import moment_of
 from tidings.operators.hold_spec import HoldSpec, Verdict
@@ -55,6 +56,7 @@ class Held(msgspec.Struct, array_like=True, gc=False):
     expires_at: int = 0
     members: tuple[str, ...] = ()
     way: str = ""
+    gathered: Gathered | None = None
 
 
 State = list[Held]
@@ -149,6 +151,7 @@ class Hold:
             expires_at=item.expires_at,
             members=item.members,
             way=item.way,
+            gathered=item.gathered,
         )
         insort(state, held, key=_release)
         if state[0] is held:
@@ -172,6 +175,7 @@ class Hold:
                     expires_at=held.expires_at,
                     members=held.members,
                     way=held.way,
+                    gathered=held.gathered,
                 )
             )
         return state or None

@@ -79,7 +79,7 @@ class Gathered(msgspec.Struct, array_like=True, gc=False):
 
     def expires_at(self) -> int:
         """When the last of them expires, 0 for never."""
-        return max(self.expires) if all(self.expires) else 0
+        return max(self.expires, default=0) if all(self.expires) else 0
 
     def only(self, places: Sequence[int]) -> Gathered:
         """Of these members alone; ``places`` ascend."""
