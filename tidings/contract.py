@@ -86,7 +86,7 @@ class Cap:
         return f"{self.channel}/{self.counts or 'all'}/{format_duration(self.within)}"
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """One event for one person on its way through a flow; a digest is an item with many members.
 
     ``data`` is what expressions and templates see. ``origin`` stands for the first record of it in

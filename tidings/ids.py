@@ -37,7 +37,7 @@ def send_id(notif_id: str, channel: str, address: str, round: int) -> str:
 
 def outcome_id(subject: str, kind: str, attempt: int) -> str:
     """The id of an outcome of ``subject``, a send's or a notification's id (or an event's)."""
-    return xxh3_128_hexdigest(f"o\x1f{subject}\x1f{kind}\x1f{attempt}".encode())
+    return id_of("o", subject, kind, str(attempt))
 
 
 def address_hash(tenant: str, channel: str, address: str) -> str:

@@ -98,7 +98,7 @@ class Allowance(msgspec.Struct, frozen=True, gc=False, array_like=True):
     exempt: bool = False
 
 
-class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One notification on one channel, not yet rendered: ``deliveries.<channel>.<priority>``.
 
     ``chain`` holds the channels left to try when this one fails (``first_of``). ``answers`` says
@@ -167,7 +167,7 @@ class Kind(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
 
 
-class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One line per thing that happened: topic and table ``notif_events``.
 
     ``address`` is a hash, never the address. ``members`` are the event ids that the line covers:

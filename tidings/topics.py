@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -41,9 +42,10 @@ def notifications(priority: Priority) -> str:
     return f"notifications.{priority}"
 
 
-def deliveries(channel: str, priority: Priority) -> str:
+@cache
+def deliveries(channel: str, priority: str) -> str:
     """What one lane reads."""
-    return f"deliveries.{channel}.{priority}"
+    return f"deliveries.{channel}.{Priority(priority)}"
 
 
 def retry(channel: str, priority: Priority, delay: str) -> str:

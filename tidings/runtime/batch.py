@@ -16,7 +16,7 @@ from tidings.expressions import EvaluationError
 from tidings.ids import outcome_id, person_key
 from tidings.log.port import Append, Record, Slot
 from tidings.ports import Io, Unavailable
-from tidings.records import DeadLetter, Delivery, Kind, Outcome, Priority, encode
+from tidings.records import DeadLetter, Delivery, Kind, Outcome, encode
 from tidings.records import Stage as OutcomeStage
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.letters import LONGEST, dead_letter
@@ -88,14 +88,12 @@ class FlowBatch:
         """Write a delivery, and the decision that it is queued; one that is too large is dead."""
         if self.muted:
             return
-        key = person_key(delivery.tenant, delivery.recipient_id).encode()
         value = encode(delivery)
         if len(value) > LARGEST_DELIVERY:
             self.dead(item, "too_large", f"the delivery has {len(value):,} bytes", site)
             return
-        self.appends.append(
-            Append(deliveries(delivery.channel, Priority(delivery.priority)), key, value)
-        )
+        key = person_key(delivery.tenant, delivery.recipient_id).encode()
+        self.appends.append(Append(deliveries(delivery.channel, delivery.priority), key, value))
         self._decide(item, Kind.QUEUED, site, item.time, delivery=delivery)
 
     def more(self, rest: Iterator[Item], site: Site) -> None:
@@ -140,10 +138,10 @@ class FlowBatch:
             stage=OutcomeStage.DECISION,
             kind=kind,
             recipient_id=item.recipient_id,
-            tenant=item.tenant,
             flow=site.scope,
             step=site.path,
             version=site.version,
+            tenant=item.tenant,
             reason=reason,
             detail=detail,
             members=members,

@@ -65,14 +65,14 @@ class Chain:
         """
         slots, self.now, following = self.cell.slots, at, 0
         for number, step in enumerate(self.keyed):
-            while slots[number] is not None:
-                act_at = step.horizon(slots[number]).act_at
+            while (state := slots[number]) is not None:
+                act_at = step.horizon(state).act_at
                 if not act_at:
                     break
                 if act_at > at:
                     following = min(following or act_at, act_at)
                     break
-                slots[number] = step.on_time(slots[number], who, act_at, self.outs[number])
+                slots[number] = step.on_time(state, who, act_at, self.outs[number])
         return following
 
     def horizon(self, slots: list[Any]) -> tuple[int, int]:

@@ -29,7 +29,6 @@ from tidings.records import (
     Kind,
     Origin,
     Outcome,
-    Priority,
     Stage,
     decode_delivery,
     encode,
@@ -195,7 +194,7 @@ class Receipts(Member):
         if receipt.again_ms and delivery is not None:
             again = _again(delivery, receipt, case.at)
             if again is not None:
-                topic = deliveries(again.channel, Priority(again.priority))
+                topic = deliveries(again.channel, again.priority)
                 batch.appends.append(Append(topic, key, encode(again)))
                 batch.appends.append(Append(EVENTS, key, encode(_deferred(outcome, again))))
 

@@ -66,19 +66,16 @@ _pack = msgspec.msgpack.Encoder().encode
 _plain = Slots().unpack
 
 
-class Cell:
+class Cell(msgspec.Struct, gc=False):
     """A person's state in use, one slot per keyed step.
 
     ``act_at`` is its earliest deadline, or an earlier time: it is looked at then. ``changed`` tells
     that what is at rest is older.
     """
 
-    __slots__ = ("act_at", "changed", "slots")
-
-    def __init__(self, slots: list[Any], act_at: int = 0) -> None:
-        self.slots = slots
-        self.act_at = act_at
-        self.changed = False
+    slots: list[Any]
+    act_at: int = 0
+    changed: bool = False
 
 
 class Bucket:
