@@ -15,7 +15,7 @@ contract suite, ``tests/contract``, holds every adapter of a port to the same an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -36,13 +36,27 @@ class Person(NamedTuple):
     recipient_id: str
 
 
+A_DAY = 86_400_000
+"""ms between two successes of an address that are kept."""
+
+
+class Success(NamedTuple):
+    """A provider took a message for an address of this person; ``at`` in epoch ms."""
+
+    person: Person
+    kind: str
+    value: str
+    at: int
+
+
 class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One place where a person can be reached.
 
     ``kind``: device, email or phone. ``value``: token, mailbox or E.164 number. ``platform`` of a
     device: ios or android. ``registered_at`` in epoch ms decides whether a provider's "gone" is
-    about this registration or an older one. ``zone`` and ``quiet`` are a device's own, where it has
-    told them; see ``Profile``.
+    about this registration or an older one, ``last_success_at`` when a provider last took a message
+    for it, to the day. ``zone`` and ``quiet`` are a device's own, where it has told them; see
+    ``Profile``.
     """
 
     kind: str
@@ -53,6 +67,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     verified: bool = True
     zone: str = ""
     quiet: str = ""
+    last_success_at: int = 0
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -86,6 +101,37 @@ class People(Protocol):
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address, and only it; tells whether it was there."""
+        ...
+
+    def register(self, person: Person, address: Address, replaces: str = "") -> bool:
+        """An address as its app, or its provider, tells of it now; tells whether that changed it.
+
+        It takes the place of the one whose value is ``replaces``, or of its own older registration,
+        unless that is newer; else it comes last. A person nobody knows stays unknown.
+        """
+        ...
+
+    def note_successes(self, successes: Sequence[Success]) -> None:
+        """Keep when addresses last took a message.
+
+        To the day: what comes within ``A_DAY`` of the last that was kept changes nothing, and
+        nothing is kept of an address that is not there.
+        """
+        ...
+
+
+class Devices(Protocol):
+    """People's devices as a whole, for those who look after them."""
+
+    def silent(self, before: int) -> Iterator[tuple[Person, Address]]:
+        """The devices that have not registered, nor taken a message, since ``before`` (epoch ms).
+
+        None while successes have not been kept for so long.
+        """
+        ...
+
+    def prune(self, before: int) -> int:
+        """Forget those, and let go of what is kept of devices that are gone; gives how many."""
         ...
 
 

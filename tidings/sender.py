@@ -41,7 +41,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     a rate limit from another transient error, ``since`` (epoch ms) from when on the address has
     been dead, ``segments`` and ``cost`` (millionths) what it took. ``suppress`` goes with ``INV``:
     the address exists but must not be sent to on this channel any more, for this reason (``stop``);
-    it goes on the suppression list and stays with its person.
+    it goes on the suppression list and stays with its person. ``replacement`` is the address that
+    has taken this one's place, where the provider says so.
     """
 
     verdict: Verdict
@@ -52,6 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limited: bool = False
     since: int = 0
     suppress: str = ""
+    replacement: str = ""
     segments: int = 0
     cost: int = 0
 

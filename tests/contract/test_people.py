@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tidings.ports import Address, People, Person, Profile
+from tidings.ports import A_DAY, Address, People, Person, Profile, Success
 from tidings.stores.clock import ManualClock
 from tidings.stores.people import FilePeople, FunctionPeople
 
@@ -127,6 +127,86 @@ def test_an_address_that_is_not_there_is_not_removed(
 def test_a_second_removal_finds_nothing(people: People) -> None:
     people.remove_address(ANA, "device", "tok-1", "Unregistered")
     assert not people.remove_address(ANA, "device", "tok-1", "Unregistered")
+
+
+# ── Registrations, and successes ──────────────────────────────────────────────────────────────
+
+
+def devices(people: People) -> list[tuple[str, int, int]]:
+    """Of Ana's addresses the value, when it registered, and its last success."""
+    (ana,) = people.profiles([ANA])
+    assert ana is not None
+    return [(one.value, one.registered_at, one.last_success_at) for one in ana.addresses]
+
+
+TOKENS = [("tok-1", 1_000, 0), ("tok-2", 0, 0), (MAIL.value, 0, 0)]
+
+
+def a_device(value: str, registered_at: int) -> Address:
+    return Address(kind="device", value=value, platform="ios", registered_at=registered_at)
+
+
+def test_a_new_token_takes_the_place_of_the_one_that_it_replaces(people: People) -> None:
+    assert people.register(ANA, a_device("tok-9", 5_000), replaces="tok-1")
+    assert devices(people) == [("tok-9", 5_000, 0), *TOKENS[1:]]
+
+
+def test_a_new_token_that_replaces_none_comes_last(people: People) -> None:
+    assert people.register(ANA, a_device("tok-9", 5_000))
+    assert people.register(ANA, a_device("tok-8", 6_000), replaces="unknown")
+    assert devices(people) == [*TOKENS, ("tok-9", 5_000, 0), ("tok-8", 6_000, 0)]
+
+
+def test_a_device_that_registers_again_keeps_its_place_and_its_successes(people: People) -> None:
+    people.note_successes([Success(ANA, "device", "tok-1", NOW)])
+    assert people.register(ANA, a_device("tok-1", 5_000))
+    assert devices(people) == [("tok-1", 5_000, NOW), *TOKENS[1:]]
+    assert not people.register(ANA, a_device("tok-1", 5_000)), "told before"
+
+
+def test_an_older_registration_changes_nothing(people: People) -> None:
+    assert not people.register(ANA, a_device("tok-1", 500))
+    assert devices(people) == TOKENS
+
+
+def test_a_token_that_has_registered_since_is_not_replaced(people: People) -> None:
+    assert people.register(ANA, a_device("tok-9", 500), replaces="tok-1")
+    assert devices(people) == [*TOKENS, ("tok-9", 500, 0)]
+
+
+def test_two_tokens_become_one_where_the_new_one_is_known(people: People) -> None:
+    assert people.register(ANA, a_device("tok-2", 5_000), replaces="tok-1")
+    assert devices(people) == [("tok-2", 5_000, 0), TOKENS[2]]
+
+
+def test_nobody_registers_for_a_person_nobody_knows(people: People) -> None:
+    assert not people.register(Person("default", "zoe"), a_device("tok-9", 5_000))
+    assert people.profiles([Person("default", "zoe")]) == [None]
+
+
+def test_the_last_success_is_kept_to_the_day(people: People) -> None:
+    def note(at: int) -> None:
+        people.note_successes([Success(ANA, "device", "tok-2", at)])
+
+    note(NOW)
+    assert devices(people) == [TOKENS[0], ("tok-2", 0, NOW), TOKENS[2]]
+    note(NOW + A_DAY - 1)
+    assert devices(people)[1] == ("tok-2", 0, NOW)
+    note(NOW + A_DAY)
+    assert devices(people)[1] == ("tok-2", 0, NOW + A_DAY)
+    note(NOW)
+    assert devices(people)[1] == ("tok-2", 0, NOW + A_DAY), "it never goes back"
+
+
+@pytest.mark.parametrize(
+    ("person", "kind", "value"),
+    [(ANA, "device", "tok-9"), (ANA, "email", "tok-1"), (CY, "device", "tok-1")],
+)
+def test_a_success_of_an_address_that_is_not_there_is_passed_over(
+    people: People, person: Person, kind: str, value: str
+) -> None:
+    people.note_successes([Success(person, kind, value, NOW)])
+    assert people.profiles([ANA, BOB, CY]) == [PROFILES[ANA], PROFILES[BOB], PROFILES[CY]]
 
 
 class TestFile:
@@ -278,6 +358,115 @@ class TestFile:
         (ana,) = FilePeople(tmp_path, ManualClock(NOW)).profiles([ANA])
         assert ana is not None
         assert ana.addresses == (PHONE, TABLET)
+
+    # ── Registrations and successes ───────────────────────────────────────────────────────────
+
+    def test_a_registration_outlives_a_change_of_the_file_that_knows_the_old_token(
+        self, tmp_path: Path
+    ) -> None:
+        write(tmp_path, *LINES)
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        people.register(ANA, a_device("tok-9", 5_000), replaces="tok-1")
+        write(tmp_path, *LINES, {"recipient_id": "zoe"})
+        clock.advance(1_000)
+        for found in (people, FilePeople(tmp_path, clock)):
+            assert devices(found) == [("tok-9", 5_000, 0), *TOKENS[1:]]
+
+    def test_a_token_that_is_removed_and_registers_again_is_back(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        people = FilePeople(tmp_path, ManualClock(NOW))
+        people.remove_address(ANA, "device", "tok-1", "Unregistered")
+        people.register(ANA, a_device("tok-1", 5_000))
+        again = FilePeople(tmp_path, ManualClock(NOW))
+        assert devices(again) == [*TOKENS[1:], ("tok-1", 5_000, 0)]
+
+    def test_the_journal_of_an_older_version_is_read(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        (tmp_path / "people.journal.jsonl").write_text(
+            '{"recipient_id":"ana","tenant":"default","kind":"device","value":"tok-1",'
+            '"registered_at":1000,"reason":"provider_says_gone","at":5}\n'
+        )
+        assert devices(FilePeople(tmp_path, ManualClock(NOW))) == TOKENS[1:]
+
+    def test_successes_are_durable_and_told_once_a_day_by_all_processes(
+        self, tmp_path: Path
+    ) -> None:
+        write(tmp_path, *LINES)
+        one, other = (FilePeople(tmp_path, ManualClock(NOW)) for _ in range(2))
+        one.note_successes([Success(ANA, "device", "tok-1", NOW)])
+        other.note_successes([Success(ANA, "device", "tok-1", NOW + 1)])
+        other.note_successes([Success(ANA, "device", "tok-2", NOW + 2)])
+        assert devices(other)[:2] == [("tok-1", 1_000, NOW), ("tok-2", 0, NOW + 2)]
+        kept = (tmp_path / "people.successes.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in kept] == [
+            {"began": NOW},
+            {"recipient_id": "ana", "kind": "device", "value": "tok-1", "at": NOW},
+            {"recipient_id": "ana", "kind": "device", "value": "tok-2", "at": NOW + 2},
+        ]
+
+    def test_successes_outlive_a_change_of_the_file(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        people.note_successes([Success(ANA, "device", "tok-1", NOW)])
+        write(tmp_path, *LINES, {"recipient_id": "zoe"})
+        clock.advance(1_000)
+        assert people.profiles([Person("default", "zoe")]) == [Profile()]
+        assert devices(people)[0] == ("tok-1", 1_000, NOW)
+
+    def test_silent_devices_are_pruned_for_all_processes(self, tmp_path: Path) -> None:
+        """Of four: silent, heard, registered lately, and an address that is no device."""
+        day = 100 * A_DAY
+        addresses: list[dict[str, Any]] = [
+            {"kind": "device", "value": "silent", "registered_at": 1_000},
+            {"kind": "device", "value": "heard", "registered_at": 1_000},
+            {"kind": "device", "value": "new", "registered_at": NOW + day - A_DAY},
+            {"kind": "email", "value": "ana@example.com"},
+        ]
+        write(tmp_path, {"recipient_id": "ana", "addresses": addresses})
+        clock = ManualClock(NOW + day)
+        people = FilePeople(tmp_path, clock)
+        people.note_successes([Success(ANA, "device", "silent", NOW)])
+        people.note_successes([Success(ANA, "device", "heard", NOW + 20 * A_DAY)])
+        people.note_successes([Success(ANA, "device", "heard", NOW + 30 * A_DAY)])
+        before = NOW + 10 * A_DAY
+        assert [(who, one.value) for who, one in people.silent(before)] == [(ANA, "silent")]
+        assert people.prune(before) == 1
+        other = FilePeople(tmp_path, clock)
+        assert [one for one, _, _ in devices(other)] == ["heard", "new", "ana@example.com"]
+        assert people.prune(before) == 0
+        kept = (tmp_path / "people.successes.jsonl").read_text().splitlines()
+        assert [json.loads(line).get("at") for line in kept] == [None, NOW + 30 * A_DAY]
+
+    def test_nobody_is_silent_before_anybody_has_listened_for_so_long(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        people = FilePeople(tmp_path, ManualClock(NOW))
+        assert people.prune(NOW) == 0, "no success was ever kept"
+        people.note_successes([Success(ANA, "device", "tok-1", NOW)])
+        assert people.prune(NOW) == 0
+        assert [one.value for _, one in people.silent(NOW + 1)] == ["tok-1", "tok-2"]
+
+    def test_a_device_that_was_pruned_and_registers_again_is_back(self, tmp_path: Path) -> None:
+        write(tmp_path, *LINES)
+        people = FilePeople(tmp_path, ManualClock(NOW))
+        for at in (NOW, NOW + A_DAY):
+            people.note_successes([Success(ANA, "device", "tok-1", at)])
+        assert people.prune(NOW + 1) == 1
+        people.register(ANA, a_device("tok-2", NOW + 2))
+        assert [one for one, _, _ in devices(people)] == ["tok-1", MAIL.value, "tok-2"]
+
+    def test_successes_added_by_a_process_after_another_compacted_them_are_seen(
+        self, tmp_path: Path
+    ) -> None:
+        write(tmp_path, *LINES)
+        one, other = (FilePeople(tmp_path, ManualClock(NOW)) for _ in range(2))
+        one.note_successes([Success(ANA, "device", "tok-1", NOW)])
+        other.note_successes([])
+        one.prune(NOW)
+        other.note_successes([Success(ANA, "device", "tok-2", NOW)])
+        one.note_successes([])
+        assert devices(one)[:2] == [("tok-1", 1_000, NOW), ("tok-2", 0, NOW)]
 
 
 def _folder(path: Path) -> Path:

@@ -17,6 +17,7 @@ from tidings.cli import (
     demo,
     deploy,
     dev,
+    devices,
     emit,
     graph,
     listing,
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for verb in (
     *(demo, dev, check, test, backtest, graph),
-    *(deploy, run, receipts, topics, emit, tail, tap, listing, schema, new),
+    *(deploy, run, receipts, devices, topics, emit, tail, tap, listing, schema, new),
     simulate,
 ):
     verb.register(app)

@@ -17,7 +17,17 @@ from tidings.driver.outputs import Output, outputs
 from tidings.driver.ports import LocalCaps
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
-from tidings.ports import Io, People, Person, Profile, Question, Suppression, Suppressions
+from tidings.ports import (
+    Address,
+    Io,
+    People,
+    Person,
+    Profile,
+    Question,
+    Success,
+    Suppression,
+    Suppressions,
+)
 from tidings.records import Priority
 from tidings.redaction import HIDDEN, redacted, secrets
 from tidings.settings import Settings
@@ -113,6 +123,13 @@ class _OnlyRead:
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Leave it where it is."""
         return False
+
+    def register(self, person: Person, address: Address, replaces: str = "") -> bool:
+        """Leave them as they are."""
+        return False
+
+    def note_successes(self, successes: Sequence[Success]) -> None:
+        """Keep nothing."""
 
 
 class _OnlyAsked:

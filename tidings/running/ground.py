@@ -36,10 +36,8 @@ def open_ground(
             stack.callback(valkey.close)
             valkey.start()
             claims = valkey.url
-        people, question, journal = settings.people.partition("?")
-        kind, colon, place = people.partition(":")
         ports = open_io(
-            people=f"{kind}{colon}{content(place)}{question}{journal}",
+            people=people_address(settings),
             suppressions=settings.suppressions,
             templates=content(settings.templates),
             claims=claims,
@@ -53,6 +51,13 @@ def open_ground(
         except ValueError as error:
             raise GroundError(str(error)) from error
         yield Ground(open_log(settings.log, instance=instance), io, settings)
+
+
+def people_address(settings: Settings) -> str:
+    """Where people are: here, or among what is shipped."""
+    people, question, journal = settings.people.partition("?")
+    kind, colon, place = people.partition(":")
+    return f"{kind}{colon}{content(place)}{question}{journal}"
 
 
 def _connections(settings: Settings) -> Iterator[Connection]:

@@ -64,7 +64,7 @@ def open_io(
     with ExitStack() as stack:
         shared, caps = _claims_and_caps(claims, clock, stack, asks)
         yield Io(
-            people=_people(people, clock),
+            people=open_people(people, clock),
             suppressions=FileSuppressions(_folder("suppressions", suppressions), clock),
             templates=FileTemplates(Path(templates).expanduser(), clock, default_locale),
             claims=ShelteredClaims(shared, LocalClaims(clock)) if sheltered else shared,
@@ -74,7 +74,9 @@ def open_io(
         )
 
 
-def _people(address: str, clock: Clock) -> FilePeople:
+def open_people(address: str, clock: Clock) -> FilePeople:
+    """The people at an address. Raises ValueError for one of another form, and for a file that is
+    wrong."""
     address, _, journal = address.partition("?journal=")
     return FilePeople(
         _folder("people", address), clock, Path(journal).expanduser() if journal else None

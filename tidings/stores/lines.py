@@ -113,6 +113,18 @@ class Journal:
         except OSError as error:
             raise Unavailable(f"{self.path} can't be written: {error.strerror}") from error
 
+    def replace(self, lines: Sequence[bytes]) -> None:
+        """Hold these lines in place of all others. Raises Unavailable when that fails.
+
+        What another process appends in the meantime is lost.
+        """
+        beside = self.path.with_name(f"{self.path.name}.new")
+        try:
+            beside.write_bytes(b"".join(line + b"\n" for line in lines))
+            beside.replace(self.path)
+        except OSError as error:
+            raise Unavailable(f"{self.path} can't be written: {error.strerror}") from error
+
     def _write(self, descriptor: int, text: bytes) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

@@ -3,8 +3,9 @@
     people.jsonl            written by people or a script, e.g.
         {"recipient_id":"ana","locale":"es-AR","zone":"America/Argentina/Buenos_Aires",
          "addresses":[{"kind":"email","value":"ana@example.com"}],"categories":{"promo":false}}
-    people.journal.jsonl    written by Tidings: addresses that providers called dead; beside it, or
-                            where ``journal`` says
+    people.journal.jsonl    written by Tidings: addresses that providers called dead, and those that
+                            took another's place; beside it, or where ``journal`` says
+    people.successes.jsonl  beside the journal: when addresses last took a message
 
 (each object on one line; ``tenant`` is "default" where it is not said; the other fields are those
 of ``ports.Profile``, and a name that isn't one is refused). Lines that start with ``#`` are
@@ -17,18 +18,32 @@ a dict. Not thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from sys import intern
 
 import msgspec
 import structlog
 
-from tidings.ports import Address, Clock, Person, Profile, Unavailable
+from tidings.ports import A_DAY, Address, Clock, Person, Profile, Success, Unavailable
 from tidings.stores.lines import Journal, Lines
+from tidings.stores.people_journal import (
+    Entry,
+    applied,
+    decode_entry,
+    encode_entry,
+    is_address,
+    registered,
+    succeeded,
+    with_addresses,
+)
+from tidings.stores.successes import Successes
 
 _LOG = structlog.get_logger(__name__)
 _LOOK_EVERY_MS = 1_000
+_SUCCESSES = "people.successes.jsonl"
+_DEVICE = "device"
 
 
 class _Line(Profile, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,21 +51,10 @@ class _Line(Profile, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tenant: str = "default"
 
 
-class _Removal(msgspec.Struct, frozen=True, kw_only=True):
-    recipient_id: str
-    tenant: str
-    kind: str
-    value: str
-    registered_at: int
-    reason: str
-    at: int
-
-
 _NOTHING: Mapping[str, frozenset[str]] = {}
 _Key = tuple[str, str]  # tenant, recipient_id: equal to, and hashed as, a Person
 _Choices = Mapping[str, bool]
 _decode_line = msgspec.json.Decoder(_Line).decode
-_decode_removal = msgspec.json.Decoder(_Removal).decode
 
 
 class FilePeople:
@@ -62,11 +66,14 @@ class FilePeople:
     def __init__(self, folder: Path, clock: Clock, journal: Path | None = None) -> None:
         self._clock = clock
         self._file = Lines(folder / "people.jsonl")
-        self._journal = Journal(journal or folder / "people.journal.jsonl")
+        path = journal or folder / "people.journal.jsonl"
+        self._journal = Journal(path)
+        self._successes = Successes(path.with_name(_SUCCESSES))
+        self._listens = False  # to successes: flows have no use for them
         self._profiles: dict[_Key, Profile] = {}
-        self._removals: list[_Removal] = []
+        self._entries: list[Entry] = []
         self._read_people()
-        self._read_removals()
+        self._read_journal()
         self._next_look = clock.now() + _LOOK_EVERY_MS
 
     def profiles(self, people: Sequence[Person]) -> list[Profile | None]:
@@ -79,28 +86,81 @@ class FilePeople:
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address for all processes, and across restarts; tells whether it was there."""
-        self._read_removals()
+        self._read_journal()
         profile = self._profiles.get(person)
-        held = [a for a in profile.addresses if _is(a, kind, value)] if profile else []
-        if not held:
+        held = [a for a in profile.addresses if is_address(a, kind, value)] if profile else []
+        if held:
+            self._write([_removal(person, held, reason, self._clock.now())])
+        return bool(held)
+
+    def register(self, person: Person, address: Address, replaces: str = "") -> bool:
+        """Take an address for all processes, and across restarts; see ``ports.People``."""
+        self._read_journal()
+        profile = self._profiles.get(person)
+        if profile is None or registered(profile, address, replaces) is profile:
             return False
-        removal = _Removal(
+        entry = Entry(
             recipient_id=person.recipient_id,
             tenant=person.tenant,
-            kind=kind,
-            value=value,
-            registered_at=max(address.registered_at for address in held),
-            reason=reason,
             at=self._clock.now(),
+            address=address,
+            replaces=replaces,
         )
-        self._journal.append([msgspec.json.encode(removal)])
-        self._read_removals()
+        self._write([entry])
         return True
+
+    def note_successes(self, successes: Sequence[Success]) -> None:
+        """Keep when addresses last took a message; see ``ports.People``."""
+        self._read_successes()
+        fresh = []
+        for one in successes:
+            profile = self._profiles.get(one.person)
+            if profile is not None and _is_news(profile, one):
+                fresh.append(one)
+        if fresh:
+            self._successes.add(fresh)
+            self._read_successes()
+
+    # ── Devices ───────────────────────────────────────────────────────────────────────────────
+
+    def silent(self, before: int) -> Iterator[tuple[Person, Address]]:
+        """The devices that have been silent since ``before``; see ``ports.Devices``."""
+        self._read_people()
+        self._read_journal()
+        self._read_successes()
+        if not 0 < self._successes.began < before:
+            return
+        for (tenant, recipient_id), profile in self._profiles.items():
+            for one in profile.addresses:
+                if one.kind == _DEVICE and max(one.registered_at, one.last_success_at) < before:
+                    yield Person(tenant, recipient_id), one
+
+    def prune(self, before: int) -> int:
+        """Forget those, in one write, and compact what is kept of the others."""
+        now = self._clock.now()
+        gone = [_removal(person, [one], "silent", now) for person, one in self.silent(before)]
+        if gone:
+            self._write(gone)
+        self._successes.compact(
+            Success(Person(*key), one.kind, one.value, one.last_success_at)
+            for key, profile in self._profiles.items()
+            for one in profile.addresses
+            if one.last_success_at
+        )
+        return len(gone)
+
+    # ── Files ─────────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        self._journal.append([encode_entry(entry) for entry in entries])
+        self._read_journal()
 
     def _look(self) -> None:
         try:
             self._read_people()
-            self._read_removals()
+            self._read_journal()
+            if self._listens:
+                self._read_successes()
         except (ValueError, Unavailable) as error:
             _LOG.error("people not reloaded, the former ones stand", error=str(error))
 
@@ -108,34 +168,61 @@ class FilePeople:
         found = self._file.read(_Reader().person)
         if found is None:
             return
-        self._profiles = dict(found)
-        for removal in self._removals:
-            self._forget(removal)
+        former, self._profiles = self._profiles, dict(found)
+        for entry in self._entries:
+            self._apply(entry)
+        if self._listens:
+            self._carry_over(former)
 
-    def _read_removals(self) -> None:
+    def _carry_over(self, former: Mapping[_Key, Profile]) -> None:
+        """What was known of their last successes."""
+        for key, before in former.items():
+            for one in before.addresses:
+                profile = self._profiles.get(key)
+                if one.last_success_at and profile is not None:
+                    self._profiles[key] = succeeded(
+                        profile, one.kind, one.value, one.last_success_at
+                    )
+
+    def _read_journal(self) -> None:
         news = self._journal.follow()
         if news is None:
             return
-        fresh = list(self._journal.decoded(news, _decode_removal))
-        self._removals = fresh if news.restarted else self._removals + fresh
-        for removal in fresh:
-            self._forget(removal)
+        fresh = list(self._journal.decoded(news, decode_entry))
+        self._entries = fresh if news.restarted else self._entries + fresh
+        for entry in fresh:
+            self._apply(entry)
 
-    def _forget(self, removal: _Removal) -> None:
-        key = (removal.tenant, removal.recipient_id)
+    def _read_successes(self) -> None:
+        self._listens = True
+        for (tenant, recipient_id), kind, value, at in self._successes.news():
+            profile = self._profiles.get((tenant, recipient_id))
+            if profile is not None:
+                self._profiles[tenant, recipient_id] = succeeded(profile, kind, value, at)
+
+    def _apply(self, entry: Entry) -> None:
+        key = (entry.tenant, entry.recipient_id)
         profile = self._profiles.get(key)
-        if profile is None:
-            return
-        left = tuple(
-            address
-            for address in profile.addresses
-            if not (
-                _is(address, removal.kind, removal.value)
-                and address.registered_at <= removal.registered_at
-            )
-        )
-        if len(left) < len(profile.addresses):
-            self._profiles[key] = msgspec.structs.replace(profile, addresses=left)
+        if profile is not None:
+            self._profiles[key] = applied(profile, entry)
+
+
+def _is_news(profile: Profile, success: Success) -> bool:
+    _, kind, value, at = success
+    return succeeded(profile, kind, value, at, A_DAY) is not profile
+
+
+def _removal(person: Person, held: Sequence[Address], reason: str, at: int) -> Entry:
+    """The removal of an address, as it is ``held``."""
+    return Entry(
+        recipient_id=person.recipient_id,
+        tenant=person.tenant,
+        kind=held[0].kind,
+        value=held[0].value,
+        registered_at=max(address.registered_at for address in held),
+        reason=reason,
+        at=at,
+    )
 
 
 class _Reader:
@@ -174,6 +261,7 @@ def _shared(address: Address) -> Address:
         verified=address.verified,
         zone=intern(address.zone),
         quiet=intern(address.quiet),
+        last_success_at=address.last_success_at,
     )
 
 
@@ -192,15 +280,29 @@ class FunctionPeople:
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address in this process; tells whether it was there."""
+
+        def without(profile: Profile) -> Profile:
+            left = [one for one in profile.addresses if not is_address(one, kind, value)]
+            same = len(left) == len(profile.addresses)
+            return profile if same else with_addresses(profile, tuple(left))
+
+        return self._change(person, without)
+
+    def register(self, person: Person, address: Address, replaces: str = "") -> bool:
+        """Take an address in this process; see ``ports.People``."""
+        return self._change(person, lambda profile: registered(profile, address, replaces))
+
+    def note_successes(self, successes: Sequence[Success]) -> None:
+        """Keep, in this process, when addresses last took a message; see ``ports.People``."""
+        for person, kind, value, at in successes:
+            self._change(person, partial(succeeded, kind=kind, value=value, at=at, least=A_DAY))
+
+    def _change(self, person: Person, change: Callable[[Profile], Profile]) -> bool:
         (profile,) = self.profiles([person])
         if profile is None:
             return False
-        left = tuple(address for address in profile.addresses if not _is(address, kind, value))
-        if len(left) == len(profile.addresses):
+        changed = change(profile)
+        if changed is profile:
             return False
-        self._changed[person] = msgspec.structs.replace(profile, addresses=left)
+        self._changed[person] = changed
         return True
-
-
-def _is(address: Address, kind: str, value: str) -> bool:
-    return address.value == value and address.kind == kind

@@ -27,7 +27,7 @@ from tidings.ids import send_id
 from tidings.log.port import Ack, Append, Listener, Log, Position, Record, Slot, Span
 from tidings.log.positions import Settled
 from tidings.operators.send import Sending, SendSpec
-from tidings.ports import Address, Caps, Claims, Io, Person, Unavailable
+from tidings.ports import Address, Caps, Claims, Io, Person, Success, Unavailable
 from tidings.records import (
     Delivery,
     Kind,
@@ -101,6 +101,7 @@ class PaperPeople:
     def __init__(self) -> None:
         self.addresses: dict[str, tuple[Address, ...]] = {}
         self.removed: list[tuple[str, str]] = []
+        self.noted: list[list[Success]] = []
         self.away = False
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
@@ -110,6 +111,20 @@ class PaperPeople:
         left = tuple(one for one in self.addresses[person.recipient_id] if one.value != value)
         self.addresses[person.recipient_id] = left
         return True
+
+    def register(self, person: Person, address: Address, replaces: str = "") -> bool:
+        if self.away:
+            raise Unavailable("the database is away")
+        held = self.addresses[person.recipient_id]
+        self.addresses[person.recipient_id] = tuple(
+            address if one.value == replaces else one for one in held
+        )
+        return True
+
+    def note_successes(self, successes: Sequence[Success]) -> None:
+        if self.away:
+            raise Unavailable("the database is away")
+        self.noted.append(list(successes))
 
 
 class Prepare:

@@ -22,6 +22,7 @@ from tidings.ports import (
     Person,
     Profile,
     Question,
+    Success,
     Suppression,
     Template,
     Unavailable,
@@ -104,6 +105,12 @@ class Folk:
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         return False
+
+    def register(self, person: Person, address: Address, replaces: str = "") -> bool:
+        return False
+
+    def note_successes(self, successes: Sequence[Success]) -> None:
+        """Nothing is kept."""
 
 
 class List:

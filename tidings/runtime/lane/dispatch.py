@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from tidings.contract import Work
 from tidings.operators.send import Sending, SendSpec
-from tidings.ports import Io, Lease, Leased, Person
+from tidings.ports import A_DAY, Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
 from tidings.records import Kind
 from tidings.runtime.lane.answers import pack, stored, unpack
@@ -28,6 +28,7 @@ from tidings.runtime.lane.removal import Removals
 from tidings.runtime.lane.resting import Resting
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
+from tidings.runtime.lane.successes import Successes
 from tidings.runtime.lane.tracker import Parcel, Tracker
 from tidings.sender import Answer, Send, Terms, Verdict
 
@@ -63,6 +64,7 @@ class Dispatch:
         self._endings = Endings(tracker, settlement)
         self._leases = Leases(settings, io.claims, io.clock)
         self._removals = Removals(io.people, io.suppressions)
+        self._successes = Successes(io.people)
         providers = self._spec.providers()
         spills = len(providers) > 1 and bool(self._spec.retry.ladder)
         self._quotas = {
@@ -99,6 +101,7 @@ class Dispatch:
             or self._resting.due(now)
             or any(quota.waiting for quota in self._quotas.values())
             or self._removals.due(now)
+            or self._successes.due(now)
         )
 
     def deadline(self) -> int:
@@ -139,6 +142,7 @@ class Dispatch:
         self._wake(now)
         self._depart(now)
         self._removals.carry_out(now)
+        self._successes.tell(now)
 
     def forsake_all(self) -> None:
         """Leave everything that is not in flight to other processes."""
@@ -287,6 +291,8 @@ class Dispatch:
                 quota.go_on(now)
             parcel: Parcel = send.ticket
             parcel.news = True
+            if answer.replacement:
+                self._removals.replace(_person(parcel), send.address, answer.replacement, now)
             kept = stored(send, answer, at)
             self._settlement.attempt(parcel, send, kept)
             if answer.verdict is _OK:
@@ -297,6 +303,9 @@ class Dispatch:
                 self._leases.mark(send.send_id, pack(kept))
                 parcel.marked += (send.send_id,)
                 self._endings.close(send, kept.verdict, at)
+                if at - send.address.last_success_at >= A_DAY:
+                    delivery = parcel.delivery
+                    self._successes.add(delivery.tenant, delivery.recipient_id, send.address, at)
             else:
                 quota.refused(answer, send.now)
                 self._refused(send, answer, at, now)
@@ -316,7 +325,7 @@ class Dispatch:
             parcel.marked += (send.send_id,)
         else:
             self._leases.release(send.send_id)
-        if decision.gone:
+        if decision.gone and not answer.replacement:
             self._removals.add(_person(parcel), send.address)
         elif answer.suppress:
             self._removals.suppress(parcel.delivery.tenant, send, answer.suppress)

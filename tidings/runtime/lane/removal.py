@@ -1,11 +1,14 @@
-"""Addresses that a provider says are dead, on their way out of the people's profiles; and those
-that it says must not be sent to, on their way to the suppression list."""
+"""Addresses that a provider says are dead, on their way out of the people's profiles; those that
+have taken another's place, on their way in; and those that it says must not be sent to, on their
+way to the suppression list."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+
+import msgspec
 
 from tidings.ports import Address, People, Person, Suppression, Suppressions, Unavailable
 from tidings.sender import Send
@@ -15,7 +18,7 @@ _MOST = 10_000  # that wait; a forgotten one is named again by the next send to 
 
 
 class Removals:
-    """Removes and suppresses addresses, later where that can't be done now.
+    """Removes, replaces and suppresses addresses, later where that can't be done now.
 
     A crash forgets those that wait: the next send to them is answered alike.
     """
@@ -32,6 +35,11 @@ class Removals:
         self._waiting.append(
             partial(self._people.remove_address, person, kind, value, "provider_says_gone")
         )
+
+    def replace(self, person: Person, address: Address, value: str, now: int) -> None:
+        """This one's place has been taken by ``value``."""
+        new = msgspec.structs.replace(address, value=value, registered_at=now, last_success_at=0)
+        self._waiting.append(partial(self._people.register, person, new, address.value))
 
     def suppress(self, tenant: str, send: Send, reason: str) -> None:
         """This one is not to be sent to on this channel, says the send's provider."""

@@ -1,0 +1,118 @@
+"""``tidings devices``: registering them, and forgetting those that have fallen silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidings.cli.failures import Refusal
+from tidings.cli.options import Config
+
+if TYPE_CHECKING:
+    from tidings.ports import Address, Person
+    from tidings.stores.people import FilePeople
+
+_SHOWN = 20  # devices that a dry run names
+_app = typer.Typer(help="Look after people's devices.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.add_typer(_app, name="devices")
+
+
+@_app.command("prune")
+def prune(
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long a device has been silent.")
+    ] = "90d",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which, and leave them where they are.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Forget devices that have neither registered nor taken a message for so long.
+
+    Meant to be run once a day. Nothing is forgotten before successes have been kept for as long.
+    """
+    from datetime import UTC, datetime
+    from itertools import islice
+
+    from tidings.stores.clock import SystemClock
+
+    now = SystemClock().now()
+    before = now - _duration(older_than)
+    people = _people(config)
+    since = datetime.fromtimestamp(before / 1000, UTC).date()
+    if not dry_run:
+        typer.echo(f"{people.prune(before)} devices, silent since {since}, are forgotten")
+        return
+    silent = people.silent(before)
+    shown = [_shown(person, device) for person, device in islice(silent, _SHOWN)]
+    rest = sum(1 for _ in silent)
+    for line in shown:
+        typer.echo(line)
+    if rest:
+        typer.echo(f"and {rest} more")
+    typer.echo(f"{len(shown) + rest} devices, silent since {since}, would be forgotten")
+
+
+@_app.command("register")
+def register_device(
+    recipient: Annotated[str, typer.Argument(help="Whose it is.")],
+    token: Annotated[str, typer.Argument(help="What its push service calls it.")],
+    platform: Annotated[str, typer.Option(help="ios, android or web.")],
+    app: Annotated[str, typer.Option(help="The app, where there are several.")] = "",
+    tenant: Annotated[str, typer.Option(help="The person's tenant.")] = "default",
+    replaces: Annotated[
+        str, typer.Option(metavar="TOKEN", help="The device's former token, which goes.")
+    ] = "",
+    config: Config = None,
+) -> None:
+    """Take a device as its app has registered it now; an older token gives it its place."""
+    from tidings.ports import Address, Person
+    from tidings.stores.clock import SystemClock
+
+    now = SystemClock().now()
+    people, person = _people(config), Person(tenant, recipient)
+    if people.profiles([person]) == [None]:
+        raise Refusal(f"nobody knows `{recipient}` of the tenant `{tenant}`; add the person first")
+    device = Address(kind="device", value=token, platform=platform, app=app, registered_at=now)
+    changed = people.register(person, device, replaces)
+    typer.echo("registered" if changed else "a later registration of it is known: left as it is")
+
+
+def _people(config: Path | None) -> FilePeople:
+    from tidings.running.ground import people_address
+    from tidings.settings import read_settings
+    from tidings.stores.address import open_people
+    from tidings.stores.clock import SystemClock
+
+    try:
+        return open_people(people_address(read_settings(config)), SystemClock())
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+
+
+def _duration(text: str) -> int:
+    from tidings.durations import UNITS, parse_duration
+    from tidings.problems import ValueProblem
+
+    try:
+        found = parse_duration(text)
+    except ValueProblem as problem:
+        raise Refusal(f"--older-than: {problem}") from None
+    if found < UNITS["d"]:
+        raise Refusal("--older-than is at least 1d: successes are kept to the day")
+    return found
+
+
+def _shown(person: Person, device: Address) -> str:
+    from datetime import UTC, datetime
+
+    last = max(device.last_success_at, device.registered_at)
+    day = datetime.fromtimestamp(last / 1000, UTC).date() if last else "never"
+    whose = person.recipient_id if person.tenant == "default" else "/".join(person)
+    return f"{whose}  {device.platform or 'device'}  …{device.value[-4:]}  last {day}"
