@@ -42,6 +42,7 @@ class Addresses:
                 "unknown-kind",
                 f"there is no kind of address `{self._kind}`",
                 suggestion(self._kind, kinds),
+                loc=("kind",),
             )
         self._at_most = spec.at_most or (DEVICES if self._kind == "device" else 1)
         self._site = site

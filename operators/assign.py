@@ -54,18 +54,21 @@ class AssignSpec(Spec):
     @model_validator(mode="after")
     def _sense(self) -> Self:
         if not any(self.arms.values()):
-            raise ValueProblem("bad-value", "all arms have the weight 0, so nobody could be in one")
+            message = "all arms have the weight 0, so nobody could be in one"
+            raise ValueProblem("bad-value", message, loc=("arms",))
         if "holdout" in self.arms:
             raise ValueProblem(
                 "bad-value",
                 "an arm can't be called `holdout`: that is what outcomes say of those left out",
                 "holdout: 0.05 leaves people out; an arm that changes nothing is called `control`",
+                loc=("arms", "holdout", "[key]"),
             )
         if len(self.arms) == 1 and self.holdout is None:
             raise ValueProblem(
                 "bad-value",
                 "one arm and no `holdout` compare nothing",
                 "arms: {plain: 1, bold: 1}, or a holdout beside the one arm",
+                loc=("arms",),
             )
         return self
 

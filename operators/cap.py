@@ -23,7 +23,7 @@ from tidings.contract import Batch, Cap, Category, Item, Operator, Part, Shape, 
 from tidings.durations import DurationType
 from tidings.ids import cap_key
 from tidings.ports import Caps, Count, Io, Person
-from tidings.problems import ValueProblem, listed, suggestion
+from tidings.problems import ValueProblem, listed
 from tidings.records import Allowance
 
 CAPPED = "cap"  # the reason; also how the name of each cap that has no room begins
@@ -89,14 +89,13 @@ class SayCaps:
     """Says what `deliver` is to count."""
 
     def __init__(self, spec: CapSpec, site: Site) -> None:
-        if spec.channel and spec.channel not in site.channels:
-            hint = suggestion(spec.channel, site.channels)
-            raise ValueProblem("unknown-channel", f"there is no channel `{spec.channel}`", hint)
-        for name in (spec.counts, *spec.exempt):
-            if name and name != MARKETING and name not in site.categories:
-                message = f"there is no category `{name}` in the configuration"
-                hint = suggestion(name, site.categories)
-                raise ValueProblem("unknown-category", message, hint)
+        if spec.channel:
+            site.check_channel(spec.channel, "channel")
+        if spec.counts not in ("", MARKETING):
+            site.check_category(spec.counts, "counts")
+        for name in spec.exempt:
+            if name != MARKETING:
+                site.check_category(name, "exempt", name)
         self._caps = tuple(caps_of(spec))
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:

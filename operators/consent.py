@@ -26,12 +26,14 @@ class ConsentWork:
                 "unknown-field",
                 "`consent` takes no `muted` in a lane",
                 "it asks for all fields of a profile's `muted` there",
+                loc=("muted", "[key]"),
             )
         if spec.category:
             raise ValueProblem(
                 "unknown-field",
                 "`consent` takes no category in a lane",
                 "the delivery says which category it belongs to",
+                loc=("category", "[key]"),
             )
         self._opt_in = spec.opt_in
         self._site = site

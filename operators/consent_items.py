@@ -10,7 +10,6 @@ from tidings.ids import id_of
 from tidings.operators.consent_shares import Share, digest_of, shares_of
 from tidings.operators.consent_spec import ConsentSpec
 from tidings.ports import Io, Question, profiles_of
-from tidings.problems import ValueProblem, suggestion
 from tidings.records import Kind
 
 Closed = Mapping[tuple[int, str], Collection[str]]
@@ -21,12 +20,8 @@ class ConsentItems:
     """Finds out which channels are denied, and why."""
 
     def __init__(self, spec: ConsentSpec, site: Site) -> None:
-        if spec.category and spec.category not in site.categories:
-            raise ValueProblem(
-                "unknown-category",
-                f"there is no category `{spec.category}` in the configuration",
-                suggestion(spec.category, site.categories),
-            )
+        if spec.category:
+            site.check_category(spec.category, "category")
         self._category = site.categories.get(spec.category)
         self._opt_in = spec.opt_in
         self._muted = spec.muted

@@ -111,7 +111,11 @@ class DeliverSpec(Spec):
                 "first_of: [push, email] tries push, then e-mail; each_of: sends both",
             )
         if self.fields is not None and self.data is not None:
-            raise ValueProblem("one-of", "`deliver` takes either `fields` or `data`, got both")
+            raise ValueProblem(
+                "one-of",
+                "`deliver` takes either `fields` or `data`, got both",
+                loc=("data", "[key]"),
+            )
         return self
 
     @field_validator("priority")
@@ -205,14 +209,14 @@ class Deliver:
     """Chooses channels and writes deliveries."""
 
     def __init__(self, spec: DeliverSpec, site: Site) -> None:
-        for channel in (*spec.first_of, *spec.each_of, *filter(None, [spec.to])):
-            if channel not in site.channels:
-                hint = suggestion(channel, site.channels)
-                raise ValueProblem("unknown-channel", f"there is no channel `{channel}`", hint)
-        if spec.category and spec.category not in site.categories:
-            hint = suggestion(spec.category, site.categories)
-            message = f"there is no category `{spec.category}` in the configuration"
-            raise ValueProblem("unknown-category", message, hint)
+        for channel in spec.first_of:
+            site.check_channel(channel, "first_of", channel)
+        for channel in spec.each_of:
+            site.check_channel(channel, "each_of", channel)
+        if spec.to:
+            site.check_channel(spec.to, "to")
+        if spec.category:
+            site.check_category(spec.category, "category")
         self._site = site
         self._wishes = _Wishes(spec, site)
         self._each = bool(spec.each_of)

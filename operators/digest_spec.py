@@ -195,11 +195,13 @@ class DigestSpec(Spec):
                 "bad-value",
                 f"there is no time zone `{self.no_zone}`",
                 "a name such as Europe/Madrid",
+                loc=("no_zone",),
             )
         if self.min_items > self.max_items:
             raise ValueProblem(
                 "bad-value",
                 "`min_items` is more than `max_items`",
                 "the window closes at `max_items`",
+                loc=("min_items",),
             )
         return self

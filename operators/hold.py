@@ -98,16 +98,16 @@ class Hold:
                 "out-of-range",
                 f"this may hold for {format_duration(longest)}, and the log is kept for {kept}",
                 "hold for a shorter time, or let the upstream send the event later",
+                loc=("delay",),
             )
-        if spec.category and spec.category not in site.categories:
-            message = f"there is no category `{spec.category}` in the configuration"
-            hint = suggestion(spec.category, site.categories)
-            raise ValueProblem("unknown-category", message, hint)
+        if spec.category:
+            site.check_category(spec.category, "category")
         known = [*site.categories, "critical", "marketing", *map(str, Priority)]
         for name in spec.classes:
             if name not in known:
                 message = f"`{name}` is no category in the configuration, and no other class"
-                raise ValueProblem("unknown-category", message, suggestion(name, known))
+                hint, loc = suggestion(name, known), ("classes", name, "[key]")
+                raise ValueProblem("unknown-category", message, hint, loc=loc)
 
     def on_item(self, state: State | None, item: Item, now: int, out: Out) -> State | None:
         """Pass the item on, let it go, or hold it."""

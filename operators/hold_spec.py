@@ -90,7 +90,11 @@ class HoldSpec(Spec):
         if not self.quiets():
             for name in ("zone", "then", "classes", "category", "priority", "no_zone"):
                 if name in self.model_fields_set:
-                    raise ValueProblem("bad-value", f"`{name}` says nothing without `quiet`")
+                    raise ValueProblem(
+                        "bad-value",
+                        f"`{name}` says nothing without `quiet`",
+                        loc=(name, "[key]"),
+                    )
             return self
         if self.zone is None:
             raise ValueProblem(
@@ -103,12 +107,14 @@ class HoldSpec(Spec):
                 "bad-value",
                 f"there is no time zone `{self.no_zone}`",
                 "a name such as Europe/Madrid, or `pass`, or `drop`",
+                loc=("no_zone",),
             )
         if self.quiet is not None and self.jitter > self.quiet.open_for():
             raise ValueProblem(
                 "bad-value",
                 f"a `jitter` of {format_duration(self.jitter)} reaches into the next quiet hours",
                 f"{self.quiet} leave {format_duration(self.quiet.open_for())} on the shortest day",
+                loc=("jitter",),
             )
         return self
 

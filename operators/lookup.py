@@ -117,17 +117,20 @@ class LookupSpec(Spec):
                     "unknown-field",
                     f"`otherwise` has a value for `{name}`, which is not looked up",
                     suggestion(name, self.taken()),
+                    loc=("otherwise", name, "[key]"),
                 )
         return self
 
     def _check_people(self) -> None:
         for name in ("connection", "key", "match", "fields", "timeout", "cache"):
             if name in self.model_fields_set:
-                raise ValueProblem("bad-value", f"`{name}` says nothing where people are asked")
-        for name in self.people.values():
+                message = f"`{name}` says nothing where people are asked"
+                raise ValueProblem("bad-value", message, loc=(name, "[key]"))
+        for field, name in self.people.items():
             if name not in PROFILE:
                 message = f"a profile has no `{name}` to be looked up"
-                raise ValueProblem("bad-value", message, f"there is {listed(PROFILE, 'and')}")
+                hint = f"there is {listed(PROFILE, 'and')}"
+                raise ValueProblem("bad-value", message, hint, loc=("people", field))
 
     def _check_asked(self) -> None:
         for name in ("connection", "fields"):
@@ -135,20 +138,29 @@ class LookupSpec(Spec):
                 raise ValueProblem("missing-field", f"`lookup` needs `{name}`")
         if self.sql:
             if not READS.match(self.sql):
-                raise ValueProblem("bad-sql", "a lookup only reads", "it begins with `select`")
+                raise ValueProblem(
+                    "bad-sql", "a lookup only reads", "it begins with `select`", loc=("sql",)
+                )
             if IN_BRACKETS.search(self.sql):
                 raise ValueProblem(
-                    "bad-sql", "`:keys` brings its own brackets", "write `where id in :keys`"
+                    "bad-sql",
+                    "`:keys` brings its own brackets",
+                    "write `where id in :keys`",
+                    loc=("sql",),
                 )
             if len(KEYS.findall(self.sql)) != 1:
                 raise ValueProblem(
-                    "bad-sql", "the query needs `:keys` once", "such as: where id in :keys"
+                    "bad-sql",
+                    "the query needs `:keys` once",
+                    "such as: where id in :keys",
+                    loc=("sql",),
                 )
         if self.key is not None and not self.key.is_field and not self.match:
             raise ValueProblem(
                 "missing-field",
                 "`lookup` needs `match`, for the key is an expression",
                 "the column that equals it",
+                loc=("key",),
             )
 
     def taken(self) -> Mapping[str, str]:
@@ -175,10 +187,13 @@ class Lookup:
                     f"there is no connection `{spec.connection}` in the settings",
                     suggestion(spec.connection, site.connections)
                     or "add it to `connections` in config/tidings.yaml",
+                    loc=("connection",),
                 )
             if kind != wanted:
                 raise ValueProblem(
-                    "bad-value", f"the connection `{spec.connection}` is for {kind}, not {wanted}"
+                    "bad-value",
+                    f"the connection `{spec.connection}` is for {kind}, not {wanted}",
+                    loc=("connection",),
                 )
         self._query = Query(
             spec.connection, spec.sql or spec.http, spec.column(), spec.timeout, spec.cache

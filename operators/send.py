@@ -50,6 +50,7 @@ class Retry(Spec):
                 "bad-ladder",
                 "the rungs of `ladder` must grow longer from each to the next",
                 "ladder: [30s, 5m, 30m]",
+                loc=("ladder",),
             )
         return self
 
@@ -136,21 +137,31 @@ class SendSpec(Spec):
             len(route(named)) > 1 for named in (self.ios, self.android, self.web, self.default)
         ):
             raise ValueProblem(
-                "bad-ladder", "a list of providers needs a `ladder` for what none of them takes"
+                "bad-ladder",
+                "a list of providers needs a `ladder` for what none of them takes",
+                loc=("retry", "ladder"),
             )
         for field in ("in_flight", "rate"):
             named = getattr(self, field)
             for name in sorted(named) if isinstance(named, dict) else ():
                 if name not in self.providers():
-                    raise ValueProblem(
-                        "unknown-provider", f"`{field}` names `{name}`, which gets no sends"
-                    )
+                    message = f"`{field}` names `{name}`, which gets no sends"
+                    raise ValueProblem("unknown-provider", message, loc=(field, name, "[key]"))
         return self
 
     def providers(self) -> list[str]:
         """The names of all providers, each once."""
         named = (*map(route, (self.ios, self.android, self.web, self.default)),)
         return list(dict.fromkeys(name for names in named for name in names))
+
+    def place_of(self, provider: str) -> tuple[str, str]:
+        """Where it is named, as a ``loc``: the field, and the item of a list."""
+        field = next(
+            name
+            for name in ("ios", "android", "web", "default")
+            if provider in route(getattr(self, name))
+        )
+        return field, provider
 
     def quota(self, provider: str, bulk: int = 1) -> int:
         """How many sends ``provider`` may have open; ``bulk`` of them go in one call."""

@@ -67,6 +67,7 @@ class ThrottleSpec(Spec):
                 "bad-value",
                 f"{self.at_most} in {self.within}ms is more than one a millisecond",
                 "time in the log has no finer grain, so it would let everything pass",
+                loc=("within",),
             )
         return self
 

@@ -21,6 +21,7 @@ from bytewax.testing import run_main
 
 from tidings.contract import Part, Shape, Site
 from tidings.holder import this_process
+from tidings.load import placed
 from tidings.log.port import Log
 from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.ports import Io
@@ -65,7 +66,7 @@ def build(
     built: dict[str, Any] = {}
     if isinstance(plan, LanePlan) and plan.channel not in settings.channels:
         hint = suggestion(plan.channel, settings.channels)
-        where, path = plan.steps[0].where, plan.channel
+        where, path = plan.where, plan.channel
         problems.error("unknown-channel", f"there is no channel `{path}`", where, path, hint)
         return built
     steps = plan.steps() if isinstance(plan, FlowPlan) else plan.steps
@@ -74,7 +75,7 @@ def build(
         try:
             built[step.path] = (site, step.operator.build(step.spec, site))
         except ValueProblem as problem:
-            problems.error(problem.code, problem.message, step.where, step.path, problem.hint)
+            problems.add(placed(problem, step.node, step.path, step.where))
     return built
 
 
@@ -180,7 +181,8 @@ def lane(plan: LanePlan, priority: Priority, ground: Ground) -> Lane:
             senders[name] = sender_of(name, ground.settings.providers, ground.io.clock)
             terms[name] = terms_of(name, ground.settings.providers)
         except ValueError as error:
-            problems.error("unusable-provider", f"{name}: {error}", last.where, last.path)
+            where = last.at(*last.spec.place_of(name))
+            problems.error("unusable-provider", f"{name}: {error}", where, last.path)
     problems.raise_if_any()
     settings = LaneSettings(plan.channel, plan.channel, priority, ground.holder)
     most = max(each.bulk for each in terms.values())

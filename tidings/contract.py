@@ -30,6 +30,7 @@ from tidings.expressions import Expression
 from tidings.gathered import Gathered
 from tidings.log.port import Record
 from tidings.ports import Address, Io, Person, Profile
+from tidings.problems import ValueProblem, suggestion
 from tidings.records import Delivery, Kind, Origin
 from tidings.sender import Content, Send
 
@@ -323,6 +324,20 @@ class Site:
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     connections: Mapping[str, str] = field(default_factory=dict)
     settings: Any = None
+
+    def check_category(self, name: str, *loc: str) -> None:
+        """Raises ValueProblem, at ``loc``, for a category that the configuration does not know."""
+        if name not in self.categories:
+            message = f"there is no category `{name}` in the configuration"
+            hint = suggestion(name, self.categories)
+            raise ValueProblem("unknown-category", message, hint, loc=loc)
+
+    def check_channel(self, name: str, *loc: str) -> None:
+        """Raises ValueProblem, at ``loc``, for a channel that there is not."""
+        if name not in self.channels:
+            message = f"there is no channel `{name}`"
+            hint = suggestion(name, self.channels)
+            raise ValueProblem("unknown-channel", message, hint, loc=loc)
 
 
 S = TypeVar("S", bound=Spec)

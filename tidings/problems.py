@@ -86,7 +86,8 @@ class ValueProblem(ValueError):
 
     Parsers of single values (durations, expressions) raise it; whoever knows the value's place
     makes a `Problem` of it. `offset` and `length` count characters of the value's text. `loc` leads
-    from a value of many parts to the one that is wrong, by keys and indexes: `("first_of", 1)`.
+    from a value of many parts to the one that is wrong: by keys, and in a list by index or by what
+    the item says, as in `("first_of", "fax")`; `"[key]"` at its end is the key itself.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
     read, read_file     YAML text -> Map, Seq, Text; scalars stay text until a schema types them
     bind                a node -> a pydantic model, each error at its exact key or value
+    placed, part        a problem that was found later, at the part of a node that it is about
     places_of           in which other models a field exists, for `bind`'s hints
     Json                the schema type of free data: numbers, true, false, null as JSON has them
 
@@ -9,7 +10,7 @@ PyYAML reads YAML 1.1, where `22:00` is 1320, `no` is false and a second `steps:
 here nothing is typed before its schema is known, and a key given twice is refused.
 """
 
-from tidings.load.binding import Places, bind, places_of
+from tidings.load.binding import Places, bind, part, placed, places_of, spread
 from tidings.load.freedata import Json, JsonData
 from tidings.load.nodes import Entry, Map, Node, Seq, Text
 from tidings.load.reader import read, read_file
@@ -24,7 +25,10 @@ __all__ = [
     "Seq",
     "Text",
     "bind",
+    "part",
+    "placed",
     "places_of",
     "read",
     "read_file",
+    "spread",
 ]

@@ -23,6 +23,7 @@ from tidings.problems import Mark, Problem, Problems, ValueProblem, did_you_mean
 M = TypeVar("M", bound=BaseModel)
 
 Steps = tuple[str | int, ...]
+KEY = "[key]"  # pydantic's own word for it
 
 Places = Callable[[str], Iterable[str]]
 """Where else a field of this name exists: the names of sibling and child steps."""
@@ -47,10 +48,7 @@ def bind(
     Raises TypeError where `model`, or one inside it, would let unknown fields pass in silence.
     """
     _refuse_silence(model)
-    if isinstance(node, Text) and node.is_null:
-        node = Map({}, node.where, node.key)
-    elif not isinstance(node, Map) and shorthand is not None:
-        node = Map({shorthand: Entry(shorthand, node.key, node)}, node.where, node.key)
+    node = spread(node, shorthand)
     if not isinstance(node, Map):
         fields = listed(_fields(model), "or")
         problems.error(
@@ -70,6 +68,15 @@ def bind(
     return None
 
 
+def spread(node: Node, shorthand: str | None) -> Node:
+    """`node` as the map of fields that it stands for; see `bind`."""
+    if isinstance(node, Text) and node.is_null:
+        return Map({}, node.where, node.key)
+    if isinstance(node, Map) or shorthand is None:
+        return node
+    return Map({shorthand: Entry(shorthand, node.key, node)}, node.where, node.key)
+
+
 def places_of(models: Iterable[tuple[str, type[BaseModel]]]) -> Places:
     """`places` over named models: in which of them (`deliver`, …) a field exists."""
     known: dict[str, list[str]] = {}
@@ -85,16 +92,30 @@ def placed(problem: ValueProblem, node: Node, path: str, whole: Mark | None = No
     ``whole`` is what to underline where that part does not stand in the file, or none is named; by
     default the node.
     """
-    found: Node | None = node
-    for element in problem.loc:
-        found = _inner(found, element)
-    if found is None or (found is node and whole is not None):
-        where = whole or node.where
-    elif isinstance(found, Text):
+    found = part(node, problem.loc) or whole or node
+    if isinstance(found, Text):
         where = found.at(problem.offset, problem.length)
     else:
-        where = found.where
+        where = found if isinstance(found, Mark) else found.where
     return Problem(problem.code, problem.message, where, path, problem.hint)
+
+
+def part(node: Node, loc: Steps) -> Node | Mark | None:
+    """What a `loc` leads to, as far as it goes (see ``ValueProblem``); None where it leads nowhere,
+    because no part of the node is meant or the file does not say it."""
+    found: Node | None = None
+    for element in loc:
+        at = node if found is None else found
+        if element == KEY:
+            return at.key
+        inner = _inner(at, element)
+        if inner is None and isinstance(at, Seq):
+            said = (item for item in at if isinstance(item, Text) and item.value == element)
+            inner = next(said, None)
+        if inner is None:
+            break
+        found = inner
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +213,7 @@ class _Binding:
     def _wrong(self, group: Sequence[_Found]) -> Problem:
         spot = group[0].spot
         problem = word([each.error for each in group], spot.node)
-        if group[0].error["loc"][-1:] == ("[key]",):
+        if group[0].error["loc"][-1:] == (KEY,):
             code, message, hint = problem.code, problem.message, problem.hint
             return Problem(code, message, spot.holder, self._path_to(spot.steps), hint)
         return placed(problem, spot.node, self._path_to(spot.steps))

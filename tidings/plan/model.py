@@ -8,19 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from tidings.contract import Operator, Shape
+from tidings.load import Node, part
 from tidings.plan.files import SourceSpec
 from tidings.problems import Mark
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One step: its operator, its settings, where it stands; a branch has named arms."""
+    """One step: its operator, its settings, where and how they stand there; a branch has arms."""
 
     operator: Operator[Any]
     spec: Any
     path: str
     where: Mark
+    node: Node
     arms: tuple[tuple[StepPlan, ...], ...] = ()
+
+    def at(self, *loc: str | int) -> Mark:
+        """The place of a part of its settings, by keys and indexes as in ``ValueProblem``; of the
+        step itself where the file does not say it."""
+        found = part(self.node, loc) or self.where
+        return found if isinstance(found, Mark) else found.where
 
     def keyed(self) -> bool:
         """True for a keyed step, and for a branch with one inside."""
@@ -74,9 +82,10 @@ def fields_read(steps: Iterable[StepPlan]) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class LanePlan:
-    """A lane of one channel; its priority is chosen when it is run."""
+    """A lane of one channel, named at ``where``; its priority is chosen when it is run."""
 
     channel: str
     version: str
     file: Path
+    where: Mark
     steps: tuple[StepPlan, ...]

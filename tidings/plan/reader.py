@@ -61,7 +61,8 @@ def _lane(node: Map, file: Path, version: str, problems: Problems) -> LanePlan |
     head = bind(node, LaneFile, "lane", problems)
     if head is None:
         return None
-    steps = Steps(head.lane, problems).read(node["steps"], head.lane)
+    reading = Steps(head.lane, problems)
+    steps = reading.read(node["steps"], head.lane)
     for step in steps:
         if Part.LANE not in step.operator.parts:
             problems.error(
@@ -71,8 +72,8 @@ def _lane(node: Map, file: Path, version: str, problems: Problems) -> LanePlan |
                 step.path,
                 "a lane sends what a flow has decided: " + usable(Part.LANE),
             )
-    if steps and steps[-1].operator.shape is not Shape.END:
+    if reading.whole and steps and steps[-1].operator.shape is not Shape.END:
         problems.error(
             "no-end", "a lane ends in `send`", steps[-1].where, steps[-1].path, "add `- send: {…}`"
         )
-    return LanePlan(head.lane, version, file, steps)
+    return LanePlan(head.lane, version, file, node["lane"].where, steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidings.contract import Shape
-from tidings.load import bind, places_of
+from tidings.load import bind, places_of, spread
 from tidings.load.nodes import Map, Node, Seq, Text
 from tidings.plan.model import StepPlan
 from tidings.problems import Mark, Problems, suggestion
@@ -69,7 +69,9 @@ class Steps:
             places=places_of([(o.name, o.spec) for o in self._known.values() if o is not operator]),
         )
         arms = self._arms(body, path) if operator.shape is Shape.BRANCH else ()
-        return None if spec is None else StepPlan(operator, spec, path, where, arms)
+        if spec is None:
+            return None
+        return StepPlan(operator, spec, path, where, spread(body, operator.shorthand or None), arms)
 
     def _parts(self, node: Node, parent: str) -> tuple[str | None, Node, str, Mark]:
         """A step's operator, settings, id and place: ``- expire`` or ``- {id: x, digest: {…}}``."""

@@ -88,7 +88,7 @@ def _texts(plan: FlowPlan, settings: Settings, templates: Templates, problems: P
             problems.error(
                 "unknown-template",
                 f"there is no template `{step.spec.template}` in {settings.templates}",
-                step.where,
+                step.at("template"),
                 step.path,
                 suggestion(step.spec.template, templates.ids()),
             )
@@ -112,7 +112,7 @@ def _text(
         problems.error(
             "missing-text",
             f"the template `{name}` has no text for {channel}",
-            step.where,
+            step.at("template"),
             step.path,
             f"write {settings.templates}/{name}/{channel}.{locale}.j2",
         )
@@ -120,7 +120,7 @@ def _text(
     try:
         Typesetter().compile(text)
     except TextError as error:
-        problems.error("bad-text", str(error), step.where, step.path)
+        problems.error("bad-text", str(error), step.at("template"), step.path)
         return
     _variables(step, known, text, problems)
 
@@ -140,7 +140,7 @@ def _variables(
             "missing-variable",
             f"the template `{text.id}` needs {listed(missing)} on {text.channel}, "
             f"and `{step.path}` is not given {'it' if len(missing) == 1 else 'them'}",
-            step.where,
+            step.at("template"),
             step.path,
             f"there is {listed(sorted(known))}; what may be missing takes a `default` in the "
             "template",
@@ -174,7 +174,7 @@ def _unknown_provider(name: str, step: StepPlan, settings: Settings, problems: P
     problems.error(
         "unknown-provider",
         f"there is no provider `{name}` in the settings",
-        step.where,
+        step.at(*step.spec.place_of(name)),
         step.path,
         suggestion(name, settings.providers) or "add it to `providers` in config/tidings.yaml",
     )

@@ -55,16 +55,16 @@ def test_all_problems_of_all_files_are_told_at_once(tidings: Command, flows: Pat
     said = tidings("check")
     assert (said.code, said.err) == (1, "")
     assert said.out == (
-        "flows/lanes/push.yaml:5:5  error[unknown-provider]  push.send\n"
+        "flows/lanes/push.yaml:5:21  error[unknown-provider]  push.send\n"
         "  there is no provider `sandbx` in the settings\n"
         "     5 |   - send: {default: sandbx}\n"
-        "       |     ^^^^\n"
+        "       |                     ^^^^^^\n"
         "  hint: did you mean `sandbox`?\n"
         "\n"
-        "flows/shop.yaml:4:5  error[unknown-template]  shop.deliver\n"
+        "flows/shop.yaml:4:35  error[unknown-template]  shop.deliver\n"
         "  there is no template `order_updat` in config/templates\n"
         "     4 |   - deliver: {to: push, template: order_updat, category: orders}\n"
-        "       |     ^^^^^^^\n"
+        "       |                                   ^^^^^^^^^^^\n"
         "  hint: did you mean `order_update`?\n"
         "\n"
         "2 files: 2 errors\n"
@@ -99,8 +99,8 @@ def test_tools_get_json(tidings: Command, flows: Path) -> None:
                 "hint": "did you mean `orders`?",
                 "file": "flows/shop.yaml",
                 "line": 4,
-                "column": 5,
-                "length": 7,
+                "column": 59,
+                "length": 5,
             }
         ],
     }
@@ -124,7 +124,7 @@ def test_a_channel_without_a_text_is_an_error(tidings: Command, flows: Path) -> 
 
 def test_a_lane_of_an_unknown_channel_is_an_error(tidings: Command, flows: Path) -> None:
     write(flows, "lanes/push.yaml", "lane: push", "lane: pusch")
-    assert codes(tidings) == ["flows/lanes/push.yaml:3 unknown-channel"]
+    assert codes(tidings) == ["flows/lanes/push.yaml:1 unknown-channel"]
 
 
 def test_two_flows_of_one_name_are_an_error_in_the_second(tidings: Command, flows: Path) -> None:
