@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
+
 from tidings.contract import Batch, Operator, Part, Shape, Site, Spec, Work
 from tidings.durations import ByteSize
-from tidings.ports import Io, Template
-from tidings.records import encode
+from tidings.operators.render_fetch import could_exceed, payload, shortened
+from tidings.ports import Io, Template, Unavailable
+from tidings.problems import ValueProblem
+from tidings.records import Priority, encode
 from tidings.sender import Content
 from tidings.text.texts import Text, TextError, Typesetter
 
 ENVELOPE = 256
 """Bytes of a payload that are the provider's frame and our own marks, not text."""
+
+LARGEST_PUSH = 4_096
+"""Bytes of a push, by APNs' and FCM's rule."""
 
 CUTTABLE = "body"
 """The part that is cut where a text is too long."""
@@ -34,19 +41,41 @@ class RenderSpec(Spec):
     """How large the text and what it carries may be, e.g. `4096` for a push. 256 bytes of it are
     left to the provider's frame."""
 
-    overflow: Literal["cut", "dead"] = "cut"
+    overflow: Literal["cut", "dead", "fetch"] = "cut"
     """What is done with a text that is larger: `cut` shortens its body, `dead` hands the delivery
-    to the dead letters."""
+    to the dead letters. `fetch`, for push, keeps the whole until the message expires, and where the
+    provider's own rule (of what is really sent: 4,096 bytes, a VoIP push 5,120) says that it is too
+    large, a short notification goes out that carries the address of the whole, signed, as `fetch`.
+    """
 
     carry: tuple[str, ...] = ()
     """The fields of the delivery's data that travel along for the app, such as a deep link."""
+
+
+def _check_fetch(site: Site) -> None:
+    if site.channels.get(site.channel) != "device":
+        raise ValueProblem(
+            "bad-value",
+            f"nothing fetches the rest of a message on `{site.channel or 'this channel'}`",
+            "`overflow: fetch` is for push; `cut` and `dead` are for all",
+        )
+    if not site.fetches:
+        raise ValueProblem(
+            "missing-field",
+            "`overflow: fetch` needs `payloads` in the settings: where would an app fetch it?",
+            "payloads: {url: https://push.example.com/payloads, key: env:PAYLOADS_KEY}",
+        )
 
 
 class Render:
     """Fills each work's content. Keeps compiled templates, by version."""
 
     def __init__(self, spec: RenderSpec, site: Site) -> None:
-        self._most = spec.max_bytes - ENVELOPE if spec.max_bytes else 0
+        self._fetches = spec.overflow == "fetch"
+        if self._fetches:
+            _check_fetch(site)
+        largest = spec.max_bytes or (LARGEST_PUSH if self._fetches else 0)
+        self._most = largest - ENVELOPE if largest else 0
         self._cuts = spec.overflow == "cut"
         self._carry = spec.carry
         self._site = site
@@ -54,9 +83,10 @@ class Render:
         self._compiled: dict[tuple[str, str, str, str], Text | TextError] = {}
 
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
-        """Set ``content``; dead-letter what can't be rendered."""
+        """Set ``content``; dead-letter what can't be rendered. Raises Unavailable, with nothing
+        changed."""
         found: dict[tuple[str, str, str], Text | TextError] = {}
-        kept: list[Work] = []
+        made: list[tuple[Work, Content | TextError]] = []
         for work in batch.items:
             delivery, profile = work.delivery, work.profile
             asked = (delivery.template, delivery.channel, profile.locale if profile else "")
@@ -66,12 +96,42 @@ class Render:
             try:
                 if isinstance(text, TextError):
                     raise text
-                work.content = self._content(text, delivery.data)
+                made.append((work, self._content(text, delivery.data)))
             except TextError as error:
-                batch.dead(work, error.reason, error, self._site)
-                continue
-            kept.append(work)
+                made.append((work, error))
+        if self._fetches:
+            self._keep(made, io, now)
+        kept: list[Work] = []
+        for work, content in made:
+            if isinstance(content, TextError):
+                batch.dead(work, content.reason, content, self._site)
+            else:
+                work.content = content
+                kept.append(work)
         batch.items = kept
+
+    def _keep(self, made: list[tuple[Work, Content | TextError]], io: Io, now: int) -> None:
+        """Keep what may be too large, and give it a short form.
+
+        Raises Unavailable where that can't be done; what is of high priority goes out short then.
+        """
+        large = [
+            (place, work, content)
+            for place, (work, content) in enumerate(made)
+            if isinstance(content, Content) and could_exceed(content, self._most)
+        ]
+        if not large:
+            return
+        payloads = [payload(work, content, now, self._site.keep_ms) for _, work, content in large]
+        try:
+            addresses = io.payloads.put(payloads, now)
+        except Unavailable:
+            if self._site.priority != Priority.HIGH:
+                raise
+            addresses = [""] * len(large)
+        for (place, work, content), address in zip(large, addresses, strict=True):
+            small = shortened(content, address)
+            made[place] = work, msgspec.structs.replace(content, small=small)
 
     def _text(self, template_id: str, channel: str, locale: str, io: Io) -> Text | TextError:
         template = io.templates.find(template_id, channel, locale)
@@ -100,7 +160,11 @@ class Render:
         parts = text.render(data)
         carry = self._carry
         carried = {name: data[name] for name in carry if name in data} if carry else {}
-        if self._most and (carried or 6 * sum(map(len, parts.values())) + 100 > self._most):
+        if (
+            self._most
+            and not self._fetches
+            and (carried or 6 * sum(map(len, parts.values())) + 100 > self._most)
+        ):
             # Six bytes are the most that a character takes in JSON.
             parts = self._fitted(parts, carried, text)
         return Content(parts=parts, data=carried, locale=text.locale, template_version=text.version)

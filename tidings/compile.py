@@ -91,6 +91,8 @@ def site_of(path: str, scope: str, part: Part, version: str, settings: Settings)
         channels=settings.channels,
         tenants=settings.tenant_table(),
         connections={name: each.kind() for name, each in settings.connections.items()},
+        fetches=bool(settings.payloads.url),
+        keep_ms=settings.payloads.keep,
     )
 
 

@@ -307,7 +307,9 @@ class Site:
     ``path`` is the step's id (``social.digest``), ``scope`` the flow's or lane's name, ``version``
     a hash of its YAML. ``channels`` maps a channel to the kind of address it needs, ``types`` a
     type of event to its category, ``connections`` the name of each to ``sql`` or ``http``.
-    ``priority`` is that of the process, where it serves only one.
+    ``priority`` is that of the process, where it serves only one. ``fetches`` tells that the
+    settings say where an app fetches what is too large for a push, and ``keep_ms`` for how long it
+    is kept where the message has no end.
     """
 
     path: str
@@ -323,6 +325,8 @@ class Site:
     )
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     connections: Mapping[str, str] = field(default_factory=dict)
+    fetches: bool = False
+    keep_ms: int = 7 * 86_400_000
     settings: Any = None
 
     def check_category(self, name: str, *loc: str) -> None:

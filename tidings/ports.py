@@ -6,6 +6,7 @@
     Claims        who saw an event first; who is sending what, and what was sent
     Caps          how many a person got, across flows
     Lookups       what other systems say of a key
+    Payloads      what is too large for a push, until its app fetches it
     Clock         what time it is
 
 All take batches: one question, one round trip, however many records ask. An adapter that can't
@@ -371,6 +372,49 @@ class NoLookups:
         raise LookupFailed(f"there is no connection {query.connection}")
 
 
+# ── Payloads ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Payload(NamedTuple):
+    """A message that is more than a push can carry: JSON in UTF-8, kept until ``expires_at`` (epoch
+    ms)."""
+
+    id: str
+    body: bytes
+    expires_at: int
+
+
+class Payloads(Protocol):
+    """Payloads that wait for an app to fetch them."""
+
+    def put(self, payloads: Sequence[Payload], now: int) -> list[str]:
+        """Keep each, in one round trip, and give the address at which it is fetched.
+
+        The same payload has the same address, however often it is put; of two with one id the
+        later is kept.
+        """
+        ...
+
+    def get(self, reference: str, now: int) -> bytes | None:
+        """What the last part of such an address stands for; None where its time is over.
+
+        Raises signing.Forged for one that we have not signed.
+        """
+        ...
+
+
+class NoPayloads:
+    """The settings do not say where an app would fetch anything."""
+
+    def put(self, payloads: Sequence[Payload], now: int) -> list[str]:
+        """Raises Unavailable."""
+        raise Unavailable("`payloads.url` is not set")
+
+    def get(self, reference: str, now: int) -> bytes | None:
+        """Nothing is kept."""
+        return None
+
+
 class Io(NamedTuple):
     """The ports, as they are handed to a map operator."""
 
@@ -381,3 +425,4 @@ class Io(NamedTuple):
     caps: Caps
     clock: Clock
     lookups: Lookups = NoLookups()
+    payloads: Payloads = NoPayloads()

@@ -10,25 +10,21 @@ from outside names people.
 
 from __future__ import annotations
 
-import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from tidings.log.port import Append, Record
 from tidings.records import Kind, Origin
+from tidings.signing import Forged, opened, signed
+
+__all__ = ["PROVIDER_EVENTS", "Forged", "Receipt", "Reference", "Webhook"]
 
 PROVIDER_EVENTS = "provider_events"
 """The topic of webhooks as they came in."""
 
-_SIGNATURE = 16  # bytes of the HMAC-SHA256 that are kept: nobody guesses 128 bits
 _PROVIDER, _URL, _HTTP = "tidings-provider", "tidings-url", "http-"
 _CERTIFICATE = "tidings-certificate"
-
-
-class Forged(ValueError):
-    """What came in was not signed by who is said to have sent it."""
 
 
 class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,19 +42,12 @@ class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def signed(self, key: bytes) -> str:
         """As text of letters, digits, ``-`` and ``_``: about 200 characters."""
-        body = _pack(self)
-        return urlsafe_b64encode(_signature(body, key) + body).rstrip(b"=").decode()
+        return signed(_pack(self), key)
 
     @classmethod
     def read(cls, text: str, keys: Sequence[bytes]) -> Reference:
         """The reference of a text that one of ``keys`` has signed. Raises Forged."""
-        try:
-            raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        except ValueError:
-            raise Forged("a reference that is no base64") from None
-        signature, body = raw[:_SIGNATURE], raw[_SIGNATURE:]
-        if not any(hmac.compare_digest(signature, _signature(body, key)) for key in keys):
-            raise Forged("a reference that none of our keys has signed")
+        body = opened(text, keys)
         try:
             return _unpack(body)
         except msgspec.DecodeError as error:
@@ -67,10 +56,6 @@ class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Reference).decode
-
-
-def _signature(body: bytes, key: bytes) -> bytes:
-    return hmac.digest(key, body, "sha256")[:_SIGNATURE]
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

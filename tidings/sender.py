@@ -59,12 +59,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What render made: the parts by name (title, body; subject, text, html) and data to carry."""
+    """What render made: the parts by name (title, body; subject, text, html) and data to carry.
+
+    ``small`` is what goes out in its place where a provider's own rule says that the whole is too
+    large: a short text, and in its data, as `FETCH`, the address at which the app fetches the
+    whole. What is measured is what the provider would be sent.
+    """
 
     parts: Mapping[str, str]
     data: Mapping[str, Any] = msgspec.field(default_factory=dict)
     locale: str = ""
     template_version: str = ""
+    small: Content | None = None
+
+
+FETCH = "fetch"
+"""The field of a push's data that holds the address of the whole."""
 
 
 class Send(msgspec.Struct):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tidings.content import content_root
 from tidings.contract import Category, Tenant
+from tidings.durations import PositiveDuration
 from tidings.load import bind, read_file
 from tidings.problems import Problems, ValueProblem
 from tidings.quiet_hours import QuietHours, is_zone
@@ -134,6 +135,36 @@ class ConnectionSettings(Part):
         return "http" if self.url.startswith(("http://", "https://")) else "sql"
 
 
+class PayloadSettings(Part):
+    """Where messages that are too large for a push wait for the app to fetch them."""
+
+    url: str = Field("", pattern=r"^(https?://[!-~]+)?$")
+    """The public address at which an app fetches them; what a push carries is this, ``/`` and a
+    signed reference. A lane that says ``overflow: fetch`` needs it."""
+
+    key: Secret | None = None
+    """What the references are signed with, 32 random bytes or more. All processes have the same
+    one."""
+
+    store: str = ""
+    """Where they are kept: ``sqlite:FILE`` or ``valkey://HOST:PORT/0``; by default where claims
+    are."""
+
+    keep: PositiveDuration = 7 * 86_400_000
+    """For how long, where a message never expires."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.url) != (self.key is not None):
+            lacking = "url" if self.key is not None else "key"
+            raise ValueProblem(
+                "missing-field",
+                f"`payloads` needs `{lacking}` as well",
+                "payloads: {url: https://push.example.com/payloads, key: env:PAYLOADS_KEY}",
+            )
+        return self
+
+
 class StateSettings(Part):
     """How flows keep their state in the log."""
 
@@ -183,6 +214,7 @@ class Settings(Part):
     connections: dict[str, ConnectionSettings] = {}
     """Other systems that ``lookup`` may ask, by name."""
 
+    payloads: PayloadSettings = PayloadSettings()
     topics: TopicSettings = TopicSettings()
     state: StateSettings = StateSettings()
 

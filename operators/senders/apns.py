@@ -37,7 +37,7 @@ from tidings.operators.senders.push.apns_message import (
 )
 from tidings.operators.senders.push.apns_token import ProviderToken
 from tidings.operators.senders.push.mix_up import MixUp
-from tidings.operators.senders.push.push_marks import Marks
+from tidings.operators.senders.push.push_marks import Marks, forms
 from tidings.operators.senders.push.road import GRACE, RoadSettings, unanswered
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
@@ -153,9 +153,12 @@ class Apns:
         if not (device.isalnum() and device.isascii() and len(device) <= _LONGEST_TOKEN):
             return Answer(verdict=Verdict.INV, code="BadDeviceToken", detail="not hexadecimal")
         try:
-            for marks in self._marks.of(send):
-                data, push_type = payload(send.content, self._settings.push_type, marks, now)
-                body, rules = _encode(data), RULES[push_type]
+            for content in forms(send.content):
+                for marks in self._marks.of(send):
+                    data, push_type = payload(content, self._settings.push_type, marks, now)
+                    body, rules = _encode(data), RULES[push_type]
+                    if len(body) <= rules.largest:
+                        break
                 if len(body) <= rules.largest:
                     break
             head = self._head(send, push_type)

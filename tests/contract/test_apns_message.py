@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import aioapns
+import msgspec
 import pytest
 
 from tests.contract.apns_desk import (
@@ -245,3 +247,28 @@ def test_a_message_that_can_not_be_written_is_dropped_and_costs_no_neighbour(
         assert good.verdict is Verdict.OK
 
     run(tmp_path, test)
+
+
+@pytest.mark.parametrize(("push_type", "most"), [(None, 4_096), ("voip", 5_120)])
+def test_what_is_a_byte_too_large_goes_in_short_and_says_where_the_whole_is(
+    tmp_path: Path, push_type: str | None, most: int
+) -> None:
+    small = Content(parts={"body": "x…"}, data={"fetch": "https://push.example.com/p/r1"})
+
+    def of(size: int, number: int) -> Send:
+        send = of_size(size, send_id=f"{number:032x}")
+        send.content = msgspec.structs.replace(send.content, small=small)
+        return send
+
+    async def test(desk: Desk) -> None:
+        answers = await desk.send(of(most, 1), of(most + 1, 2))
+        assert {one.verdict for one in answers} == {Verdict.OK}
+        whole, short = (json.loads(exchange.body) for exchange in desk.server.exchanges)
+        assert "fetch" not in whole
+        assert short == {
+            "fetch": "https://push.example.com/p/r1",
+            "send_id": f"{2:032x}",
+            "aps": {"alert": {"body": "x…"}, "mutable-content": 1},
+        }
+
+    run(tmp_path, test, push_type=push_type)

@@ -274,3 +274,26 @@ def test_what_the_phone_gets_may_have_4096_bytes_and_not_one_more(
 def test_what_can_not_be_written_says_so(content: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         message(a_send(Content(**{"parts": {}, **content})))
+
+
+@pytest.mark.parametrize("platform", ["android", "web", "ios"])
+def test_what_is_too_large_goes_in_short_and_says_where_the_whole_is(platform: str) -> None:
+    small = Content(parts={"body": "x…"}, data={"fetch": "https://push.example.com/p/r1"})
+    large = Content(parts={"body": "x" * 4_096}, small=small)
+
+    made = message(a_send(large, address=on(platform)))
+
+    if platform == "ios":
+        payload = made["apns"]["payload"]
+        assert payload["aps"] == {"alert": {"body": "x…"}, "mutable-content": 1}
+        assert payload["fetch"] == "https://push.example.com/p/r1"
+    else:
+        assert made["notification"] == {"body": "x…"}
+        assert made["data"] == {"fetch": "https://push.example.com/p/r1", "send_id": SEND_ID}
+
+
+def test_what_is_too_large_in_short_as_well_is_refused() -> None:
+    with pytest.raises(TooLarge):
+        message(
+            a_send(Content(parts={"body": "x" * 5_000}, small=Content(parts={"body": "y" * 5_000})))
+        )

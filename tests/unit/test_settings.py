@@ -71,6 +71,24 @@ def test_a_tenants_zone_and_hours_that_are_none_are_refused(
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("payloads", "message"),
+    [
+        ("{url: 'https://p.example.com'}", "`payloads` needs `key` as well"),
+        ("{key: env:KEY}", "`payloads` needs `url` as well"),
+        ("{url: p.example.com, key: env:KEY}", "url"),
+    ],
+)
+def test_payloads_need_an_address_and_a_key(tmp_path: Path, payloads: str, message: str) -> None:
+    file = tmp_path / "tidings.yaml"
+    file.write_text(f"payloads: {payloads}\n")
+
+    with pytest.raises(ProblemsError) as raised:
+        load_settings(file, env={})
+
+    assert message in str(raised.value)
+
+
 def test_a_mistake_is_shown_in_its_place(tmp_path: Path) -> None:
     file = tmp_path / "tidings.yaml"
     file.write_text("topics: {entries_partitons: 4}\n")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tidings.ports import (
     Count,
     LookupFailed,
+    Payload,
     Profile,
     Query,
     Question,
@@ -16,6 +17,7 @@ from tidings.ports import (
     Template,
     Templates,
 )
+from tidings.stores.payloads import SignedPayloads
 from tidings.stores.people import FunctionPeople
 from tidings.stores.suppressions import normalised
 
@@ -119,6 +121,27 @@ class LocalCaps:
         insort(times, (now, notif_id))
         known[notif_id] = now
         return True
+
+
+class LocalShelf:
+    """Payloads in memory, of one process; see ``payloads.Shelf``."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Payload] = {}
+
+    def put(self, payloads: Sequence[Payload], now: int) -> None:
+        """Keep each."""
+        self._kept |= {each.id: each for each in payloads}
+
+    def get(self, payload_id: str, now: int) -> bytes | None:
+        """What is kept."""
+        found = self._kept.get(payload_id)
+        return found.body if found is not None and now < found.expires_at else None
+
+
+def local_payloads() -> SignedPayloads:
+    """Payloads that nobody but this process could fetch."""
+    return SignedPayloads(LocalShelf(), "https://push.example.com/payloads", [b"no secret"])
 
 
 def _time(counted: tuple[int, str]) -> int:

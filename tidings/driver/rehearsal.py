@@ -14,7 +14,7 @@ import msgspec
 
 from tidings.driver.driver import Built, Driver
 from tidings.driver.outputs import Output, outputs
-from tidings.driver.ports import LocalCaps
+from tidings.driver.ports import LocalCaps, local_payloads
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import (
@@ -58,6 +58,7 @@ class Rehearsal:
             claims=LocalClaims(clock, REMEMBERED),
             caps=LocalCaps(),
             clock=clock,
+            payloads=local_payloads(),
         )
         self._driver = Driver(flow, settings, own, clock, lanes=lanes, priority=priority)
         self._secrets: dict[str, tuple[str, ...]] = {}

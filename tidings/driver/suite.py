@@ -19,6 +19,7 @@ from tidings.driver.ports import (
     GivenSuppressions,
     GivenTemplates,
     LocalCaps,
+    local_payloads,
     people_of,
 )
 from tidings.driver.replies import Replies
@@ -192,4 +193,5 @@ def ports(given: Given, clock: ManualClock, templates: Templates) -> Io:
         caps=LocalCaps(),
         clock=clock,
         lookups=GivenLookups(given.lookups),
+        payloads=local_payloads(),
     )

@@ -4,6 +4,7 @@
     people        a person who is not there
     suppressions  an address that is not there
     claims        a count that is not there is given back (the caps are in the same place)
+    payloads      the key is read, and in a store of its own one that has ended is put
     connections   `SELECT 1`, or a connection to the service's port
     providers     their secrets are read, and what they need to begin is made; nothing is sent
 
@@ -26,12 +27,12 @@ from urllib.parse import urlsplit
 
 from tidings.content import content
 from tidings.log.address import open_log
-from tidings.ports import Io, Person, Query, Question
+from tidings.ports import Io, Payload, Person, Query, Question
 from tidings.providers import sender_of
 from tidings.redaction import text_redacted
 from tidings.running.embedded import folder_of
 from tidings.settings import ConnectionSettings, Settings
-from tidings.stores.address import open_io
+from tidings.stores.address import Fetching, open_io
 from tidings.stores.clock import SystemClock
 
 NOBODY = "tidings-check"
@@ -49,6 +50,8 @@ def probes(settings: Settings) -> list[Probe]:
     stores = ["people", "suppressions"]
     if folder_of(settings.claims) is None:
         stores.append("claims")
+    if settings.payloads.key is not None:
+        stores.append("payloads")
     return [
         Probe(("log",), partial(_log, settings)),
         *(Probe((port,), partial(_store, settings, port)) for port in stores),
@@ -95,6 +98,8 @@ def _store(settings: Settings, port: str) -> None:
             io.people.profiles([Person("default", NOBODY)])
         elif port == "suppressions":
             io.suppressions.check([Question("default", "email", NOBODY, "")], io.clock.now())
+        elif port == "payloads":
+            io.payloads.put([Payload(NOBODY, b"", 0)], io.clock.now())
         else:
             io.caps.give_back([(NOBODY, NOBODY)])
 
@@ -108,17 +113,23 @@ def _alone(settings: Settings, port: str) -> Iterator[Io]:
             "suppressions": f"file:{folder}",
             "claims": f"sqlite:{folder}/claims.db",
         }
-        address = getattr(settings, port)
-        if port == "people":
-            people, question, journal = address.partition("?")
+        said = settings.payloads
+        fetching = None
+        if port == "payloads" and said.key is not None:
+            store = said.store or addresses["claims"]  # where claims are is asked as theirs
+            fetching = Fetching(said.url, said.key.read().strip().encode(), store)
+        elif port == "people":
+            people, question, journal = settings.people.partition("?")
             kind, colon, place = people.partition(":")
-            address = f"{kind}{colon}{content(place)}{question}{journal}"
-        addresses[port] = address
+            addresses[port] = f"{kind}{colon}{content(place)}{question}{journal}"
+        else:
+            addresses[port] = getattr(settings, port)
         with open_io(
             people=addresses["people"],
             suppressions=addresses["suppressions"],
             templates=folder,
             claims=addresses["claims"],
+            fetching=fetching,
         ) as io:
             yield io
 

@@ -10,7 +10,7 @@ from tidings.content import content
 from tidings.log.address import open_log
 from tidings.running.embedded import EmbeddedValkey, folder_of
 from tidings.settings import Settings
-from tidings.stores.address import Connection, open_io
+from tidings.stores.address import Connection, Fetching, open_io
 
 
 class GroundError(Exception):
@@ -45,6 +45,7 @@ def open_ground(
             sheltered=sheltered,
             asks=asks,
             connections=_connections(settings),
+            fetching=_fetching(settings),
         )
         try:
             io = stack.enter_context(ports)
@@ -58,6 +59,18 @@ def people_address(settings: Settings) -> str:
     people, question, journal = settings.people.partition("?")
     kind, colon, place = people.partition(":")
     return f"{kind}{colon}{content(place)}{question}{journal}"
+
+
+def _fetching(settings: Settings) -> Fetching | None:
+    """Where payloads wait, with the secret. Raises GroundError where it can't be read."""
+    said = settings.payloads
+    if said.key is None:
+        return None
+    try:
+        key = said.key.read().strip().encode()
+    except ValueError as error:
+        raise GroundError(f"payloads.key: {error}") from error
+    return Fetching(said.url, key, said.store)
 
 
 def _connections(settings: Settings) -> Iterator[Connection]:

@@ -5,6 +5,7 @@ suppressions            file:FOLDER
 templates               a folder
 connections             a database's URL, or a service's
 claims (and caps)       sqlite:FILE, or valkey://HOST:PORT/0 (redis://, rediss://, unix://PATH)
+payloads                the same; where nothing is said, where claims are
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tidings.ports import Caps, Claims, Clock, Io
+from tidings.ports import Caps, Claims, Clock, Io, NoPayloads
 from tidings.stores.caps_sqlite import SqliteCaps
 from tidings.stores.caps_valkey import ValkeyCaps
 from tidings.stores.claims_local import LocalClaims
@@ -24,6 +25,9 @@ from tidings.stores.claims_valkey import ValkeyClaims
 from tidings.stores.clock import SystemClock
 from tidings.stores.lookups import Connection as Asked
 from tidings.stores.lookups import ThreadedLookups
+from tidings.stores.payloads import Shelf, SignedPayloads
+from tidings.stores.payloads_sqlite import SqliteShelf
+from tidings.stores.payloads_valkey import ValkeyShelf
 from tidings.stores.people import FilePeople
 from tidings.stores.suppressions import FileSuppressions
 from tidings.stores.templates import FileTemplates
@@ -40,6 +44,14 @@ class Connection(NamedTuple):
     concurrency: int = 4
 
 
+class Fetching(NamedTuple):
+    """Where an app fetches what is too large for a push, the secret read; see ``Settings``."""
+
+    url: str
+    key: bytes
+    store: str = ""
+
+
 @contextmanager
 def open_io(
     *,
@@ -52,6 +64,7 @@ def open_io(
     asks: bool = True,
     clock: Clock | None = None,
     connections: Iterable[Connection] = (),
+    fetching: Fetching | None = None,
 ) -> Iterator[Io]:
     """The ports, until the block ends; Valkey is connected at the first question.
 
@@ -71,6 +84,7 @@ def open_io(
             caps=caps,
             clock=clock,
             lookups=stack.enter_context(closing(_lookups(connections))),
+            payloads=NoPayloads() if fetching is None else _payloads(fetching, claims, stack),
         )
 
 
@@ -96,6 +110,21 @@ def _lookups(connections: Iterable[Connection]) -> ThreadedLookups:
 
             opened[name] = SqlConnection(name, url, password, concurrency)
     return ThreadedLookups(opened)
+
+
+def _payloads(fetching: Fetching, claims: str, stack: ExitStack) -> SignedPayloads:
+    address = fetching.store or claims
+    kind, separator, rest = address.partition(":")
+    shelf: Shelf
+    if kind == "sqlite" and rest:
+        shelf = stack.enter_context(closing(SqliteShelf(Path(rest).expanduser())))
+    elif kind in SCHEMES and separator:
+        shelf = ValkeyShelf(stack.enter_context(closing(Valkey(address))))
+    else:
+        raise ValueError(
+            f"payloads: {address!r} is no address: write sqlite:FILE, or valkey://HOST:PORT/0"
+        )
+    return SignedPayloads(shelf, fetching.url, [fetching.key])
 
 
 def _folder(port: str, address: str) -> Path:

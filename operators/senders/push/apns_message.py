@@ -2,7 +2,8 @@
 
 Of a rendered message ``title``, ``subtitle`` and ``body`` are the alert, ``sound`` and ``thread``
 what their names say, ``image`` the address of a picture that the app's service extension fetches,
-``link`` what a tap opens. Its data goes beside ``aps``, and data called ``aps`` (badge, category,
+``link`` what a tap opens. What is too large goes in short, with the address of the whole as
+``fetch``. Its data goes beside ``aps``, and data called ``aps`` (badge, category,
 a Live Activity's content-state) into it. Our own marks stand beside ``aps`` (`push_marks`).
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from tidings.ids import id_of
-from tidings.sender import Content
+from tidings.sender import FETCH, Content
 
 LARGEST_COLLAPSE_ID = 64  # bytes
 
@@ -111,6 +112,8 @@ def _show(parts: Mapping[str, str], aps: dict[str, Any], data: dict[str, Any]) -
     if parts.get("image"):
         data["image"] = parts["image"]
         aps["mutable-content"] = 1
+    if alert and FETCH in data:
+        aps["mutable-content"] = 1  # the app's service extension puts the whole in its place
 
 
 def topic(app: str, push_type: PushType) -> str:

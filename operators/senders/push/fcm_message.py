@@ -19,6 +19,7 @@ import msgspec
 
 from tidings.ids import id_of
 from tidings.operators.senders.push import apns_message
+from tidings.operators.senders.push.push_marks import forms
 from tidings.sender import Content, Send
 
 LARGEST = 4_096  # bytes of what the phone gets
@@ -68,17 +69,22 @@ class Composer:
     def compose(self, send: Send, to: bytes, now: int, marks: Sequence[Mapping[str, str]]) -> bytes:
         """The body of the request; ``to`` is its `target`, ``now`` epoch ms.
 
-        Of ``marks`` the first that leave room. Raises TooLarge where none do, and ValueError or
-        TypeError for what can't be written.
+        Of ``marks`` the first that leave room; where none do, the short form of the message. Raises
+        TooLarge where that is too large, or where there is none, and ValueError or TypeError for
+        what can't be written.
         """
         web = send.address.platform == "web"
-        for mark in marks:
+        for content, mark in ((form, mark) for form in forms(send.content) for mark in marks):
             if send.address.platform == "ios":
-                phone, options = self._apple(send, now, mark)
+                phone, options = self._apple(send, content, now, mark)
                 told: tuple[bytes, ...] = ()
             else:
-                shown = _shown(send, mark)
-                options = self._web(send, now) if web else self._android(send, shown, now)
+                shown = _shown(content, mark)
+                options = (
+                    self._web(send, content, now)
+                    if web
+                    else self._android(send, content, shown, now)
+                )
                 phone = _encode(shown)
                 told = (phone[1:-1], b",")
             if len(phone) <= LARGEST:
@@ -90,8 +96,9 @@ class Composer:
             options["fcmOptions"] = {"analyticsLabel": label}
         return b"".join((b'{"message":{', to, b'",', *told, _encode(options)[1:-1], self._end))
 
-    def _android(self, send: Send, shown: dict[str, Any], now: int) -> dict[str, Any]:
-        content = send.content
+    def _android(
+        self, send: Send, content: Content, shown: dict[str, Any], now: int
+    ) -> dict[str, Any]:
         # A message that shows nothing may wait: FCM slows apps down that call it urgent.
         urgent = send.priority == "high" or (send.priority != "low" and "notification" in shown)
         android: dict[str, Any] = {"priority": "HIGH" if urgent else "NORMAL"}
@@ -110,23 +117,23 @@ class Composer:
                 android["notification"] = own
         return {"android": android}
 
-    def _web(self, send: Send, now: int) -> dict[str, Any]:
+    def _web(self, send: Send, content: Content, now: int) -> dict[str, Any]:
         headers = {"Urgency": send.priority if send.priority in ("high", "low") else "normal"}
         if (life := self._life(send, now)) >= 0:
             headers["TTL"] = str(life)
         if send.collapse_key:
             headers["Topic"] = id_of("collapse", send.collapse_key)  # 32 characters of base64url
         web: dict[str, Any] = {"headers": headers}
-        link = send.content.parts.get("link", "")
+        link = content.parts.get("link", "")
         if link.startswith("https://"):
             web["fcmOptions"] = {"link": link}
         return {"webpush": web}
 
     def _apple(
-        self, send: Send, now: int, marks: Mapping[str, str]
+        self, send: Send, content: Content, now: int, marks: Mapping[str, str]
     ) -> tuple[bytes, dict[str, Any]]:
         """What FCM hands on as it is to Apple's service, and where that stands in the message."""
-        data, push_type = apns_message.payload(send.content, None, marks, now)
+        data, push_type = apns_message.payload(content, None, marks, now)
         headers = {"apns-priority": apns_message.priority(send.priority, push_type)}
         if not self._store:
             headers["apns-expiration"] = "0"
@@ -156,9 +163,8 @@ class Composer:
         return label
 
 
-def _shown(send: Send, marks: Mapping[str, str]) -> dict[str, Any]:
+def _shown(content: Content, marks: Mapping[str, str]) -> dict[str, Any]:
     """Notification and data. Raises ValueError for data under a name that is FCM's own."""
-    content = send.content
     parts = content.parts
     notification = {name: parts[name] for name in _NOTIFICATION if parts.get(name)}
     data = _texts(content) if content.data else {}

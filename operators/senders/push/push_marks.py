@@ -6,7 +6,7 @@ Push services tell us nothing of what becomes of a message; the app does, by wha
 from __future__ import annotations
 
 from tidings.callbacks import reference_of
-from tidings.sender import Send
+from tidings.sender import Content, Send
 
 
 class Marks:
@@ -25,3 +25,8 @@ class Marks:
         if reference is None:
             return (plain,)
         return {**plain, "reference": reference.signed(self._key)}, plain
+
+
+def forms(content: Content) -> tuple[Content, ...]:
+    """The whole, and what takes its place where that is too large."""
+    return (content,) if content.small is None else (content, content.small)

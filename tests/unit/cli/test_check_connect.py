@@ -90,3 +90,21 @@ def test_what_says_nothing_is_given_up_in_time(tidings: Command, flow: Path, her
         found = problems(tidings, "--timeout", "0.2")
     assert [each.split(":")[0] for each in found] == ["2 claims unreachable"]
     assert "hunter2" not in found[0]
+
+
+def test_where_payloads_wait_is_asked_with_its_secret(
+    tidings: Command, flow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidings("topics", "apply", "--sources")
+    where = "payloads: {url: 'https://p.example.com', key: env:PAYLOADS_KEY, store: '%s'}\n"
+    settings(flow.parent.parent, where % "sqlite:data/payloads.db")
+    monkeypatch.delenv("PAYLOADS_KEY", raising=False)
+    [lacking] = problems(tidings)
+    assert "PAYLOADS_KEY is not set" in lacking
+
+    monkeypatch.setenv("PAYLOADS_KEY", "k" * 32)
+    assert problems(tidings) == []
+
+    settings(flow.parent.parent, where % "valkey://127.0.0.1:1/0")
+    [away] = problems(tidings)
+    assert away.startswith("5 payloads unreachable")

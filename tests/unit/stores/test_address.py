@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tidings.ports import Count, Io, Lease, Leased, Person, Profile, Verdict
+from tidings.ports import (
+    Count,
+    Io,
+    Lease,
+    Leased,
+    Payload,
+    Person,
+    Profile,
+    Unavailable,
+    Verdict,
+)
 from tidings.services.valkey import Valkey as Server
-from tidings.stores.address import open_io
+from tidings.stores.address import Fetching, open_io
 from tidings.stores.clock import ManualClock
 
 NOW = 1_760_000_000_000
@@ -76,6 +87,40 @@ def test_files_and_valkey(folder: Path, valkey: Server, scheme: str) -> None:
         ask_everything(io)
 
 
+@pytest.mark.parametrize("store", ["", "sqlite"])
+@pytest.mark.parametrize("claims", ["sqlite", "valkey"])
+def test_payloads_are_where_claims_are_or_where_it_is_said(
+    folder: Path, valkey: Server, store: str, claims: str
+) -> None:
+    addresses = {"sqlite": f"sqlite:{folder / 'claims.db'}", "valkey": valkey.url}
+    own = f"sqlite:{folder / 'payloads.db'}" if store else ""
+    fetching = Fetching("https://push.example.com", b"k" * 32, own)
+    with open_io(
+        people=f"file:{folder}",
+        suppressions=f"file:{folder}",
+        templates=str(folder),
+        claims=addresses[claims],
+        fetching=fetching,
+    ) as io:
+        now = io.clock.now()
+        [address] = io.payloads.put([Payload(f"{store} {claims}", b"whole", now + 60_000)], now)
+        assert io.payloads.get(address.rpartition("/")[2], now) == b"whole"
+    assert (folder / "payloads.db").exists() == bool(own)
+
+
+def test_without_an_address_for_apps_no_payload_is_kept(folder: Path) -> None:
+    with (
+        open_io(
+            people=f"file:{folder}",
+            suppressions=f"file:{folder}",
+            templates=str(folder),
+            claims=f"sqlite:{folder / 'claims.db'}",
+        ) as io,
+        pytest.raises(Unavailable, match="is not set"),
+    ):
+        io.payloads.put([Payload("p", b"whole", NOW)], NOW)
+
+
 def test_a_sheltered_process_goes_on_without_valkey(folder: Path) -> None:
     with open_io(
         people=f"file:{folder}",
@@ -95,15 +140,19 @@ def test_a_sheltered_process_goes_on_without_valkey(folder: Path) -> None:
         ({"claims": "postgres://db"}, "claims: 'postgres://db' is no address: write sqlite:FILE"),
         ({"claims": "sqlite:"}, "claims: 'sqlite:' is no address"),
         ({"claims": "redis:6379"}, "'redis:6379' is no server's URL"),
+        (
+            {"fetching": Fetching("https://push.example.com", b"k", "s3://bucket")},
+            "payloads: 's3://bucket' is no address: write sqlite:FILE, or valkey://HOST:PORT/0",
+        ),
     ],
 )
-def test_another_form_is_refused(folder: Path, changed: dict[str, str], problem: str) -> None:
+def test_another_form_is_refused(folder: Path, changed: dict[str, Any], problem: str) -> None:
     addresses = {
         "people": f"file:{folder}",
         "suppressions": f"file:{folder}",
         "templates": str(folder),
         "claims": f"sqlite:{folder / 'claims.db'}",
     }
-    with pytest.raises(ValueError, match="is no") as caught, open_io(**{**addresses, **changed}):  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="is no") as caught, open_io(**{**addresses, **changed}):
         pass
     assert problem in str(caught.value)
