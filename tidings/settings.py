@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -213,6 +213,10 @@ class Settings(Part):
 
     connections: dict[str, ConnectionSettings] = {}
     """Other systems that ``lookup`` may ask, by name."""
+
+    costs: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """What a notification on a channel costs on average in the account's currency, for `tidings
+    backtest`: ``{sms: 0.012}``."""
 
     payloads: PayloadSettings = PayloadSettings()
     topics: TopicSettings = TopicSettings()

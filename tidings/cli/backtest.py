@@ -13,7 +13,9 @@ from tidings.cli.failures import Refusal
 from tidings.cli.options import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from rich.console import Console
 
     from tidings.driver.backtest import Comparison
     from tidings.driver.tally import Fate
@@ -54,6 +56,15 @@ def backtest(
             show_default=False,
         ),
     ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL=COST",
+            help="What a notification on a channel costs, such as sms=0.012; outranks `costs` of "
+            "the settings. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(help="How many people are shown.", min=0)] = 10,
     form: Annotated[Format, typer.Option("--format", help="For people or for tools.")] = (
         Format.TEXT
@@ -62,8 +73,8 @@ def backtest(
 ) -> None:
     """Replay a recorded log through two versions of a flow, in virtual time.
 
-    Tells who would have been told more, less, or otherwise. Nothing is sent, and no position
-    moves. People and suppressions are those of now; claims and caps begin empty.
+    Tells who would have been told more, less, or otherwise, and at what cost. Nothing is sent, and
+    no position moves. People and suppressions are those of now; claims and caps begin empty.
     """
     from tempfile import TemporaryDirectory
 
@@ -78,12 +89,13 @@ def backtest(
         after = _load(flow, flow)
         before = _against(flow, against, Path(folder))
         topics = list(dict.fromkeys([*before.source.names(), *after.source.names()]))
-        own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db"})
+        costs = {**settings.costs, **_costs(cost or [], settings.channels)}
+        own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db", "costs": costs})
         with open_ground(own) as ground, _progress() as advance:
             records = _within(_records(log if is_file else None, settings.log, topics), start, end)
             try:
                 found = run(
-                    before, after, records, settings, ground.io, samples=samples, progress=advance
+                    before, after, records, own, ground.io, samples=samples, progress=advance
                 )
             except LogLineError as error:
                 raise Refusal(str(error)) from None
@@ -158,6 +170,24 @@ def _within(records: Iterable[Record], start: str, end: str) -> Iterator[Record]
             yield record
 
 
+def _costs(given: Sequence[str], channels: Collection[str]) -> dict[str, float]:
+    """The costs named on the command line, by channel."""
+    import math
+
+    costs = {}
+    for text in given:
+        channel, _, number = text.partition("=")
+        if channel not in channels:
+            raise Refusal(f"--cost {text}: there is no channel {channel}; {' '.join(channels)}")
+        try:
+            costs[channel] = float(number)
+        except ValueError:
+            costs[channel] = math.nan
+        if not 0 <= costs[channel] < math.inf:
+            raise Refusal(f"--cost {text}: write what one costs, such as {channel}=0.012")
+    return costs
+
+
 def _instant(text: str, option: str) -> int:
     from datetime import UTC, datetime
 
@@ -204,6 +234,7 @@ def _print(found: Comparison) -> None:
             table.add_row(*key, f"{old[key]:,}", f"{new[key]:,}", f"{new[key] - old[key]:+,}")
         console.print()
         console.print(table)
+    _print_costs(found, console)
     console.print()
     console.print(f"dead letters: {before.dead:,} before, {after.dead:,} after")
     for word, events, people in (
@@ -218,6 +249,26 @@ def _print(found: Comparison) -> None:
             console.print(f"  {change.event}: {_fate(change.before)} → {_fate(change.after)}")
         if len(one.changes) > _SHOWN:
             console.print(f"  and {len(one.changes) - _SHOWN} more")
+
+
+def _print_costs(found: Comparison, console: Console) -> None:
+    """What each version costs, in the account's currency."""
+    from rich.table import Table
+
+    if found.costs is None:
+        return
+    old, new = found.costs
+    table = Table("channel", "category", box=None, header_style="bold", pad_edge=False)
+    for name in ("cost before", "after", "change"):
+        table.add_column(name, justify="right")
+    total = ("total", "")
+    rows = [(key, old.get(key, 0), new.get(key, 0)) for key in sorted({*old, *new})]
+    for key, one, other in (*rows, (total, sum(old.values()), sum(new.values()))):
+        table.add_row(
+            *key, *(f"{each / 1e6:,.2f}" for each in (one, other)), f"{(other - one) / 1e6:+,.2f}"
+        )
+    console.print()
+    console.print(table)
 
 
 def _fate(fate: Fate | None) -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from tidings.driver.driver import AT_ONCE, Driver
 from tidings.driver.ports import LocalCaps
-from tidings.driver.tally import Difference, Tally, difference
+from tidings.driver.tally import Costs, Difference, Tally, costs_of, difference
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import Io
@@ -37,12 +37,17 @@ class LogLineError(Exception):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """The outcome: how many records were read, what each version decided, who differs."""
+    """The outcome: how many records were read, what each version decided, who differs.
+
+    ``costs`` are those of before and after, by channel and category in millionths of the account's
+    currency; None where nobody has said what a channel costs.
+    """
 
     records: int
     before: Tally
     after: Tally
     difference: Difference
+    costs: tuple[Costs, Costs] | None = None
 
 
 class Version:
@@ -94,7 +99,9 @@ def backtest(
         for version in versions:
             version.end()
     old, new = (version.tally for version in versions)
-    return Comparison(count, old, new, difference(old, new, samples))
+    prices = settings.costs
+    costs = (costs_of(old, prices), costs_of(new, prices)) if prices else None
+    return Comparison(count, old, new, difference(old, new, samples), costs)
 
 
 @contextmanager
@@ -156,12 +163,14 @@ def _bytes(value: msgspec.Raw) -> bytes | None:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The outcome as JSON values."""
+    """The outcome as JSON values; costs are in millionths of the account's currency."""
+    before, after = comparison.costs or (None, None)
     return {
         "records": comparison.records,
-        "before": _tally(comparison.before),
-        "after": _tally(comparison.after),
-        "difference": msgspec.to_builtins(comparison.difference._replace(samples=())._asdict())
+        "before": _tally(comparison.before, before),
+        "after": _tally(comparison.after, after),
+        "difference": _cost_of_change(before, after)
+        | msgspec.to_builtins(comparison.difference._replace(samples=())._asdict())
         | {
             "samples": [
                 {
@@ -182,12 +191,22 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _tally(tally: Tally) -> dict[str, Any]:
+def _cost_of_change(before: Costs | None, after: Costs | None) -> dict[str, int]:
+    if before is None or after is None:
+        return {}
+    return {"cost": sum(after.values()) - sum(before.values())}
+
+
+def _tally(tally: Tally, costs: Costs | None) -> dict[str, Any]:
+    delivered: list[dict[str, Any]] = []
+    for key, count in sorted(tally.delivered.items()):
+        channel, category = key
+        delivered.append({"channel": channel, "category": category, "count": count})
+        if costs is not None:
+            delivered[-1]["cost"] = costs[key]
     return {
-        "delivered": [
-            {"channel": channel, "category": category, "count": count}
-            for (channel, category), count in sorted(tally.delivered.items())
-        ],
+        "delivered": delivered,
+        **({} if costs is None else {"cost": sum(costs.values())}),
         "dropped": [
             {"step": step, "reason": reason, "count": count}
             for (step, reason), count in sorted(tally.dropped.items())

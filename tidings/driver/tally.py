@@ -39,6 +39,7 @@ class Fate(NamedTuple):
 
 
 Person = tuple[str, str]  # tenant, recipient id
+Costs = Mapping[tuple[str, str], int]  # by channel and category, in millionths
 
 
 class Tally:
@@ -71,6 +72,16 @@ class Tally:
             if topic.startswith("notif_dlq.")
         )
         driver.forget(driver.topics)
+
+
+def costs_of(tally: Tally, prices: Mapping[str, float]) -> Costs:
+    """What is delivered costs, by channel and category in millionths of the account's currency.
+
+    ``prices`` is what a notification on a channel costs, in that currency; what it does not name is
+    free. Millionths are whole, so that sums are exact.
+    """
+    price = {channel: round(cost * 1_000_000) for channel, cost in prices.items()}
+    return {key: count * price.get(key[0], 0) for key, count in tally.delivered.items()}
 
 
 class Change(NamedTuple):

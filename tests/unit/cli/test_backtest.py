@@ -108,6 +108,51 @@ def fate(at: int) -> dict[str, Any]:
     return {"at": NOON + at, "channels": ["push"]}
 
 
+def test_with_what_a_channel_costs_it_tells_what_each_version_costs(
+    tidings: Command, shop: Path
+) -> None:
+    (shop.parent / "config" / "tidings.yaml").write_text(
+        "costs: {push: 0.5, sms: 0.07}\ncategories: {orders: {}}\n"
+    )
+    with_three = other(shop, "at_most: 2", "at_most: 3")
+    config = ("--config", "config/tidings.yaml")
+
+    found = outcome(tidings, with_three, *config)
+    cheaper = outcome(tidings, with_three, *config, "--cost", "push=0.000001")
+
+    row = {"channel": "push", "category": "orders"}
+    assert found["before"]["delivered"] == [{**row, "count": 5, "cost": 2_500_000}]
+    assert found["after"]["delivered"] == [{**row, "count": 4, "cost": 2_000_000}]
+    assert (found["before"]["cost"], found["after"]["cost"]) == (2_500_000, 2_000_000)
+    assert found["difference"]["cost"] == -500_000
+    assert (cheaper["before"]["cost"], cheaper["after"]["cost"]) == (5, 4)
+
+    said = tidings(
+        *("backtest", "shop.yaml", "--against", with_three, "--log", "log.jsonl", *config)
+    )
+    told = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "channel category cost before after change" in told
+    assert "push orders 2.50 2.00 -0.50" in told
+    assert "total 2.50 2.00 -0.50" in told
+
+
+@pytest.mark.parametrize(
+    ("cost", "why"),
+    [
+        ("pigeon=1", "--cost pigeon=1: there is no channel pigeon; push email sms"),
+        ("sms", "--cost sms: write what one costs, such as sms=0.012"),
+        ("sms=-1", "--cost sms=-1: write what one costs, such as sms=0.012"),
+    ],
+)
+def test_a_cost_that_makes_no_sense_is_refused(
+    tidings: Command, shop: Path, cost: str, why: str
+) -> None:
+    said = tidings(
+        *("backtest", "shop.yaml", "--against", "shop.yaml", "--log", "log.jsonl", "--cost", cost)
+    )
+    assert (said.code, said.err.strip()) == (1, why)
+
+
 def test_the_same_input_gives_the_same_outcome(tidings: Command, shop: Path) -> None:
     against = other(shop, "30s", "1m")
     assert outcome(tidings, against) == outcome(tidings, against)
