@@ -137,7 +137,7 @@ class Item(msgspec.Struct, gc=False):
         return msgspec.structs.replace(self, data=dict(self.data), origin=origin, way=way)
 
 
-class Work(msgspec.Struct, kw_only=True):
+class Work(msgspec.Struct, kw_only=True, gc=False):
     """One delivery in a lane's hand. ``origin`` is where the delivery's record stands."""
 
     delivery: Delivery

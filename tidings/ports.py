@@ -221,7 +221,7 @@ class Verdict(StrEnum):
     DONE = "done"  # it went out and its outcome is confirmed: nothing is left to do
 
 
-class Lease(NamedTuple):
+class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who wants to send what: asked before every attempt."""
 
     send_id: str
@@ -236,7 +236,7 @@ class Leased(NamedTuple):
     answer: str = ""
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A send that went out: the provider's answer, small JSON."""
 
     send_id: str

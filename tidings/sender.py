@@ -33,7 +33,7 @@ class Verdict(StrEnum):
     AMB = "amb"  # written, but nothing came back: it may have been delivered
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A provider's answer to one send.
 
     ``code`` is the provider's own word for it (``BadDeviceToken``, ``429``), ``retry_after_ms``
@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: int = 0
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What render made: the parts by name (title, body; subject, text, html) and data to carry.
 
     ``small`` is what goes out in its place where a provider's own rule says that the whole is too
@@ -77,7 +77,7 @@ FETCH = "fetch"
 """The field of a push's data that holds the address of the whole."""
 
 
-class Send(msgspec.Struct):
+class Send(msgspec.Struct, gc=False):
     """One notification to one address, one attempt.
 
     ``attempt`` counts from 1; ``spared`` of those before it do not count against the retries (a

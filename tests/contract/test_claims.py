@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tidings.ports import Claims, Lease, Leased, Mark, Unavailable, Verdict
 from tidings.services.process import wait_for
@@ -307,8 +308,8 @@ class Model:
         released: Sequence[tuple[str, str]],
         now: int,
     ) -> list[Leased]:
-        for send_id, _, answer in marks:
-            self.sent.setdefault(send_id, answer)
+        for mark in marks:
+            self.sent.setdefault(mark.send_id, mark.answer)
         for send_id in done:
             self.sent.setdefault(send_id, "")
             self.done.add(send_id)
@@ -318,7 +319,7 @@ class Model:
         return [self.lease(lease, now) for lease in leases]
 
     def lease(self, lease: Lease, now: int) -> Leased:
-        send_id, origin, holder = lease
+        send_id, origin, holder = lease.send_id, lease.origin, lease.holder
         if send_id in self.sent:
             verdict = Verdict.DONE if send_id in self.done else Verdict.SENT
             return Leased(verdict, self.sent[send_id])
@@ -351,8 +352,8 @@ def check_rounds(
     for leases, marks, done, released, passed in played:
         now += passed
         answers = place.claims.round(
-            [lease._replace(send_id=run + lease.send_id) for lease in leases],
-            [mark._replace(send_id=run + mark.send_id) for mark in marks],
+            [replace(lease, send_id=run + lease.send_id) for lease in leases],
+            [replace(mark, send_id=run + mark.send_id) for mark in marks],
             [run + send_id for send_id in done],
             [(run + send_id, holder) for send_id, holder in released],
             now,

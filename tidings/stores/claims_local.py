@@ -38,10 +38,10 @@ def settle(
     keep_ms: int,
 ) -> list[Leased]:
     """Play a round on ``sends`` as ``ports.Claims.round`` says; answers the leases."""
-    for send_id, _, answer in marks:
-        held = _alive(sends, send_id, now)
+    for mark in marks:
+        held = _alive(sends, mark.send_id, now)
         if held is None or held.state is Verdict.LEASED:
-            sends[send_id] = Held(Verdict.SENT, now + keep_ms, answer=answer)
+            sends[mark.send_id] = Held(Verdict.SENT, now + keep_ms, answer=mark.answer)
     for send_id in done:
         held = _alive(sends, send_id, now)
         if held is not None and held.state is Verdict.SENT:

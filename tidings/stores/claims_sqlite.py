@@ -68,7 +68,8 @@ class SqliteClaims:
         """Marks, what is done, releases and leases of a batch; see ``ports.Claims``."""
         if not (leases or marks or done or released):
             return []
-        touched = {*done, *(item[0] for batch in (leases, marks, released) for item in batch)}
+        touched = {*done, *(lease.send_id for lease in leases), *(mark.send_id for mark in marks)}
+        touched.update(send_id for send_id, _ in released)
         with self._database.transaction() as connection:
             self._sweep(connection, self._clock.now())
             before = _load(connection, touched)

@@ -14,7 +14,7 @@ _NAMES = (str, int)  # a union would be made anew for each name
 
 @dataclass(frozen=True)
 class Words:
-    """What one language says. ``{n}`` is the number of those who are not named."""
+    """What one language says; in ``more`` the number of those who are not named comes last."""
 
     nobody: str
     two: str
@@ -28,17 +28,16 @@ class Words:
         ones there are, by default as many as are named.
         """
         named = [actors] if isinstance(actors, str) else actors
-        names = [str(name) for name in named if isinstance(name, _NAMES) and name != ""]
-        total = len(names) if count is None else max(int(count), 0)
-        if not names or total == 0:
+        names = [name for name in named if name != "" and isinstance(name, _NAMES)]
+        total = len(names) if count is None else int(count)
+        if not names or total <= 0:
             return self.nobody
+        first = str(names[0])
         if total == 1:
-            return names[0]
-        if total == 2 and len(names) > 1:
-            return self.two.format(names[0], names[1])
-        if total == 2:
-            return self.one_more.format(names[0])
-        return self.more.format(names[0], n=total - 1)
+            return first
+        if total > 2:
+            return self.more % (first, total - 1)
+        return self.two % (first, names[1]) if len(names) > 1 else self.one_more % first
 
     def plural(self, count: float, one: str, other: str) -> str:
         """``one`` for 1, else ``other``: ``{{ count|plural("like", "likes") }}``."""
@@ -46,8 +45,8 @@ class Words:
 
 
 _WORDS = {
-    "en": Words("Someone", "{} and {}", "{} and 1 other", "{} and {n} others"),
-    "es": Words("Alguien", "{} y {}", "{} y 1 persona más", "{} y {n} personas más"),
+    "en": Words("Someone", "%s and %s", "%s and 1 other", "%s and %s others"),
+    "es": Words("Alguien", "%s y %s", "%s y 1 persona más", "%s y %s personas más"),
 }
 
 

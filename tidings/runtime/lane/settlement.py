@@ -83,7 +83,7 @@ class Settlement:
     """Writes about deliveries; ``path`` is the step that sends, as in ``push.send``."""
 
     def __init__(self, settings: LaneSettings, path: str, ladder: Retry, tracker: Tracker) -> None:
-        self._told: list[Ticket] = []  # one for each outcome
+        self._told: list[Ticket] = []  # those that the outcomes are about
         self._outcomes: list[Append] = []
         self._others: list[tuple[Ticket, Append]] = []
         self._given_back: list[tuple[str, str]] = []
@@ -109,7 +109,7 @@ class Settlement:
         if self._outcomes:
             outcomes, self._outcomes = self._outcomes, []
             told, self._told = self._told, []
-            producer.append(outcomes, Writes(self._tracker, told).ack)
+            producer.append(outcomes, Writes(self._tracker, told, len(outcomes)).ack)
 
     def give_back(self, caps: Caps) -> None:
         """Uncount what nobody got, so that it takes no room of a cap.
@@ -294,8 +294,10 @@ class Settlement:
         content = parcel.content
         if content is not None:
             said.template_version, said.locale = content.template_version, content.locale
-        parcel.unconfirmed += 1
-        self._told.append(parcel)
+        told = self._told
+        if not told or told[-1] is not parcel:  # an attempt and the end it leads to wait as one
+            parcel.unconfirmed += 1
+            told.append(parcel)
         self._outcomes.append(Append(EVENTS, parcel.key, outcome(said, parcel.alike)))
 
     def _write(self, ticket: Ticket, append: Append) -> None:

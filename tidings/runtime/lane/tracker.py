@@ -35,10 +35,10 @@ class Partition:
         self.origin = f"{slot.topic}:{slot.partition}:"  # with an offset behind it: str(Origin)
 
 
-class Ticket(msgspec.Struct, eq=False):
+class Ticket(msgspec.Struct, eq=False, gc=False):
     """One record in hand, from its reading to the confirmation of its last word.
 
-    ``unconfirmed`` counts what was said of it and is not in the log yet, ``over`` tells that the
+    ``unconfirmed`` counts the writes about it that are not in the log yet, ``over`` tells that the
     last word has been said.
     """
 
@@ -52,7 +52,7 @@ class Ticket(msgspec.Struct, eq=False):
         return ()
 
 
-class Parcel(Ticket, kw_only=True, eq=False):
+class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     """The ticket of a delivery.
 
     ``open`` counts its sends that have not ended, ``marked`` are those that Claims know as sent.
@@ -98,10 +98,12 @@ class Writes:
 
     __slots__ = ("_open", "_tracker", "alone", "tickets")
 
-    def __init__(self, tracker: Tracker, tickets: Sequence[Ticket], *, alone: bool = False) -> None:
-        self.tickets = tickets  # one for each write
+    def __init__(
+        self, tracker: Tracker, tickets: Sequence[Ticket], count: int = 1, *, alone: bool = False
+    ) -> None:
+        self.tickets = tickets
         self.alone = alone
-        self._open = len(tickets)
+        self._open = count  # of the records
         self._tracker = tracker
 
     def ack(self, error: object | None, receipt: object = None) -> None:
