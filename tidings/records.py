@@ -106,7 +106,9 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     ladder does not send again to a device that has it. ``attempt`` counts the tries so far,
     ``spared`` those of them that do not count against the retries (a rate limit). ``caps`` names
     what it was counted against (``ids.cap_key``), ``allowances`` what it is to be counted against
-    on the channels of its chain. ``variant`` names the arms of experiments it is in.
+    on the channels of its chain. ``variant`` names the arms of experiments it is in. ``awaits``
+    names the providers for whose sake alone it is on the ladder: when one of them takes sends
+    again, it need not wait any longer.
     """
 
     notif_id: str
@@ -135,6 +137,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     caps: tuple[str, ...] = ()
     variant: str = ""
     allowances: dict[str, tuple[Allowance, ...]] = msgspec.field(default_factory=dict)
+    awaits: tuple[str, ...] = ()
 
 
 class Stage(StrEnum):

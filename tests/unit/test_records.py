@@ -88,6 +88,7 @@ FULL: dict[str, msgspec.Struct] = {
             "email": (Allowance("email/marketing/1d", 1, 86_400_000),),
             "sms": (Allowance("sms/all/1d", 5, 86_400_000, exempt=True),),
         },
+        awaits=("apns",),
     ),
     "outcome": Outcome(
         outcome_id="00112233445566778899aabbccddeeff",

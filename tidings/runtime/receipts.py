@@ -278,6 +278,7 @@ def _again(delivery: Delivery, receipt: Receipt, at: int) -> Delivery | None:
         spared=0,
         answers={},
         not_before=not_before,
+        awaits=(),
     )
 
 

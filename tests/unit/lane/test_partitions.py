@@ -268,7 +268,7 @@ def test_closing_without_a_drain_still_marks_and_tells_what_was_answered() -> No
     assert not other.in_flight
 
 
-def test_a_rung_is_read_in_due_order_and_paused_in_between() -> None:
+def test_a_rung_is_read_in_due_order_and_held_in_between() -> None:
     paper = Paper()
     lane = paper.lane(QUICK)
     for name in ("n1", "n2"):
@@ -279,21 +279,42 @@ def test_a_rung_is_read_in_due_order_and_paused_in_between() -> None:
         paper.confirm()
         paper.clock.advance(10_000)
     lane.turn()
-    assert RUNG in lane.consumer.paused
-    assert FIRST not in lane.consumer.paused
+    assert not lane.in_flight
     paper.clock.advance(10_000)
     lane.turn(2)
     assert [send.send_id for send in lane.in_flight] == [id_of("n1", "phone")]
-    assert RUNG in lane.consumer.paused
     paper.clock.advance(10_000)
     lane.turn(2)
     assert len(lane.in_flight) == 2
-    lane.turn(10)
-    assert RUNG not in lane.consumer.paused
     assert [decode_delivery(one.value or b"").notif_id for one in paper.of(RUNG.topic)] == [
         "n1",
         "n2",
     ]
+
+
+def test_a_rung_of_which_five_hundred_are_held_is_paused_until_half_of_them_are_due() -> None:
+    paper = Paper()
+    lane = paper.lane(SendSpec(default="sandbox", in_flight=5_000, retry=Retry(in_place=())))
+    for number in range(550):
+        paper.deliver(f"n{number}", "phone")
+        if number == 300:
+            lane.turn(2)
+            lane.answer_all(Verdict.RETRY, limited=True, retry_after_ms=31_000)
+            lane.turn(2)
+            paper.confirm()
+            paper.clock.advance(10_000)
+    lane.turn(2)
+    lane.answer_all(Verdict.RETRY, limited=True, retry_after_ms=31_000)
+    lane.turn(2)
+    paper.confirm()
+    assert RUNG not in lane.consumer.paused
+    lane.turn(2)
+    assert RUNG in lane.consumer.paused
+    assert FIRST not in lane.consumer.paused
+    paper.clock.advance(21_000)
+    lane.turn(4)
+    assert len(lane.in_flight) == 301
+    assert RUNG not in lane.consumer.paused
 
 
 def test_a_rung_that_goes_and_comes_back_is_held_anew() -> None:
@@ -306,7 +327,7 @@ def test_a_rung_that_goes_and_comes_back_is_held_anew() -> None:
     lane.consumer.pending.append(lambda: lane.consumer.give_up([RUNG]))
     lane.consumer.pending.append(lambda: lane.consumer.take([RUNG]))
     lane.turn(3)
-    assert RUNG in lane.consumer.paused
+    assert not lane.in_flight
     paper.clock.advance(30_000)
     lane.turn(2)
     assert [send.attempt for send in lane.in_flight] == [2]

@@ -1,15 +1,17 @@
 """Deliveries on their way in: read from the lane's topic and from the rungs of its ladder.
 
 A rung's records are due in the order in which they stand (append time + the rung's delay), so the
-head of a partition says when it is worth looking at again: until then it is held and the partition
-paused. What is held, waits for room, or lies above a span that is too wide is not read any further;
-the group is polled all the same, for rebalances are served by nothing else.
+head of a partition says when it is worth looking at again: until then they are held. A partition of
+which much is held, that waits for room, or lies above a span that is too wide is paused; the group
+is polled all the same, for rebalances are served by nothing else.
+
+What is on a rung for a provider's sake alone comes as soon as that one has room for it, whatever
+process parked it: an outage is over for all of it at once, and it comes no faster than it is sent.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 import structlog
@@ -20,6 +22,7 @@ from tidings.log.port import Consumer, LogError, Position, Record, Slot
 from tidings.operators.send import Retry
 from tidings.records import Kind, Origin
 from tidings.runtime.lane.admission import admit
+from tidings.runtime.lane.held import Held
 from tidings.runtime.lane.policy import fits, rung_for
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
@@ -28,26 +31,7 @@ from tidings.topics import deliveries, retry
 
 _LOG = structlog.get_logger(__name__)
 _LISTEN_MS = 100  # between two polls of a lane that has no room
-_LOOK_MS = 50  # between two looks at a rung: each makes the consumer fetch anew
-
-
-class _Held:
-    """Records of a rung's partition that were read and are not due."""
-
-    __slots__ = ("delay", "look_at", "records")
-
-    def __init__(self, delay: int) -> None:
-        self.delay = delay
-        self.look_at = 0
-        self.records: deque[Record] = deque()
-
-    def head_due(self, now: int) -> bool:
-        """Whether the first of them may be worked on."""
-        return bool(self.records) and self.records[0].time + self.delay <= now
-
-    def look(self, now: int) -> None:
-        """Set when to look again."""
-        self.look_at = max(self.records[0].time + self.delay, now + _LOOK_MS)
+_MANY = 500  # held of a rung's partition: as many as one reads at once
 
 
 class Arrivals:
@@ -73,7 +57,8 @@ class Arrivals:
             retry(channel, priority, format_duration(delay)): delay for delay in ladder.ladder
         }
         self.topics = [deliveries(channel, priority), *self._delays]
-        self._held: dict[Slot, _Held] = {}
+        self._held: dict[Slot, Held] = {}
+        self._full: set[Slot] = set()  # so much is held of them that no more is read
         self._early: list[tuple[int, int, Work]] = []
         self._postponed = 0  # breaks ties in the heap
         self._wide: set[Slot] = set()
@@ -85,13 +70,18 @@ class Arrivals:
         """Join the group."""
         self._consumer.subscribe(self.topics, self)
 
-    def take(self, room: int, now: int) -> list[Work]:
-        """Deliveries to be worked on, about ``room`` at most."""
+    def take(
+        self, room: int, now: int, openings: Callable[[int], dict[str, int]] = lambda now: {}
+    ) -> list[Work]:
+        """Deliveries to be worked on, about ``room`` at most. ``openings`` tells for how many each
+        provider has room at an instant."""
         works: list[Work] = []
         limit = min(room, self._settings.batch)
         self._wake(works, now)
         if self._held:
             self._look(works, limit, now)
+            if any(held.awaits for held in self._held.values()):
+                self._release(works, limit, openings(now), now)
         if limit > len(works):
             if self._deaf:
                 self._hear()
@@ -141,15 +131,16 @@ class Arrivals:
                 continue  # given up in the same poll, or settled before we came
             if delay and (slot in held or record.time + delay > now):
                 if slot not in held:
-                    held[slot] = _Held(delay)
-                held[slot].records.append(record)
+                    held[slot] = Held(delay)
+                held[slot].add(record)
             else:
                 self._accept(partition, record, works, now)
         early = [slot for slot in touched if slot in held]
         for slot in early:
             held[slot].look(now)
-        if early:
-            self._consumer.pause(early)
+        if full := [slot for slot in early if len(held[slot]) >= _MANY]:
+            self._full.update(full)
+            self._consumer.pause(full)
         self._bound(touched)
 
     def _look(self, works: list[Work], limit: int, now: int) -> None:
@@ -157,16 +148,41 @@ class Arrivals:
         for slot, held in [*self._held.items()]:
             if held.look_at > now:
                 continue
-            partition, records = self._tracker.partitions[slot], held.records
-            while held.head_due(now) and len(works) < limit:
-                self._accept(partition, records.popleft(), works, now)
-            if records:
+            partition = self._tracker.partitions[slot]
+            while held.due(now) and len(works) < limit:
+                self._accept(partition, held.take(), works, now)
+            if held:
                 held.look(now)
-            else:
-                del self._held[slot]
-                self._resume([slot])
+            self._thin(slot, held)
 
-    def _accept(self, partition: Partition, record: Record, works: list[Work], now: int) -> None:
+    def _release(self, works: list[Work], limit: int, openings: dict[str, int], now: int) -> None:
+        """Take from the rungs what waits for a provider that has room, in its order."""
+        for slot, held in sorted(self._held.items(), key=lambda one: one[1].since):
+            if not openings or len(works) >= limit:
+                return
+            released = held.release(openings, limit - len(works))
+            partition = self._tracker.partitions[slot]
+            for record in released:
+                self._accept(partition, record, works, now, early=True)
+            self._thin(slot, held)
+
+    def _thin(self, slot: Slot, held: Held) -> None:
+        """Less is held of it than there was: read on where that is little."""
+        if not held:
+            del self._held[slot]
+        if slot in self._full and len(held) < _MANY // 2:
+            self._full.discard(slot)
+            self._resume([slot])
+
+    def _accept(
+        self,
+        partition: Partition,
+        record: Record,
+        works: list[Work],
+        now: int,
+        *,
+        early: bool = False,
+    ) -> None:
         """Make work of a record, or settle what is none."""
         try:
             delivery = admit(record, self._settings, self._channels)
@@ -179,7 +195,7 @@ class Arrivals:
         if 0 < delivery.expires_at <= now:
             name = self._settings.name
             self._settlement.end(parcel, Kind.EXPIRED, now, reason="expired", step=name)
-        elif delivery.not_before > now:
+        elif delivery.not_before > now and not early:
             self._postpone(work, delivery.not_before, now)
         else:
             works.append(work)
@@ -226,7 +242,7 @@ class Arrivals:
     def _resume(self, slots: Iterable[Slot]) -> None:
         if not self._deaf:
             self._consumer.resume(
-                [slot for slot in slots if slot not in self._held and slot not in self._wide]
+                [slot for slot in slots if slot not in self._full and slot not in self._wide]
             )
 
     # ── Rebalances ────────────────────────────────────────────────────────────────────────────
@@ -263,6 +279,7 @@ class Arrivals:
         self._tracker.give_up(slots)
         for slot in slots:
             self._held.pop(slot, None)
+            self._full.discard(slot)
             self._wide.discard(slot)
         self._fresh = [slot for slot in self._fresh if slot not in slots]
 

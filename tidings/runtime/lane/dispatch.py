@@ -22,7 +22,7 @@ from tidings.runtime.lane.courier import LATE, Courier, Load
 from tidings.runtime.lane.detour import Detours
 from tidings.runtime.lane.endings import Endings
 from tidings.runtime.lane.leases import Leases
-from tidings.runtime.lane.policy import Act, Decision, decide, relieve
+from tidings.runtime.lane.policy import Act, Decision, decide, relieve, spilled
 from tidings.runtime.lane.quota import Quota
 from tidings.runtime.lane.removal import Removals
 from tidings.runtime.lane.resting import Resting
@@ -72,6 +72,7 @@ class Dispatch:
             for name in providers
         }
         self._in_flight: dict[str, Send] = {}
+        self._rungs = {topic: rung for rung, topic in enumerate(settlement.rungs, start=1)}
         self._detours = Detours(sending, self._quotas)
         self._resting = Resting(self._quotas)
         self.rated = [quota for quota in self._quotas.values() if quota.bucket is not None]
@@ -91,6 +92,13 @@ class Dispatch:
         quotas = self._quotas.values()
         narrowest = min(quota.room() for quota in quotas) + len(self._courier.answered)
         return min(narrowest, sum(quota.most for quota in quotas) - self._tracker.open)
+
+    def openings(self, now: int) -> dict[str, int]:
+        """For how many sends that wait on the ladder for a provider's sake it has room now."""
+        if not self._leases.available(now):
+            return {}
+        found = {name: quota.opening(now) for name, quota in self._quotas.items()}
+        return {name: count for name, count in found.items() if count > 0}
 
     def due(self, now: int) -> bool:
         """Whether a round has something to do."""
@@ -265,8 +273,9 @@ class Dispatch:
                     other.waiting.append(send)
                 elif send.ticket.partition.alive:
                     self._settlement.deferred(send.ticket, reason, quota.name, now)
-                    first = self._spec.retry.ladder[0]
-                    self._endings.park(send, now + first, 0, send.attempt - 1)
+                    tried = self._rungs.get(send.ticket.record.topic, 0) if quota.away else 0
+                    at, rung = spilled(tried, send, now, self._spec.retry)
+                    self._endings.park(send, at, rung, send.attempt - 1, awaits=quota.name)
                 else:
                     self._endings.forsake(send)
 
@@ -376,7 +385,7 @@ def _quota(
         breaker=spec.breaker,
         rate=spec.rate_of(name) or terms.rate,
         counts_limited=terms.counts_limited,
-        double_ms=settings.double_ms,
+        double_ms=settings.slow_start_ms,
     )
 
 

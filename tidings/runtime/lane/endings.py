@@ -46,9 +46,18 @@ class Endings:
         parcel.reasons[word] = reason, detail
         self.close(send, word, at)
 
-    def park(self, send: Send, at: int, rung: int, tried: int) -> None:
-        """An address is to be tried from the ladder, when the delivery's others have ended."""
+    def park(
+        self, send: Send, at: int, rung: int, tried: int, *, awaits: str | None = None
+    ) -> None:
+        """An address is to be tried from the ladder, when the delivery's others have ended.
+
+        ``awaits`` is the provider for whose sake alone it waits.
+        """
         parcel: Parcel = send.ticket
+        if awaits is None:
+            parcel.awaits = None
+        elif parcel.awaits is not None:
+            parcel.awaits |= {awaits}
         parcel.later = max(parcel.later or (0, 0), (at, rung))
         parcel.tried = max(parcel.tried, tried)
         parcel.spared = max(parcel.spared, send.spared)

@@ -178,7 +178,7 @@ class Lane:
         if self._arrivals is None:
             return []
         if not self._held:
-            return self._arrivals.take(self._dispatch.room(), now)
+            return self._arrivals.take(self._dispatch.room(), now, self._dispatch.openings)
         if now < self._ask_at:
             return self._arrivals.take(0, now)
         works, self._held = self._held, []

@@ -134,6 +134,18 @@ def relieve(decision: Decision, send: Send, now: int, retry: Retry) -> Decision:
     return decision if 0 < send.expires_at <= at else decision._replace(act=Act.LATER, at=at)
 
 
+def spilled(rungs_tried: int, send: Send, now: int, retry: Retry) -> tuple[int, int]:
+    """Until when and on which rung a send waits for a provider that is away, or full.
+
+    Each time on a longer one, for it is released when the provider is back; but its life has to
+    outlast the rung twice, so that it can still be tried if nobody releases it.
+    """
+    rung = min(rungs_tried, len(retry.ladder) - 1)
+    while rung and 0 < send.expires_at < now + 2 * retry.ladder[rung]:
+        rung -= 1
+    return now + retry.ladder[rung], rung
+
+
 def fits(wait: int, retry: Retry) -> bool:
     """Whether a wait (ms) is spent in the lane: what is shorter than the first rung is."""
     return not retry.ladder or wait < retry.ladder[0]

@@ -95,6 +95,13 @@ class Quota:
         places = self._probes(now) if self.away else self._concurrency.limit(now) - self.in_flight
         return places if self.bucket is None else min(places, self.bucket.free(now))
 
+    def opening(self, now: int) -> int:
+        """How many of those that wait for it on the ladder may come before they are due: as many as
+        are sent at once, be it as probes."""
+        if self.away:
+            return self._probes(now) - len(self.waiting)
+        return 0 if self.waiting or self.congested else self.free(now)
+
     def share(self, share: float) -> None:
         """This process has this part of the provider's rate."""
         if self.bucket is not None:
@@ -124,16 +131,22 @@ class Quota:
         if not self.spills:
             return
         if self.away:
-            probes = self._probes(now)
-            while len(waiting) > probes:
-                yield waiting.pop()
+            yield from self._beyond(self._probes(now))
         overdue = bool(waiting) and now - waiting[0].now > self._patience_ms
         self.congested = overdue or (self.congested and bool(waiting))
         if self.congested:
             while waiting and now - waiting[0].now > self._patience_ms:
                 yield waiting.popleft()
-            while len(waiting) > self._backlog:
-                yield waiting.pop()
+            yield from self._beyond(self._backlog)
+
+    def _beyond(self, count: int) -> Iterator[Send]:
+        """What stands behind the first so many that wait, in its order."""
+        waiting = self.waiting
+        if len(waiting) > count:
+            first = [waiting.popleft() for _ in range(count)]
+            while waiting:
+                yield waiting.popleft()
+            waiting.extend(first)
 
     def probed(self, now: int) -> bool:
         """Whether it is away, and a new send would be a probe."""

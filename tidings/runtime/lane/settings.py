@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tidings.records import Priority
 
+_DOUBLE_MS = {Priority.HIGH: 500, Priority.NORMAL: 1_000, Priority.LOW: 2_000}
+
 
 @dataclass(frozen=True)
 class LaneSettings:
@@ -46,13 +48,19 @@ class LaneSettings:
     probe_ms: int = 30_000
     """A stopped provider is tried with one send so often."""
 
-    double_ms: int = 1_000
+    double_ms: int = 0
     """A provider that is back after an outage gets four sends at once, then twice as many after
-    each of these."""
+    each of these. 0 for half a second at high priority, one at normal and two at low, so that what
+    matters more is out before."""
 
     max_span: int = 20_000
     """Offsets between the oldest open delivery of a partition and the newest: what a commit's
     metadata can tell apart."""
+
+    @property
+    def slow_start_ms(self) -> int:
+        """``double_ms``, or that of its priority."""
+        return self.double_ms or _DOUBLE_MS[self.priority]
 
     @property
     def group(self) -> str:

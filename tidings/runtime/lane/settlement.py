@@ -91,7 +91,7 @@ class Settlement:
         self._settings = settings
         self._path = path
         self._tracker = tracker
-        self._rungs = [
+        self.rungs = [  # their topics
             retry(settings.channel, settings.priority, format_duration(delay))
             for delay in ladder.ladder
         ]
@@ -234,7 +234,8 @@ class Settlement:
         delivery.attempt = parcel.tried
         delivery.spared = parcel.spared
         delivery.not_before = at
-        self._write(parcel, Append(self._rungs[rung], record.key, encode(delivery), record.headers))
+        delivery.awaits = tuple(sorted(parcel.awaits or ()))
+        self._write(parcel, Append(self.rungs[rung], record.key, encode(delivery), record.headers))
         self._tracker.finish(parcel)
 
     def deferred(self, parcel: Parcel, reason: str, provider: str, at: int) -> None:
@@ -319,6 +320,7 @@ def _next_channel(
         spared=0,
         answers={},
         not_before=0,
+        awaits=(),
         caps=counted,
         allowances={name: ahead[name] for name in rest if name in ahead},
     )
