@@ -113,7 +113,7 @@ def fill(
 
 
 def _ground(bootstrap: str, valkey: str) -> Any:
-    from tidings.compile import Ground
+    from tidings.compile.units import Ground
     from tidings.log.address import open_log
     from tidings.ports import Address, Io, Profile
     from tidings.settings import CategorySettings, Settings
@@ -142,7 +142,8 @@ def run_unit(part: str, bootstrap: str, valkey: str, window: int, events: int) -
     """Works off the topic with the real unit on the real engine."""
     from bytewax.testing import run_main
 
-    from tidings.compile import dataflow, intake, keyed
+    from tidings.compile.dataflow import dataflow
+    from tidings.compile.units import intake, keyed
     from tidings.plan import FlowPlan, load
     from tidings.problems import Problems
 

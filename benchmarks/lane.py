@@ -74,8 +74,9 @@ def run_lane(
     """Works off the topic; called in a process of its own."""
     import gc
 
-    from tidings.compile import Ground, dataflow, run
-    from tidings.compile import lane as lane_of
+    from tidings.compile.dataflow import dataflow, run
+    from tidings.compile.units import Ground
+    from tidings.compile.units import lane as lane_of
     from tidings.content import content_root
     from tidings.log.address import open_log
     from tidings.plan import LanePlan, load

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tidings.compile import Ground
+from tidings.compile.units import Ground
 from tidings.log.port import Append, Log, Record, Slot
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.ports import Address, Io, Profile

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.engine import append, create, outcomes, plan_of, records, turn
-from tidings.compile import lane
+from tidings.compile.units import lane
 from tidings.log.port import Append, Log, Position, Record, Slot
 from tidings.plan import LanePlan
 from tidings.ports import Person

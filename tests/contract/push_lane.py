@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from tests.engine import append, create, outcomes, plan_of, records, turn
 from tests.peers.h2_server import Exchange, H2Server
-from tidings.compile import lane
+from tidings.compile.units import lane
 from tidings.log.port import Append, Log, Position, Record, Slot
 from tidings.plan import LanePlan
 from tidings.ports import Person

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.engine import append, create, outcomes, plan_of, records, turn
-from tidings.compile import Ground, lane
+from tidings.compile.units import Ground, lane
 from tidings.log.port import Append, Position, Slot
 from tidings.plan import LanePlan
 from tidings.ports import Person, Question, Suppression

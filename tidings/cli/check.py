@@ -55,7 +55,7 @@ def check(
         Format.TEXT
     ),
 ) -> None:
-    """Check flows, lanes and settings; all problems at once, each with its place and a hint.
+    """Check flows, lanes, tests and settings; all problems at once, each with its place and a hint.
 
     Exits 1 where there is an error; warnings alone exit 0, or with --strict 1 as well.
     """
@@ -89,7 +89,10 @@ def check(
 
 
 def survey(files: Sequence[Path], config: Path | None) -> tuple[Problems, list[Role]]:
-    """The problems of these files, alone and together, under the settings; and their roles."""
+    """The problems of these files, alone and together, under the settings; and their roles.
+
+    Files of tests are looked at beside their flows, and not run.
+    """
     import os
 
     from tidings.content import content, content_root
@@ -102,7 +105,9 @@ def survey(files: Sequence[Path], config: Path | None) -> tuple[Problems, list[R
     from tidings.stores.templates import FileTemplates
 
     problems = Problems()
-    chosen = roles(files, list(Priority), os.environ, problems)
+    tests = [file for file in files if file.name.endswith(".test.yaml")]
+    plans = [file for file in files if file not in tests]
+    chosen = roles(plans, list(Priority), os.environ, problems)
     try:
         settings = read_settings(config)
     except ProblemsError as error:
@@ -120,6 +125,11 @@ def survey(files: Sequence[Path], config: Path | None) -> tuple[Problems, list[R
             problems.error("bad-template", line, _at_start(named), "templates")
         return problems, chosen
     review(chosen, settings, templates, os.environ, problems)
+    if tests:
+        from tidings.driver.suite import load_suite
+
+        for file in tests:
+            load_suite(file, settings, templates, problems)
     return problems, chosen
 
 

@@ -29,7 +29,7 @@ def receipts(
     from contextlib import closing
 
     from tidings import logs
-    from tidings.compile import receipts as receipts_of
+    from tidings.compile.units import receipts as receipts_of
     from tidings.log.address import open_log
     from tidings.receipts import PROVIDER_EVENTS
     from tidings.running.ground import open_ground

@@ -15,7 +15,7 @@ from tidings.cli.rehearse import STDIN, rehearse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tidings.compile import Ground
+    from tidings.compile.units import Ground
     from tidings.problems import Problems
     from tidings.records import Priority
     from tidings.running.roster import Role
@@ -199,7 +199,7 @@ def _provide_topics(chosen: Sequence[Role], settings: Settings, create: bool) ->
 
 
 def _units(role: Role, part: PartChoice, ground: Ground) -> list[Unit]:
-    from tidings.compile import intake, keyed, lane
+    from tidings.compile.units import intake, keyed, lane
     from tidings.plan import FlowPlan
 
     plan = role.plan

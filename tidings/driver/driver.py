@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from tidings.compile import Ground, build, intake, keyed
+from tidings.compile.steps import build
+from tidings.compile.units import Ground, intake, keyed
 from tidings.driver.callbacks import Callbacks, desks
 from tidings.driver.courier import Script, ScriptedCourier
 from tidings.driver.replies import accept

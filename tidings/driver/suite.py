@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidings.compile import build
+from tidings.compile.steps import build
 from tidings.driver.callbacks import Callbacks
 from tidings.driver.cases import Case, CasesFile
 from tidings.driver.driver import Built, Driver, build_lanes

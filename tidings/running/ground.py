@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tidings.compile import Ground
+from tidings.compile.units import Ground
 from tidings.content import content
 from tidings.log.address import open_log
 from tidings.running.embedded import EmbeddedValkey, folder_of

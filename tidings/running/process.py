@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Self
 
 import structlog
 
-from tidings.compile import dataflow, run
+from tidings.compile.dataflow import dataflow, run
 from tidings.log.port import LogError
 from tidings.running.readiness import tell_ready
 from tidings.runtime.unit import Stage, Unit

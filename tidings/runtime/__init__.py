@@ -1,1 +1,1 @@
-"""What runs: the units of a process. Nothing here knows Bytewax; ``tidings.compile`` does."""
+"""What runs: the units of a process. Bytewax is known to ``tidings.compile.dataflow`` alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_what_is_good_has_no_problems(tidings: Command, flows: Path) -> None:
 
 def test_what_is_shipped_is_good(tidings: Command) -> None:
     assert tidings("check") == (0, "9 files: no problems\n", "")
+
+
+def test_a_file_of_tests_is_checked_and_not_run(tidings: Command, flows: Path) -> None:
+    case = "cases: [{name: a, in: [{event: {}}], out: {shop.delivr: [{at: 0s, delivered: push}]}}]"
+    (flows / "shop.test.yaml").write_text(case)
+    said = tidings("check", str(flows / "shop.yaml"), str(flows / "shop.test.yaml"))
+    assert said.code == 1
+    assert re.findall(r"(shop\S+)  error\[([a-z-]+)\]", said.out) == [
+        ("shop.test.yaml:1:44", "unknown-step")
+    ]
+    assert said.out.endswith("2 files: 1 error\n")
 
 
 def test_all_problems_of_all_files_are_told_at_once(tidings: Command, flows: Path) -> None:

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from tests import engine
 from tests.engine import Tick, append, ground_of
-from tidings.compile import dataflow, intake, keyed, run
+from tidings.compile.dataflow import dataflow, run
+from tidings.compile.units import intake, keyed
 from tidings.driver import Driver
 from tidings.log.port import Append, Log, Record
 from tidings.log.sqlite import SqliteLog

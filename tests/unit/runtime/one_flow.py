@@ -16,7 +16,7 @@ from typing import Any
 from tests import engine
 from tests.engine import PHONE, Tick, ground_of, plan_of, turn
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer
-from tidings.compile import Ground, keyed
+from tidings.compile.units import Ground, keyed
 from tidings.ids import person_key
 from tidings.log.port import Append, Record, Slot
 from tidings.plan import FlowPlan

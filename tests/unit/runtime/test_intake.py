@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests import engine
 from tests.engine import Tick, ground_of, outcomes, plan_of, turn
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer
-from tidings.compile import Ground, intake
+from tidings.compile.units import Ground, intake
 from tidings.log.port import Append, Record, Slot
 from tidings.operators import split as split_module
 from tidings.plan import FlowPlan

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine import Tick, append, create, ground_of, settle, turn
 from tests.unit.runtime.world import BUCKETS, MAX_WAIT, TOPICS, decided, entry_of, oracle, the_plan
-from tidings.compile import keyed
+from tidings.compile.units import keyed
 from tidings.log.port import Append
 from tidings.log.sqlite import SqliteLog
 from tidings.runtime.keyed import KeyedFlow

@@ -10,7 +10,7 @@ from tests import engine
 from tests.engine import Tick, ground_of, plan_of, turn
 from tests.paper_log import PaperLog
 from tests.unit.runtime.test_intake import ENTRIES, LETTERS, NOW, SOURCE, event
-from tidings.compile import Ground, intake
+from tidings.compile.units import Ground, intake
 from tidings.log.port import Append
 from tidings.plan import FlowPlan
 from tidings.ports import LookupFailed, Query, Row, Unavailable

@@ -13,7 +13,7 @@ from twilio.request_validator import RequestValidator
 from tests import engine
 from tests.engine import Tick, outcomes, turn
 from tests.paper_log import PaperLog
-from tidings.compile import Ground, receipts
+from tidings.compile.units import Ground, receipts
 from tidings.log.port import Append, Slot
 from tidings.ports import Io, Person, Question, Suppression, Unavailable
 from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook

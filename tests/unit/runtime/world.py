@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tests.engine import Tick, ground_of, outcomes, plan_of, records, turn
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer, dealt
 from tests.unit.runtime.one_flow import FlakyPeople
-from tidings.compile import Ground, keyed
+from tidings.compile.units import Ground, keyed
 from tidings.log.port import Append, Log, Slot
 from tidings.plan import FlowPlan
 from tidings.records import (

@@ -1,0 +1,153 @@
+"""From a plan to units: the intake and the keyed part of a flow, a lane, the receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tidings.compile.steps import build
+from tidings.contract import Shape
+from tidings.holder import this_process
+from tidings.log.port import Log
+from tidings.plan import FlowPlan, LanePlan, StepPlan, fields_read
+from tidings.ports import Io
+from tidings.problems import Problems
+from tidings.providers import desks, sender_of, terms_of
+from tidings.records import Priority
+from tidings.runtime.batch import Step, branch_of, step_of
+from tidings.runtime.chain import Link
+from tidings.runtime.intake import Intake, Source
+from tidings.runtime.keyed import KeyedFlow
+from tidings.runtime.lane.courier import Courier
+from tidings.runtime.lane.lane import Lane
+from tidings.runtime.lane.settings import LaneSettings
+from tidings.runtime.receipts import Receipts
+from tidings.settings import Settings
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What units stand on. ``holder`` names this process among all that ever ran, for leases."""
+
+    log: Log
+    io: Io
+    settings: Settings
+    holder: str = field(default_factory=this_process)
+
+
+def intake(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> Intake:
+    """The intake of a flow; without keyed steps it is the whole flow."""
+    problems = Problems()
+    built = build(plan, ground.settings, problems, priority)
+    problems.raise_if_any()
+    splits = [step.path for step in plan.intake if step.operator.name == "split"]
+    source = plan.source
+    reads = fields_read(plan.intake) if plan.keyed else None
+    if any(step.operator.changes for step in plan.steps()):
+        reads = None  # what is changed has to be written anew, whole
+    if reads is not None:
+        own = (source.key, source.tenant, source.id)
+        reads = reads.union(*(each.names for each in own if each is not None), ("event_id",))
+    return Intake(
+        plan.name,
+        Source(
+            topics=source.names(),
+            key=source.key.of,
+            id=source.id.of if source.id is not None else _event_id,
+            tenant=source.tenant.of if source.tenant is not None else None,
+            keyed_after=splits[-1] if splits else "",
+            on_out_of_range=source.on_out_of_range,
+            reads=reads,
+        ),
+        _steps(plan.intake if plan.keyed else (*plan.intake, *plan.tail), built),
+        cut=bool(plan.keyed),
+        version=plan.version,
+        log=ground.log,
+        io=ground.io,
+        clock=ground.io.clock,
+    )
+
+
+def _event_id(event: dict[str, Any]) -> Any:
+    return event["event_id"]
+
+
+def keyed(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> KeyedFlow:
+    """The keyed part of a flow and its tail."""
+    problems = Problems()
+    built = build(plan, ground.settings, problems, priority)
+    problems.raise_if_any()
+    state = ground.settings.state
+    return KeyedFlow(
+        plan.name,
+        _links(plan.keyed, built),
+        _steps(plan.tail, built),
+        version=plan.version,
+        buckets=state.buckets,
+        save_rate=state.save_rate,
+        log=ground.log,
+        io=ground.io,
+        clock=ground.io.clock,
+        on_out_of_range=plan.source.on_out_of_range,
+        reads=fields_read((*plan.keyed, *plan.tail)),
+    )
+
+
+def lane(plan: LanePlan, priority: Priority, ground: Ground) -> Lane:
+    """A lane at one priority. Raises ProblemsError for a provider that can't be used."""
+    problems = Problems()
+    built = build(plan, ground.settings, problems, priority)
+    problems.raise_if_any()
+    *before, last = plan.steps
+    senders, terms = {}, {}
+    for name in last.spec.providers():
+        try:
+            senders[name] = sender_of(name, ground.settings.providers, ground.io.clock)
+            terms[name] = terms_of(name, ground.settings.providers)
+        except ValueError as error:
+            where = last.at(*last.spec.place_of(name))
+            problems.error("unusable-provider", f"{name}: {error}", where, last.path)
+    problems.raise_if_any()
+    settings = LaneSettings(plan.channel, plan.channel, priority, ground.holder)
+    most = max(each.bulk for each in terms.values())
+    return Lane(
+        replace(settings, batch=max(settings.batch, most)),
+        ground.log,
+        ground.io,
+        [built[step.path] for step in before],
+        built[last.path],
+        Courier(senders, ground.io.clock),
+        terms,
+    )
+
+
+def receipts(ground: Ground) -> Receipts:
+    """What reads the callbacks of all providers. Raises ValueError for settings of no use."""
+    settings = ground.settings
+    return Receipts(
+        desks(settings.providers),
+        settings.channels,
+        log=ground.log,
+        io=ground.io,
+        clock=ground.io.clock,
+    )
+
+
+def _steps(plans: Iterable[StepPlan], built: Mapping[str, Any]) -> list[Step]:
+    steps = []
+    for plan in plans:
+        site, step = built[plan.path]
+        if plan.operator.shape is Shape.BRANCH:
+            steps.append(branch_of(site, step, [_steps(arm, built) for arm in plan.arms]))
+        else:
+            steps.append(step_of(site, step))
+    return steps
+
+
+def _links(plans: Iterable[StepPlan], built: Mapping[str, Any]) -> list[Link]:
+    links = []
+    for plan in plans:
+        site, step = built[plan.path]
+        links.append(Link(site, step, [_links(arm, built) for arm in plan.arms]))
+    return links
