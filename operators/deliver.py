@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import msgspec
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tidings.consent import evaluated
 from tidings.contract import (
@@ -29,21 +29,24 @@ from tidings.contract import (
 from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression, FieldPath
 from tidings.expressions.operations import kind_of
-from tidings.ids import notification_id
+from tidings.ids import newest_key, notification_id, wait_id
 from tidings.operators.cap import CAPPED, Wanted, allowances, count
 from tidings.ports import Io, Person, Profile, Unavailable, profiles_of
 from tidings.problems import ValueProblem, listed, suggestion
 from tidings.records import Allowance, Delivery, Kind, Priority
+from tidings.topics import entries
 
 UNREACHABLE = "unreachable"
 PRIORITIES = ("high", "normal", "low", "critical", "standard")
+ONE_WAY = "first_of: [push, email] tries push, then e-mail; each_of: sends both"
 LONGEST = 1_024  # characters of an id that an event brings along: each is in every outcome
 
 
 class DeliverSpec(Spec):
     """Hands a notification over to the lanes of its channels.
 
-    Exactly one of `first_of`, `each_of` and `to` says where. A channel qualifies where the person
+    Exactly one of `first_of`, `each_of` and `to` says where; behind an `escalate` none of them,
+    for there the round in hand does. A channel qualifies where the person
     has an address for it, `consent`, if it stands before, did not deny it, and a `cap` before has
     room. What no channel qualifies for ends as `suppressed`: `cap` where one had no room,
     `no_consent` where the person could have been reached, else `unreachable`.
@@ -100,15 +103,23 @@ class DeliverSpec(Spec):
     data: Expression | None = None
     """A field or expression that gives what templates see, a map, in place of `fields`."""
 
+    reply_to: str = Field("", pattern=r"^[a-z][a-z0-9_-]{0,40}$|^$")
+    """The flow that is to hear what becomes of the delivery: one that reads the same events, and
+    whose `escalate` waits for this round (`sent_by`)."""
+
+    supersedes: str = ""
+    """A name such as `code`: of what a person is sent under it, a newer one takes the place of the
+    older. A lane asks before each attempt; what is older ends as `cancelled`, `superseded`."""
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         given = [name for name in ("first_of", "each_of", "to") if getattr(self, name)]
-        if len(given) != 1:
-            what = " and ".join(f"`{name}`" for name in given) or "none of them"
+        if len(given) > 1:
             raise ValueProblem(
                 "one-of",
-                f"`deliver` takes exactly one of `first_of`, `each_of` and `to`, got {what}",
-                "first_of: [push, email] tries push, then e-mail; each_of: sends both",
+                "`deliver` takes exactly one of `first_of`, `each_of` and `to`, got "
+                + " and ".join(f"`{name}`" for name in given),
+                ONE_WAY,
             )
         if self.fields is not None and self.data is not None:
             raise ValueProblem(
@@ -117,6 +128,10 @@ class DeliverSpec(Spec):
                 loc=("data", "[key]"),
             )
         return self
+
+    def channels_named(self) -> tuple[str, ...]:
+        """The channels that it names; behind an `escalate` none."""
+        return self.first_of or self.each_of or ((self.to,) if self.to else ())
 
     @field_validator("priority")
     @classmethod
@@ -156,7 +171,7 @@ class _Wishes:
     """Reads an event's wish by the expressions of the spec."""
 
     def __init__(self, spec: DeliverSpec, site: Site) -> None:
-        self._channels = spec.first_of or spec.each_of or (spec.to,)
+        self._channels = spec.channels_named()
         self._known = site.channels
         self._template = spec.template
         self._fields = spec.fields
@@ -222,6 +237,9 @@ class Deliver:
         self._each = bool(spec.each_of)
         self._expires = spec.expires or 0
         self._category = spec.category
+        self._reply_to = entries(spec.reply_to) if spec.reply_to else ""
+        self._supersedes = spec.supersedes
+        self._named = bool(spec.reply_to or spec.supersedes)
         self._priority = str(Priority.of(spec.priority or site.priority or "normal"))
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
@@ -238,6 +256,8 @@ class Deliver:
         for number, item in enumerate(batch.items):
             if item.profile is None:
                 item.profile = profiles[item.person()]
+            if self._named and not item.wait:
+                item.wait, item.reply_to = wait_id(item.event_id, item.way), self._reply_to
             try:
                 choice = counted.get(number) or self._choose(item, self._wishes.of(item.data))
             except (EvaluationError, ValueError) as error:
@@ -271,11 +291,12 @@ class Deliver:
             item.tenant, site.scope, item.event_id, item.recipient_id, step
         )
         category = item.category or self._category or self._by_type(item)
+        channels = (item.channel,) if item.channel else wish.channels
         closed: dict[str, str] = {}
         open_: list[str] = []
         if not 0 < expires_at <= item.time:
-            closed = self._closed(item, wish.channels)
-            open_ = [channel for channel in wish.channels if channel not in closed]
+            closed = self._closed(item, channels)
+            open_ = [channel for channel in channels if channel not in closed]
         return _Choice(item, wish, notif_id, category, expires_at, closed, open_)
 
     def _count(self, choices: Sequence[_Choice], io: Io) -> None:
@@ -349,6 +370,13 @@ class Deliver:
             if item.caps:
                 delivery.caps = choice.counted.get(channel, ())
                 delivery.allowances = self._ahead(choice, delivery.chain)
+            if item.wait:
+                delivery.round, delivery.detour = item.round, item.detour
+                delivery.wait, delivery.reply_to = item.wait, item.reply_to
+                if self._supersedes:
+                    delivery.supersedes = newest_key(
+                        item.tenant, item.recipient_id, self._supersedes
+                    )
             batch.deliver(item, delivery, site)
 
     def _ahead(self, choice: _Choice, chain: Sequence[str]) -> dict[str, tuple[Allowance, ...]]:

@@ -87,7 +87,8 @@ class SendSpec(Spec):
 
     Of a list of providers, as in `default: [twilio, sns]`, the first one sends. What it surely has
     not sent and would put off (it is stopped, its tries in place are used up) goes to the next one
-    at once. What it may have sent does not, nor what it refuses for good.
+    at once. What it may have sent does not, nor what it refuses for good. A later round of an
+    `escalate` on the same channel begins with the next one of the list.
     """
 
     ios: Route = ""
@@ -232,6 +233,9 @@ class Sending:
             known = send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
             if not provider or known in answers:
                 continue
+            if delivery.detour:
+                names = (provider, *self.after(provider, address.platform))
+                provider = names[delivery.detour % len(names)]
             sends.append(
                 Send(  # in the order of its fields: by their names it takes four times as long
                     known,

@@ -32,6 +32,7 @@ def reference_of(send: Send) -> Reference | None:
     delivery, origin = send.delivery, send.origin
     if delivery is None or origin is None:
         return None
+    waiting = (delivery.reply_to, delivery.wait, delivery.round) if delivery.reply_to else ()
     return Reference(
         delivery.tenant,
         delivery.recipient_id,
@@ -42,4 +43,5 @@ def reference_of(send: Send) -> Reference | None:
         delivery.category,
         delivery.campaign_id,
         origin,
+        *waiting,
     )

@@ -31,7 +31,7 @@ from tidings.gathered import Gathered
 from tidings.log.port import Record
 from tidings.ports import Address, Io, Person, Profile
 from tidings.problems import ValueProblem, suggestion
-from tidings.records import Delivery, Kind, Origin
+from tidings.records import Delivery, Kind, Origin, Signal
 from tidings.sender import Content, Send
 
 
@@ -98,6 +98,8 @@ class Item(msgspec.Struct, gc=False):
     a ``fan_out`` has made of one event: the numbers of the arms. ``whole`` tells that ``data`` is
     all of the event; otherwise it has the fields that the steps read, and ``record`` the event.
     ``gathered`` is what a digest knows of each of its members, where it tells them apart.
+    ``channel``, ``round`` (from 0), ``wait``, ``reply_to`` and ``detour`` are set by ``escalate``:
+    which round this is, and who hears of it (see ``records.Delivery``).
     """
 
     data: dict[str, Any]
@@ -117,6 +119,11 @@ class Item(msgspec.Struct, gc=False):
     caps: tuple[Cap, ...] = ()
     variant: str = ""
     gathered: Gathered | None = None
+    channel: str = ""
+    round: int = 0
+    wait: str = ""
+    reply_to: str = ""
+    detour: int = 0
 
     def covers(self) -> tuple[str, ...]:
         """The event ids that this item stands for."""
@@ -250,6 +257,15 @@ class Keyed(Protocol):
         ...
 
     def horizon(self, state: Any) -> Horizon: ...
+
+
+class Waiting(Keyed, Protocol):
+    """A keyed step that waits for what becomes of its deliveries."""
+
+    def on_signal(self, state: Any, signal: Signal, who: Who, now: int, out: Out) -> Any:
+        """News of a delivery; ``state`` may be None. Of a signal that came before, and of one that
+        is about nothing open, nothing may come."""
+        ...
 
 
 class Route(Protocol):

@@ -40,6 +40,12 @@ def outcome_id(subject: str, kind: str, attempt: int) -> str:
     return id_of("o", subject, kind, str(attempt))
 
 
+def wait_id(event_id: str, way: str) -> str:
+    """What a signal calls the wait for what becomes of an event's deliveries: the flow that sends
+    them and the one that waits come to the same, each by itself."""
+    return id_of("w", event_id, way)[:16]
+
+
 def address_hash(tenant: str, channel: str, address: str) -> str:
     """What an outcome says instead of an address."""
     return xxh3_128_hexdigest(f"a\x1f{tenant}\x1f{channel}\x1f{address}".encode())[:16]
@@ -58,6 +64,11 @@ def bucket_of(recipient_id: str, buckets: int) -> int:
 def person_key(tenant: str, recipient_id: str) -> str:
     """What a log key, a bucket and a keyed state go by: the recipient within the tenant."""
     return recipient_id if tenant == "default" else f"{tenant}\x1f{recipient_id}"
+
+
+def newest_key(tenant: str, recipient_id: str, name: str) -> str:
+    """Under which is remembered which of a person's deliveries called ``name`` is the newest."""
+    return id_of("k", tenant, recipient_id, name)
 
 
 def cap_key(tenant: str, recipient_id: str, name: str) -> str:

@@ -219,14 +219,22 @@ class Verdict(StrEnum):
     BUSY = "busy"  # another holds it and it has not expired: ask again later
     SENT = "sent"  # it went out already: write its outcome again, do not send
     DONE = "done"  # it went out and its outcome is confirmed: nothing is left to do
+    SUPERSEDED = "superseded"  # a newer one has taken its place: never send it
 
 
-class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who wants to send what: asked before every attempt."""
+class Lease(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """Who wants to send what: asked before every attempt.
+
+    Of the sends under one ``newest`` only those of the newest ``thing`` are leased: the one that
+    was asked for with the highest ``since`` (epoch ms); with 0 it is only asked for.
+    """
 
     send_id: str
     origin: str
     holder: str
+    newest: str = ""
+    thing: str = ""
+    since: int = 0
 
 
 class Leased(NamedTuple):
@@ -278,6 +286,10 @@ class Claims(Protocol):
         holder is gone gives it back in that holder's name and takes it, in one round: where another
         was quicker, neither does anything. Inside a batch the first
         in order wins. ``lease_ms`` and ``keep_ms`` are the lives of a lease and of a mark.
+
+        A lease that names what is ``newest`` is SUPERSEDED where another thing is remembered there,
+        unless it has been SENT, is DONE, or BUSY. Of two things of one ``since`` the name decides.
+        What is remembered there lives for ``keep_ms``; where nothing is, every thing passes.
         """
         ...
 

@@ -27,8 +27,9 @@ _PROVIDER, _URL, _HTTP = "tidings-provider", "tidings-url", "http-"
 _CERTIFICATE = "tidings-certificate"
 
 
-class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Whose a send was. ``origin`` is where its delivery stands in the log."""
+class Reference(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """Whose a send was. ``origin`` is where its delivery stands in the log, the last three are the
+    delivery's, where a flow waits for news of it."""
 
     tenant: str
     recipient_id: str
@@ -39,6 +40,9 @@ class Reference(msgspec.Struct, frozen=True, array_like=True, gc=False):
     category: str
     campaign_id: str
     origin: Origin
+    reply_to: str = ""
+    wait: str = ""
+    round: int = 0
 
     def signed(self, key: bytes) -> str:
         """As text of letters, digits, ``-`` and ``_``: about 200 characters."""

@@ -70,11 +70,25 @@ class Notification(msgspec.Struct, kw_only=True, omit_defaults=True):
     collapse_key: str = ""
 
 
+class Signal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What became of a delivery, for the flow that waits for it.
+
+    ``kind`` is that of the outcome, ``wait`` and ``round`` are the delivery's. It says nothing
+    else, so that the same thing told twice is the same signal.
+    """
+
+    wait: str
+    kind: str
+    round: int = 0
+
+
 class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One event for one recipient, as the intake writes it to ``tidings.<flow>``.
 
     ``origin`` is the stamp: a bucket drops an entry that is not above its mark for that source.
     ``expires_at`` is what ``expire`` found before the cut, ``way`` the arms that ``fan_out`` took.
+    With a ``signal`` it is no event but news of a delivery, which a lane, the receipts or the flow
+    itself wrote; marks do not count for it, and ``origin`` is where it was found out.
     """
 
     recipient_id: str
@@ -84,6 +98,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     tenant: str = "default"
     expires_at: int = 0
     way: str = ""
+    signal: Signal | None = None
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -109,6 +124,10 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     on the channels of its chain. ``variant`` names the arms of experiments it is in. ``awaits``
     names the providers for whose sake alone it is on the ladder: when one of them takes sends
     again, it need not wait any longer.
+
+    ``reply_to`` is the topic that hears what becomes of it, under the name ``wait``. ``detour`` is
+    how many providers of the lane's list were tried before, in earlier rounds. ``supersedes`` is
+    the person's key of which only the newest is sent (``ids.newest_key``).
     """
 
     notif_id: str
@@ -138,6 +157,9 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     variant: str = ""
     allowances: dict[str, tuple[Allowance, ...]] = msgspec.field(default_factory=dict)
     awaits: tuple[str, ...] = ()
+    wait: str = ""
+    detour: int = 0
+    supersedes: str = ""
 
 
 class Stage(StrEnum):

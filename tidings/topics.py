@@ -32,6 +32,11 @@ def entries(flow: str) -> str:
     return f"tidings.{flow}"
 
 
+def is_entries(name: str) -> bool:
+    """Whether a topic may be what a flow's keyed part reads."""
+    return fnmatchcase(name, "tidings.*") and not is_state(name)
+
+
 def state(flow: str) -> str:
     """The state of ``flow``'s buckets, compacted."""
     return f"tidings.{flow}.state"

@@ -183,6 +183,65 @@ class TestLease:
         assert place.round() == []
 
 
+SUPERSEDED = Leased(Verdict.SUPERSEDED)
+
+
+def code(thing: str, since: int, send_id: str = "", holder: str = "lane-a") -> Lease:
+    """A lease for a person's code; 0 only asks."""
+    return Lease(send_id or f"send-of-{thing}", "sms:0:1", holder, "ana's code", thing, since)
+
+
+class TestNewest:
+    def test_the_newest_is_leased_and_the_older_superseded(self, place: Place) -> None:
+        assert place.lease(code("c1", 1)) == [LEASED]
+        assert place.lease(code("c2", 2)) == [LEASED]
+        assert place.lease(code("c1", 1)) == [SUPERSEDED]
+        assert place.lease(code("c2", 2)) == [LEASED]
+
+    def test_whoever_comes_later_the_newer_is_newer(self, place: Place) -> None:
+        assert place.lease(code("c2", 2), code("c1", 1)) == [LEASED, SUPERSEDED]
+
+    def test_of_one_instant_the_name_decides(self, place: Place) -> None:
+        assert place.lease(code("c2", 1), code("c1", 1), code("c3", 1)) == [
+            LEASED,
+            SUPERSEDED,
+            LEASED,
+        ]
+
+    def test_what_only_asks_passes_while_its_thing_is_the_newest(self, place: Place) -> None:
+        asks = code("c1", 0, "second-of-c1")
+        assert place.lease(asks) == [LEASED]  # nothing is known
+        assert place.lease(code("c1", 1), asks) == [LEASED, LEASED]
+        assert place.lease(code("c2", 2), asks) == [LEASED, SUPERSEDED]
+
+    def test_asking_makes_nothing_newest(self, place: Place) -> None:
+        place.lease(code("c9", 0))
+        assert place.lease(code("c1", 1)) == [LEASED]
+
+    def test_what_was_sent_stays_sent(self, place: Place) -> None:
+        place.round(leases=[code("c1", 1)])
+        place.round(marks=[Mark("send-of-c1", "lane-a", "{}")], leases=[code("c2", 2)])
+        assert place.lease(code("c1", 1)) == [Leased(Verdict.SENT, "{}")]
+
+    def test_what_another_has_in_flight_is_busy(self, place: Place) -> None:
+        place.lease(code("c1", 1), code("c2", 2))
+        assert place.lease(code("c1", 1, holder="lane-b")) == [BUSY]
+        assert place.lease(code("c1", 1, holder="lane-b"), now=NOW + LEASE) == [SUPERSEDED]
+
+    def test_each_name_has_a_newest_of_its_own(self, place: Place) -> None:
+        place.lease(code("c2", 2))
+        assert place.lease(replace(code("c1", 1), newest="bob's code")) == [LEASED]
+
+    def test_it_is_remembered_for_a_time(self, place: Place) -> None:
+        place.round(leases=[code("c2", 2)], keep_ms=40)
+        if isinstance(place.claims, ValkeyClaims):
+            place.until(
+                lambda: place.lease(code("c1", 1)) == [LEASED], "the newest to be forgotten"
+            )
+        else:
+            assert place.lease(code("c1", 1), now=NOW + 40) == [LEASED]
+
+
 class TestMark:
     def test_a_marked_send_is_sent_for_everybody(self, place: Place) -> None:
         place.lease(mine())
@@ -296,6 +355,7 @@ class Model:
         self.leases: dict[str, tuple[str, str, int]] = {}
         self.sent: dict[str, str] = {}
         self.done: set[str] = set()
+        self.newest: dict[str, tuple[int, str]] = {}
 
     def first(self, claims: Sequence[tuple[str, str]]) -> list[str]:
         return [self.origins.setdefault(key, origin) for key, origin in claims]
@@ -320,12 +380,17 @@ class Model:
 
     def lease(self, lease: Lease, now: int) -> Leased:
         send_id, origin, holder = lease.send_id, lease.origin, lease.holder
+        name, thing, since = lease.newest, lease.thing, lease.since
+        if name and since:
+            self.newest[name] = max(self.newest.get(name, (0, "")), (since, thing))
         if send_id in self.sent:
             verdict = Verdict.DONE if send_id in self.done else Verdict.SENT
             return Leased(verdict, self.sent[send_id])
         had = self.leases.get(send_id)
         if had and had[:2] != (origin, holder) and had[2] > now:
             return Leased(Verdict.BUSY, had[1])
+        if name and self.newest.get(name, (0, thing))[1] != thing:
+            return SUPERSEDED
         self.leases[send_id] = (origin, holder, now + LEASE)
         return LEASED
 
@@ -333,8 +398,11 @@ class Model:
 ids = st.sampled_from(["s1", "s2", "s3"])
 origins = st.sampled_from(["push:0:7", "push:1:8"])
 holders = st.sampled_from(["lane-a", "lane-b"])
+names = st.sampled_from(["", "", "code", "offer"])
+things = st.sampled_from(["c1", "c2", "c3"])
+sinces = st.sampled_from([0, 1, 2, NOW])
 rounds = st.tuples(
-    st.lists(st.builds(Lease, ids, origins, holders), max_size=4),
+    st.lists(st.builds(Lease, ids, origins, holders, names, things, sinces), max_size=4),
     st.lists(st.builds(Mark, ids, holders, st.sampled_from(["one", "two"])), max_size=1),
     st.lists(ids, max_size=1),
     st.lists(st.tuples(ids, holders), max_size=2),
@@ -352,7 +420,12 @@ def check_rounds(
     for leases, marks, done, released, passed in played:
         now += passed
         answers = place.claims.round(
-            [replace(lease, send_id=run + lease.send_id) for lease in leases],
+            [
+                replace(
+                    lease, send_id=run + lease.send_id, newest=lease.newest and run + lease.newest
+                )
+                for lease in leases
+            ],
             [replace(mark, send_id=run + mark.send_id) for mark in marks],
             [run + send_id for send_id in done],
             [(run + send_id, holder) for send_id, holder in released],

@@ -7,7 +7,8 @@ the step there may be ``people``, ``suppressions``, ``templates``, ``categories`
 what comes, in this order; of a delivery, a work or a digest the given fields count.
 
 A keyed step's events have ``at`` (after the start), ``id`` and ``data``, and all belong to one
-person; of a branch ``arms`` says which ways each event goes.
+person; instead of an event, a ``signal`` may come ``of`` one and its ``round``. Of a branch
+``arms`` says which ways each event goes.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from tests.unit.operators.support import NOW, Outbox, item, phone, ports, work
 from tidings.contract import Category, Item, Operator, Part, Shape, Site, Who, Work
 from tidings.durations import parse_duration
 from tidings.expressions import EvaluationError
+from tidings.ids import wait_id
 from tidings.load import Map, bind, read
 from tidings.load.freedata import as_json
 from tidings.load.nodes import to_python
 from tidings.ports import Profile, Suppression, Template
 from tidings.problems import Problems
-from tidings.records import Kind, encode
+from tidings.records import Kind, Signal, encode
 from tidings.registry import operators
 from tidings.sender import Content
 
@@ -182,13 +184,23 @@ def _check_keyed(step: Any, example: dict[str, Any]) -> None:
         while state is not None and 0 < (due := step.horizon(state).act_at) <= at:
             out.now = due
             state = step.on_time(state, who, due, out)
-        if event is not None:
+        if event is not None and "signal" in event:
+            out.now = at
+            signal = Signal(wait_id(event["of"], ""), event["signal"], event["round"] - 1)
+            state = step.on_signal(state, signal, who, at, out)
+        elif event is not None:
             out.now = at
             one = item(event["data"], number, event_id=event["id"], time=at, recipient_id="ana")
             state = step.on_item(state, one, at, out)
 
     seen = [
-        {"at": each.time, "members": list(each.covers()), "data": each.data} for each in out.out
+        {
+            "at": each.time,
+            "members": list(each.covers()),
+            "data": each.data,
+            "channel": each.channel,
+        }
+        for each in out.out
     ]
     _check_some(seen, example.get("out", []))
     _check_some(out.dropped, example.get("dropped", []))

@@ -26,6 +26,7 @@ from tidings.records import (
     Origin,
     Outcome,
     Priority,
+    Signal,
     Stage,
     encode,
 )
@@ -57,6 +58,7 @@ FULL: dict[str, msgspec.Struct] = {
         tenant="acme",
         expires_at=1_760_000_600_000,
         way="1.",
+        signal=Signal("0123456789abcdef", "delivered", 2),
     ),
     "delivery": Delivery(
         notif_id="5f0c1d2e3b4a59687766554433221100",
@@ -89,6 +91,9 @@ FULL: dict[str, msgspec.Struct] = {
             "sms": (Allowance("sms/all/1d", 5, 86_400_000, exempt=True),),
         },
         awaits=("apns",),
+        wait="0123456789abcdef",
+        detour=1,
+        supersedes="00112233445566778899aabbccddeeff",
     ),
     "outcome": Outcome(
         outcome_id="00112233445566778899aabbccddeeff",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -17,8 +17,38 @@ WHATS = ("delivered", "dropped", "deferred", "dead", "sent", "failed", "unknown"
 NOON = 1_782_907_200_000  # 2026-07-01T12:00:00Z
 
 
+class News(Spec):
+    """What becomes of a delivery, as a lane or a provider's receipt would tell the flow."""
+
+    kind: Literal[
+        "sent",
+        "failed",
+        "suppressed",
+        "expired",
+        "unknown",
+        "cancelled",
+        "bounced",
+        "delivered",
+        "opened",
+        "clicked",
+    ]
+    """What: `sent` by the provider, `failed`, `delivered`, `opened`, …"""
+
+    to: str
+    """The recipient."""
+
+    of: str
+    """The id of the event that was delivered."""
+
+    round: int = Field(1, ge=1)
+    """The round of the escalation."""
+
+    tenant: str = "default"
+    """The recipient's tenant."""
+
+
 class Arrival(Spec):
-    """Something that comes in: an event, or bytes that are none."""
+    """Something that comes in: an event, bytes that are none, or news of a delivery."""
 
     at: Duration = 0
     """When, after the start."""
@@ -29,14 +59,19 @@ class Arrival(Spec):
     raw: str | None = None
     """Instead of an event: a text, for what can't be decoded."""
 
+    news: News | None = None
+    """Instead of an event: news of a delivery, for an `escalate` that waits for it."""
+
     topic: str = ""
     """The topic, where the flow reads several; by default the first one."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Arrival:
-        if (self.event is None) == (self.raw is None):
+        if [self.event, self.raw, self.news].count(None) != 2:
             raise ValueProblem(
-                "one-of", "what comes in is either an `event` or `raw`", "event: {…}, or raw: text"
+                "one-of",
+                "what comes in is either an `event`, `raw` or `news`",
+                "event: {…}, or raw: text, or news: {kind: delivered, to: ana, of: e1}",
             )
         return self
 
@@ -80,6 +115,9 @@ class Expected(Spec):
 
     detail: str | None = None
     """What the outcome says beside the reason."""
+
+    round: int | None = None
+    """Of a delivery or a send: the round of an escalation, from 1."""
 
     category: str | None = None
     """The category."""

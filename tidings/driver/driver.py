@@ -23,19 +23,21 @@ from tidings.compile.units import Ground, intake, keyed
 from tidings.driver.callbacks import Callbacks, desks
 from tidings.driver.courier import Script, ScriptedCourier
 from tidings.driver.replies import accept
+from tidings.ids import wait_id
 from tidings.log.memory import MemoryLog
 from tidings.log.port import Append, Record, Slot
 from tidings.plan import FlowPlan, LanePlan
 from tidings.ports import Io
 from tidings.problems import Problems
 from tidings.receipts import PROVIDER_EVENTS
-from tidings.records import Origin, Priority
+from tidings.records import Origin, Priority, Signal
 from tidings.running.footprint import footprint
 from tidings.runtime.intake import Intake
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.receipts import Receipts
+from tidings.runtime.signals import signal_append
 from tidings.settings import Settings, StateSettings
 from tidings.stores.clock import ManualClock
 from tidings.topics import deliveries, entries
@@ -164,6 +166,14 @@ class Driver:
     ) -> None:
         """Append a record now; ``settle`` or ``advance`` lets it be handled."""
         self._producer.append([Append(topic, key, value, (), partition)], _confirmed)
+        self._producer.poll()
+
+    def tell(self, kind: str, to: str, of: str, round: int = 1, tenant: str = "default") -> None:
+        """Tell the flow what became of a round of the event ``of``, delivered to ``to``."""
+        signal = Signal(wait_id(of, ""), kind, round - 1)
+        topic = entries(self._flow.name)
+        append = signal_append(topic, tenant, to, Origin(topic, 0, 0), signal)
+        self._producer.append([append], _confirmed)
         self._producer.poll()
 
     def feed(self, records: Iterable[Record]) -> None:

@@ -73,6 +73,14 @@ class Review:
                     "events stand in the order in which they come",
                 )
             last = max(last, arrival.at)
+            if arrival.news is not None and not self._plan.keyed:
+                self._problems.error(
+                    "no-wait",
+                    "nothing of this flow waits for what becomes of a delivery",
+                    _place(item, "news"),
+                    f"{place}.news",
+                    "an `escalate` does",
+                )
             topics = self._plan.source.names()
             if arrival.topic and arrival.topic not in topics:
                 self._problems.error(

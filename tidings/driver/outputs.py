@@ -23,8 +23,11 @@ from tidings.topics import EVENTS, dead_letters
 _FLOW_LETTERS = dead_letters("flow")
 _ALONE = ("undecodable", "unwritable")  # a lane's letters that no end of a delivery tells of
 _NOT_LISTED = (Stage.ATTEMPT, Stage.RECEIPT)  # what a send tells, and what was given
-_DROPPED = (Kind.SUPPRESSED, Kind.EXPIRED, Kind.CANCELLED)
+_DROPPED = (Kind.SUPPRESSED, Kind.EXPIRED, Kind.CANCELLED, Kind.DIGESTED)
 _WHAT = {Kind.FAILED: "failed", Kind.UNKNOWN: "unknown"}
+
+
+_Key = tuple[str, str, int]  # notification, channel, round
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -41,13 +44,14 @@ class Output(msgspec.Struct, frozen=True):
 
 def outputs(driver: Driver) -> list[Output]:
     """All outputs of a run, in order of time; those of one instant in order of writing."""
-    written: dict[tuple[str, str], Delivery] = {}
+    written: dict[_Key, Delivery] = {}
     letters: list[Output] = []
     for topic in driver.topics:
         if topic.startswith("deliveries.") and ".retry." not in topic:
             for record in driver.records(topic):
                 delivery = decode_delivery(record.value or b"")
-                written.setdefault((delivery.notif_id, delivery.channel), delivery)
+                key = delivery.notif_id, delivery.channel, delivery.round
+                written.setdefault(key, delivery)
         elif topic.startswith("notif_dlq."):
             letters += filter(None, (_letter(each) for each in driver.records(topic)))
     people: dict[str, str] = {}
@@ -63,7 +67,7 @@ def outputs(driver: Driver) -> list[Output]:
     return sorted(found, key=lambda output: output.at)
 
 
-def _told(outcome: Outcome, written: Mapping[tuple[str, str], Delivery]) -> Output | None:
+def _told(outcome: Outcome, written: Mapping[_Key, Delivery]) -> Output | None:
     """An outcome as an output; None for one that another output tells of."""
     kind = Kind(outcome.kind)
     fields: dict[str, Any] = {
@@ -71,9 +75,10 @@ def _told(outcome: Outcome, written: Mapping[tuple[str, str], Delivery]) -> Outp
         "category": outcome.category,
         "detail": outcome.detail,
         "notif_id": outcome.notif_id,
+        "round": outcome.round + 1,
     }
     if outcome.stage == Stage.DECISION and kind is Kind.QUEUED:
-        delivery = written.get((outcome.notif_id, outcome.channel))
+        delivery = written.get((outcome.notif_id, outcome.channel, outcome.round))
         if delivery is not None:
             fields |= {
                 "priority": delivery.priority,
@@ -115,6 +120,7 @@ def _sends(driver: Driver, people: Mapping[str, str]) -> Iterator[Output]:
             "category": send.category,
             "parts": send.content.parts,
             "notif_id": send.delivery.notif_id if send.delivery is not None else "",
+            "round": send.delivery.round + 1 if send.delivery is not None else 1,
         }
         to = people.get(send.send_id, "")
         step = driver.sending[send.channel]

@@ -103,6 +103,9 @@ class Suite:
         for arrival in case.arrivals:
             driver.advance(start + arrival.at)
             topic = arrival.topic or self._plan.source.names()[0]
+            if arrival.news is not None:
+                driver.tell(**arrival.news.model_dump())
+                continue
             if arrival.event is None:
                 driver.write(topic, None, (arrival.raw or "").encode())
                 continue

@@ -12,7 +12,7 @@ from tidings.durations import format_duration
 from tidings.expressions import Expression
 from tidings.plan import FlowPlan, LanePlan, StepPlan
 from tidings.records import Priority
-from tidings.running.footprint import DELIVER, SEND, footprint
+from tidings.running.footprint import DELIVER, SEND, delivered, footprint
 from tidings.running.roster import Role
 from tidings.settings import Settings
 from tidings.topics import deliveries, entries
@@ -91,7 +91,7 @@ class _Drawing:
         self._priority = Priority.NORMAL
 
     def flow(self, plan: FlowPlan, priority: Priority) -> None:
-        self._priority = priority
+        self._plan, self._priority = plan, priority
         self._part = f"{plan.name}.intake" if plan.keyed else plan.name
         ends = [self._topic(name) for name in plan.source.names()]
         if plan.keyed:
@@ -124,7 +124,7 @@ class _Drawing:
             if step.arms:
                 ends = self._arms(step, node)
             elif step.operator.name == DELIVER:
-                for topic in topics_of(step, self._channels, self._priority):
+                for topic in delivered(self._plan, step, self._channels, self._priority):
                     self._join(ends, self._topic(topic)[0])
             elif step.operator.name == SEND:
                 for provider in step.spec.providers():
@@ -157,13 +157,6 @@ class _Drawing:
         if "else" not in labels and all(arm.when is not None for arm in listed):
             ends.append((node, "else"))
         return ends
-
-
-def topics_of(step: StepPlan, channels: Iterable[str], priority: Priority) -> list[str]:
-    """The topics of a ``deliver`` step."""
-    spec = step.spec
-    named = channels if spec.channels is not None else spec.first_of or spec.each_of or (spec.to,)
-    return [deliveries(name, Priority.of(spec.priority or priority)) for name in named]
 
 
 def arm_labels(step: StepPlan) -> Iterator[str]:

@@ -5,7 +5,8 @@
 
     files    what may stand in a file          model   what comes of it
     steps    reads lists of steps              order   what may stand where, and how a flow ends
-    names    which fields are known where      reader  a file as a whole
+    names    which fields are known where      rounds  what may stand behind an escalation
+    reader   a file as a whole
 
 All problems of a file are found at once. A step's path (``social.digest``) is its id for ever:
 state and outcomes go by it.
@@ -14,5 +15,6 @@ state and outcomes go by it.
 from tidings.plan.files import SourceSpec
 from tidings.plan.model import FlowPlan, LanePlan, StepPlan, fields_read
 from tidings.plan.reader import load
+from tidings.plan.rounds import ways
 
-__all__ = ["FlowPlan", "LanePlan", "SourceSpec", "StepPlan", "fields_read", "load"]
+__all__ = ["FlowPlan", "LanePlan", "SourceSpec", "StepPlan", "fields_read", "load", "ways"]

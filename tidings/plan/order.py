@@ -93,11 +93,13 @@ def _ends(steps: tuple[StepPlan, ...]) -> bool:
         return True
     if last.operator.shape is not Shape.BRANCH or not all(_ends(arm) for arm in last.arms):
         return False
-    return bool(getattr(last.spec, "otherwise", ())) or _unconditional(last.spec)
+    return is_complete(last.spec)
 
 
-def _unconditional(spec: Any) -> bool:
-    return any(branch.when is None for branch in getattr(spec, "branches", ()))
+def is_complete(spec: Any) -> bool:
+    """True when everything goes down an arm of this branch."""
+    unconditional = any(branch.when is None for branch in getattr(spec, "branches", ()))
+    return bool(getattr(spec, "otherwise", ())) or unconditional
 
 
 def check_end(steps: tuple[StepPlan, ...], problems: Problems, *, whole: bool) -> None:
@@ -140,7 +142,13 @@ def check_sense(steps: Iterable[StepPlan], problems: Problems) -> None:
     _check_limits(steps, [], problems)
     every = [step for top in steps for step in top.walk()]
     ends = [step.spec for step in every if step.operator.name == "deliver"]
-    channels = {name for end in ends for name in (*end.first_of, *end.each_of, end.to)}
+    channels = {name for end in ends for name in end.channels_named()}
+    channels |= {
+        each.channel
+        for step in every
+        if step.operator.name == "escalate"
+        for each in step.spec.rounds
+    }
     for step in every:
         idle = step.operator.name == "cap" and step.spec.channel not in {"", *channels}
         if idle and not any(end.channels is not None for end in ends):

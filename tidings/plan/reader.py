@@ -21,6 +21,7 @@ from tidings.plan.order import (
     keyed_part,
     usable,
 )
+from tidings.plan.rounds import check_rounds
 from tidings.plan.steps import Steps
 from tidings.problems import Problems
 
@@ -52,6 +53,7 @@ def _flow(node: Node, file: Path, version: str, problems: Problems) -> FlowPlan 
     check_parts(plan, problems)
     check_splits(plan, problems)
     check_end(steps, problems, whole=reading.whole)
+    check_rounds(plan, problems, whole=reading.whole)
     check_sense(steps, problems)
     check_names(plan, node, problems)
     return plan

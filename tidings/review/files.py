@@ -93,7 +93,7 @@ def _texts(plan: FlowPlan, settings: Settings, templates: Templates, problems: P
                 suggestion(step.spec.template, templates.ids()),
             )
             continue
-        for channel in channels_of(step):
+        for channel in channels_of(plan, step):
             if channel in settings.channels:
                 _text(step, known[step.path], channel, settings, templates, problems)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tidings.durations import format_duration
-from tidings.plan import FlowPlan, LanePlan, StepPlan
+from tidings.plan import FlowPlan, LanePlan, StepPlan, ways
 from tidings.records import Priority
 from tidings.settings import Settings
 from tidings.topics import (
@@ -14,6 +14,7 @@ from tidings.topics import (
     RETRY_DELAYS,
     TopicRule,
     deliveries,
+    entries,
     flow_topics,
     lane_topics,
 )
@@ -38,7 +39,9 @@ def footprint(plan: FlowPlan | LanePlan, priority: Priority, channels: Iterable[
     written = {*flow_topics(plan.name, keyed=bool(plan.keyed))}
     for step in plan.steps():
         if step.operator.name == DELIVER:
-            written |= set(delivered(step, channels, priority))
+            written |= set(delivered(plan, step, channels, priority))
+            if step.spec.reply_to:
+                written.add(entries(step.spec.reply_to))
     return Footprint(frozenset(plan.source.names()), frozenset(written))
 
 
@@ -51,19 +54,18 @@ def ladder(plan: LanePlan) -> list[str]:
 
 
 def delivered(
-    step: StepPlan, channels: Iterable[str], priority: Priority = Priority.NORMAL
+    plan: FlowPlan, step: StepPlan, channels: Iterable[str], priority: Priority = Priority.NORMAL
 ) -> Iterator[str]:
     """The topics that a ``deliver`` step may write to, run at ``priority``."""
-    spec = step.spec
-    named = tuple(channels) if spec.channels is not None else channels_of(step)
+    named = tuple(channels) if step.spec.channels is not None else channels_of(plan, step)
     for channel in named:
         yield deliveries(channel, priority_of(step, priority))
 
 
-def channels_of(step: StepPlan) -> tuple[str, ...]:
-    """The channels that a ``deliver`` step names."""
-    spec = step.spec
-    return tuple(spec.first_of or spec.each_of or (spec.to,))
+def channels_of(plan: FlowPlan, step: StepPlan) -> tuple[str, ...]:
+    """The channels of a ``deliver`` step: those that it names, and those of the rounds before."""
+    rounds = ways(plan)[step.path].rounds
+    return tuple(dict.fromkeys((*step.spec.channels_named(), *rounds)))
 
 
 def priority_of(step: StepPlan, priority: Priority) -> Priority:

@@ -16,10 +16,11 @@ from tidings.expressions import EvaluationError
 from tidings.ids import outcome_id, person_key
 from tidings.log.port import Append, Record, Slot
 from tidings.ports import Io, Unavailable
-from tidings.records import DeadLetter, Delivery, Kind, Outcome, encode
+from tidings.records import DeadLetter, Delivery, Kind, Outcome, Signal, encode
 from tidings.records import Stage as OutcomeStage
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.letters import LONGEST, dead_letter
+from tidings.runtime.signals import signal_append
 from tidings.runtime.unit import Stage
 from tidings.topics import EVENTS, deliveries
 
@@ -60,6 +61,8 @@ class FlowBatch:
     ) -> None:
         """Let an item go: a decision, the last one that its events get."""
         self._decide(item, kind, site, at or item.time, reason=reason, detail=detail)
+        if item.reply_to and not self.muted:
+            self.appends.append(signal_of(item, kind))
 
     def dead(self, item: Item, reason: str, error: BaseException | str, site: Site) -> None:
         """Hand an item that can't go on to the dead letters.
@@ -83,6 +86,8 @@ class FlowBatch:
             at=item.time,
         )
         self.appends.append(dead_letter(record, letter, FLOW))
+        if item.reply_to:
+            self.appends.append(signal_of(item, Kind.FAILED))
 
     def deliver(self, item: Item, delivery: Delivery, site: Site) -> None:
         """Write a delivery, and the decision that it is queued; one that is too large is dead."""
@@ -132,6 +137,9 @@ class FlowBatch:
             subject = delivery.notif_id + channel
         else:  # two digests may have begun with one entry: theirs are told apart by their members
             subject = f"{site.path}\x1f{item.event_id if item.members else item.origin}"
+        later = item.round  # the id of a first round is that of what has no rounds
+        if later:
+            subject = f"{subject}\x1f{later}"
         outcome = Outcome(
             outcome_id=outcome_id(subject, kind, 0),
             at=at,
@@ -149,6 +157,8 @@ class FlowBatch:
             variant=item.variant,
             origin=item.origin,
         )
+        if later:
+            outcome.round = later
         if delivery is not None:
             outcome.notif_id = delivery.notif_id
             outcome.channel = channel
@@ -163,6 +173,12 @@ class FlowBatch:
         else:
             for part in _parts(outcome, subject):
                 self.appends.append(Append(EVENTS, key, encode(part)))
+
+
+def signal_of(item: Item, kind: Kind) -> Append:
+    """What becomes of a round of which no delivery was written, for the flow that waits for it."""
+    signal = Signal(item.wait, kind, item.round)
+    return signal_append(item.reply_to, item.tenant, item.recipient_id, item.origin, signal)
 
 
 def _parts(outcome: Outcome, subject: str) -> Iterator[Outcome]:

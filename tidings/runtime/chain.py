@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from heapq import heappush
 from typing import Any, cast
 
-from tidings.contract import Item, Keyed, Map, Route, Site, Who
+from tidings.contract import Item, Keyed, Map, Route, Site, Waiting, Who
 from tidings.expressions import EvaluationError
 from tidings.ports import Io
-from tidings.records import Entry, Kind, decode_entry
+from tidings.records import Entry, Kind, Signal, decode_entry
 from tidings.runtime.batch import FlowBatch
 from tidings.runtime.state import Cell, Slots
 
@@ -55,6 +55,11 @@ class Chain:
         self.batch: FlowBatch
         self._io = io
         self._number(links)
+        self._waiting = [
+            (number, cast(Waiting, step))
+            for number, step in enumerate(self.keyed)
+            if hasattr(step, "on_signal")
+        ]
         self.unpack = Slots([step.state | None for step in self.keyed]).unpack
         self.push: Push = self._build(links, self.emitted.append)
 
@@ -74,6 +79,12 @@ class Chain:
                     break
                 slots[number] = step.on_time(state, who, act_at, self.outs[number])
         return following
+
+    def hear(self, signal: Signal, who: Who) -> None:
+        """Let the steps that wait have news of a delivery; those whose it is not pass it by."""
+        slots = self.cell.slots
+        for number, step in self._waiting:
+            slots[number] = step.on_signal(slots[number], signal, who, self.now, self.outs[number])
 
     def horizon(self, slots: list[Any]) -> tuple[int, int]:
         """The earliest deadline of all slots, and when all of them can be forgotten."""

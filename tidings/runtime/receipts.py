@@ -3,6 +3,7 @@
     provider_events ──► the provider's own parser ──► outcomes of stage ``receipt``
                                                   ──► suppressions, addresses that are gone
                                                   ──► one more try, later
+                                                  ──► a signal to the flow that waits for it
                                                   ──► a word to the people who run this
 
 A callback that can't be read, or that its provider has not signed, is a dead letter. What comes
@@ -13,6 +14,7 @@ anything is written, and all that they are asked for may be done twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +31,7 @@ from tidings.records import (
     Kind,
     Origin,
     Outcome,
+    Signal,
     Stage,
     decode_delivery,
     encode,
@@ -37,15 +40,14 @@ from tidings.redaction import redacted
 from tidings.runtime.batch import FlowBatch, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
+from tidings.runtime.signals import AGAIN, signal_append
 from tidings.topics import EVENTS, deliveries
 
 _LOG = structlog.get_logger(__name__)
 _NAME = "receipts"
 _GONE = "invalid"
 _LONGEST_DETAIL = 2_000  # characters
-AGAIN = 1 << 16
-"""A delivery that is tried again after a receipt has a round of its own: the escalation's, and so
-many times this."""
+_ASK_TOPICS_MS = 30_000  # between two looks for a topic that is not there
 
 
 class _Case(NamedTuple):
@@ -92,6 +94,8 @@ class Receipts(Member):
         self._site = Site(f"{_NAME}.read", _NAME, Part.INTAKE)
         self._positions: dict[Slot, Label] = {}
         self._reader: Reader | None = None
+        self._topics_there: frozenset[str] = frozenset()
+        self._ask_topics_at = 0
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -191,12 +195,34 @@ class Receipts(Member):
             _alert(outcome, delivery)
         key = person_key(reference.tenant, reference.recipient_id).encode()
         batch.appends.append(Append(EVENTS, key, encode(outcome)))
+        again = None
         if receipt.again_ms and delivery is not None:
             again = _again(delivery, receipt, case.at)
-            if again is not None:
-                topic = deliveries(again.channel, again.priority)
-                batch.appends.append(Append(topic, key, encode(again)))
-                batch.appends.append(Append(EVENTS, key, encode(_deferred(outcome, again))))
+        if again is not None:
+            topic = deliveries(again.channel, again.priority)
+            batch.appends.append(Append(topic, key, encode(again)))
+            batch.appends.append(Append(EVENTS, key, encode(_deferred(outcome, again))))
+        elif reference.reply_to and self._is_there(reference.reply_to):
+            kind = receipt.kind.value
+            batch.appends.append(
+                signal_append(
+                    reference.reply_to,
+                    reference.tenant,
+                    reference.recipient_id,
+                    reference.origin,
+                    Signal(reference.wait, kind, reference.round % AGAIN),
+                )
+            )
+
+    def _is_there(self, topic: str) -> bool:
+        """Whether a flow's topic is there: one that was taken away must not stop the others."""
+        if topic not in self._topics_there and self._clock.now() >= self._ask_topics_at:
+            self._ask_topics_at = self._clock.now() + _ASK_TOPICS_MS
+            with closing(self._log.admin()) as admin:
+                self._topics_there = frozenset(admin.topics())
+            if topic not in self._topics_there:
+                _LOG.warning("nobody waits for this any more: there is no such topic", topic=topic)
+        return topic in self._topics_there
 
     def _delivery(self, origin: Origin) -> Delivery | None:
         """The delivery at these coordinates; None where the log no longer holds it."""

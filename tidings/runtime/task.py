@@ -122,14 +122,16 @@ class Task:
                 if key != person.encode():
                     self._refuse(record, time, "wrong_key", f"it belongs under {person!r}")
                     continue
-            source = entry.origin
-            stamp = (source.offset, source.index)
-            marks = bucket.marks.get(source.topic)
-            if marks is None:
-                marks = bucket.marks[source.topic] = {}
-            if stamp <= marks.get(source.partition, UNSEEN):
-                continue  # the intake died and repeated itself: this one is counted
-            marks[source.partition] = stamp
+            signal = entry.signal
+            if signal is None:
+                source = entry.origin
+                stamp = (source.offset, source.index)
+                marks = bucket.marks.get(source.topic)
+                if marks is None:
+                    marks = bucket.marks[source.topic] = {}
+                if stamp <= marks.get(source.partition, UNSEEN):
+                    continue  # the intake died and repeated itself: this one is counted
+                marks[source.partition] = stamp
             kept = True
             if cell is None:
                 if state is None:
@@ -142,20 +144,22 @@ class Task:
                     people.hot += 1
             bucket.changed = cell.changed = True
             chain.cell, chain.key, chain.now = cell, key, time
-            where = Origin(topic, partition, offset)
-            chain.push(
-                Item(  # by position, for it is made for every event
-                    entry.event,
-                    where,
-                    time,
-                    entry.recipient_id,
-                    entry.event_id,
-                    entry.tenant,
-                    record,
-                    entry.expires_at,
-                    entry.way,
+            if signal is not None:
+                chain.hear(signal, Who(entry.tenant, entry.recipient_id, topic, partition))
+            else:
+                chain.push(
+                    Item(  # by position, for it is made for every event
+                        entry.event,
+                        Origin(topic, partition, offset),
+                        time,
+                        entry.recipient_id,
+                        entry.event_id,
+                        entry.tenant,
+                        record,
+                        entry.expires_at,
+                        entry.way,
+                    )
                 )
-            )
             if not kept:
                 people.rest(bucket, key, cell)
         self.position = Label(records[-1].offset + 1, time)

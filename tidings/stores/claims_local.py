@@ -17,7 +17,8 @@ _LEASED = Leased(Verdict.LEASED)
 class Held(NamedTuple):
     """What is known of a send: LEASED with origin and holder, or SENT or DONE with the answer.
 
-    ``until`` (epoch ms) ends the lease, or the mark's life.
+    ``until`` (epoch ms) ends the lease, or the mark's life. Under the key of what is newest it is
+    SUPERSEDED, all others are, with what is newest as the answer.
     """
 
     state: Verdict
@@ -52,17 +53,38 @@ def settle(
         held = sends.get(send_id)
         if held is not None and held.state is Verdict.LEASED and held.holder == holder:
             del sends[send_id]
-    return [_take(sends, lease, now, lease_ms) for lease in leases]
+    return [_take(sends, lease, now, lease_ms, keep_ms) for lease in leases]
 
 
-def _take(sends: MutableMapping[str, Held], lease: Lease, now: int, lease_ms: int) -> Leased:
+def newest_place(name: str) -> str:
+    """Where it is kept what is newest: no send is called so."""
+    return f"newest:{name}"
+
+
+def _take(
+    sends: MutableMapping[str, Held], lease: Lease, now: int, lease_ms: int, keep_ms: int
+) -> Leased:
+    newest = not lease.newest or _is_newest(sends, lease, now, keep_ms)
     held = _alive(sends, lease.send_id, now)
     if held is not None and held.state is not Verdict.LEASED:
         return Leased(held.state, held.answer)
     if held is not None and (held.origin, held.holder) != (lease.origin, lease.holder):
         return Leased(Verdict.BUSY, held.holder)
+    if not newest:
+        return Leased(Verdict.SUPERSEDED)
     sends[lease.send_id] = Held(Verdict.LEASED, now + lease_ms, lease.origin, lease.holder)
     return _LEASED
+
+
+def _is_newest(sends: MutableMapping[str, Held], lease: Lease, now: int, keep_ms: int) -> bool:
+    """Whether this is about the newest thing, which it may become by asking."""
+    place = newest_place(lease.newest)
+    held, rank = _alive(sends, place, now), f"{lease.since:015d}{lease.thing}"
+    if held is None or (lease.since and held.answer < rank):
+        if lease.since:
+            sends[place] = Held(Verdict.SUPERSEDED, now + keep_ms, answer=rank)
+        return True
+    return held.answer[15:] == lease.thing
 
 
 def _alive(sends: MutableMapping[str, Held], send_id: str, now: int) -> Held | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidings.ports import Clock, Lease, Leased, Mark, Verdict
-from tidings.stores.claims_local import Held, settle
+from tidings.stores.claims_local import Held, newest_place, settle
 from tidings.stores.sqlite import Database
 
 _SCHEMA = """
@@ -70,6 +70,7 @@ class SqliteClaims:
             return []
         touched = {*done, *(lease.send_id for lease in leases), *(mark.send_id for mark in marks)}
         touched.update(send_id for send_id, _ in released)
+        touched |= {newest_place(lease.newest) for lease in leases if lease.newest}
         with self._database.transaction() as connection:
             self._sweep(connection, self._clock.now())
             before = _load(connection, touched)

@@ -25,7 +25,12 @@ _SKEW_MS = 60_000
 
 _pack = msgspec.msgpack.Encoder().encode
 _LEASED = Leased(Verdict.LEASED)
-_VERDICTS = {"B": Verdict.BUSY, "S": Verdict.SENT, "D": Verdict.DONE}
+_VERDICTS = {
+    "B": Verdict.BUSY,
+    "S": Verdict.SENT,
+    "D": Verdict.DONE,
+    "N": Verdict.SUPERSEDED,
+}
 
 
 class ValkeyClaims:

@@ -289,7 +289,6 @@ def test_the_priority_is_the_steps_else_the_processs(step: str, site: str, prior
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ("deliver: {template: t}", "exactly one of `first_of`, `each_of` and `to`, got none"),
         ("deliver: {to: push, first_of: [sms], template: t}", "got `first_of` and `to`"),
         ("deliver: {to: push}", "needs `template`"),
         ("deliver: {to: push, template: t, fields: [a], data: b}", "got both"),

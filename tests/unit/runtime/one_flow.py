@@ -9,7 +9,7 @@ flow.outcomes()
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tidings.compile.units import Ground, keyed
 from tidings.ids import person_key
 from tidings.log.port import Append, Record, Slot
 from tidings.plan import FlowPlan
-from tidings.ports import Profile, Unavailable
+from tidings.ports import Person, Profile, Unavailable
 from tidings.records import Delivery, Entry, Origin, Outcome, decode_delivery, encode
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.task import Task
@@ -40,8 +40,8 @@ DIGEST = """
 class FlakyPeople(FunctionPeople):
     """Everybody has a phone, when the database answers; counts how often it was asked."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda person: PHONE)
+    def __init__(self, profile: Callable[[Person], Profile] = lambda person: PHONE) -> None:
+        super().__init__(profile)
         self.away = False
         self.asked = 0
 

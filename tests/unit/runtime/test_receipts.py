@@ -17,8 +17,8 @@ from tidings.compile.units import Ground, receipts
 from tidings.log.port import Append, Slot
 from tidings.ports import Io, Person, Question, Suppression, Unavailable
 from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
-from tidings.records import Delivery, Origin, decode_delivery, encode
-from tidings.runtime.receipts import AGAIN
+from tidings.records import Delivery, Origin, Signal, decode_delivery, decode_entry, encode
+from tidings.runtime.signals import AGAIN
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.people import FilePeople
@@ -27,6 +27,7 @@ from tidings.stores.suppressions import FileSuppressions
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
 DELIVERIES, LETTERS = "deliveries.sms.normal", "notif_dlq.flow"
+WATCH = "tidings.orders"
 URL = "https://notify.example.com/twilio"
 NUMBER = "+12025550100"
 KEY = b"k" * 32
@@ -44,7 +45,7 @@ class Stage:
         ana = {"recipient_id": "ana", "addresses": [phone, mail]}
         (folder / "people/people.jsonl").write_text(json.dumps(ana) + "\n")
         self.clock = Tick(NOW)
-        partitions = {PROVIDER_EVENTS: 1, DELIVERIES: 1, "notif_events": 1, LETTERS: 1}
+        partitions = {PROVIDER_EVENTS: 1, DELIVERIES: 1, "notif_events": 1, LETTERS: 1, WATCH: 1}
         self.log = PaperLog(self.clock, partitions)
         self.group = self.log.group("tidings.receipts")
         self.people = FilePeople(folder / "people", self.clock)
@@ -90,12 +91,15 @@ class Stage:
         self.log.write(Append(DELIVERIES, b"ana", encode(Delivery(**(given | fields)))))
         return Origin(DELIVERIES, 0, len(self.deliveries()) - 1)
 
-    def callback(self, origin: Origin | None, *, token: str = "12345", **form: str) -> None:
+    def callback(
+        self, origin: Origin | None, *, token: str = "12345", reply_to: str = "", **form: str
+    ) -> None:
         """Twilio calls."""
         url = URL
         if origin is not None:
+            waits = (reply_to, "w-1", 1) if reply_to else ()
             reference = Reference(
-                "default", "ana", "s-1", "n-1", "orders", "sms", "orders", "autumn", origin
+                "default", "ana", "s-1", "n-1", "orders", "sms", "orders", "autumn", origin, *waits
             )
             url += f"?ref={reference.signed(KEY)}"
         form = {"MessageSid": "SM1", "To": NUMBER} | form
@@ -112,6 +116,11 @@ class Stage:
     def deliveries(self) -> list[Delivery]:
         found = engine.records(self.log, DELIVERIES)
         return [decode_delivery(record.value or b"") for record in found]
+
+    def signals(self) -> list[tuple[bytes | None, Signal | None]]:
+        """What the flow that waits is told."""
+        found = engine.records(self.log, WATCH)
+        return [(one.key, decode_entry(one.value or b"").signal) for one in found]
 
     def reasons(self) -> list[str]:
         found = engine.records(self.log, LETTERS)
@@ -166,6 +175,40 @@ def test_what_a_provider_says_twice_has_one_id(stage: Stage) -> None:
     stage.settle()
     first, second = outcomes(stage.log)
     assert first.outcome_id == second.outcome_id
+
+
+def test_a_flow_that_waits_for_it_is_told(stage: Stage) -> None:
+    origin = stage.delivered()
+    stage.callback(origin, reply_to=WATCH, MessageStatus="delivered")
+    stage.callback(origin, MessageStatus="delivered")  # nobody waits for this one
+    stage.callback(origin, reply_to=WATCH, MessageStatus="undelivered", ErrorCode="30005")
+    stage.settle()
+
+    assert stage.signals() == [
+        (b"ana", Signal("w-1", "delivered", 1)),
+        (b"ana", Signal("w-1", "failed", 1)),
+    ]
+
+
+def test_what_is_tried_again_has_not_failed_yet(stage: Stage) -> None:
+    stage.callback(
+        stage.delivered(), reply_to=WATCH, MessageStatus="undelivered", ErrorCode="30003"
+    )
+    stage.settle()
+
+    assert stage.signals() == []
+    assert len(stage.deliveries()) == 2
+
+
+def test_a_flow_that_was_taken_away_stops_nobody(stage: Stage) -> None:
+    origin = stage.delivered()
+    stage.callback(origin, reply_to="tidings.gone", MessageStatus="delivered")
+    stage.callback(origin, reply_to=WATCH, MessageStatus="delivered")
+    stage.settle()
+
+    assert [one.kind for one in outcomes(stage.log)] == ["delivered", "delivered"]
+    assert len(stage.signals()) == 1
+    assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 2
 
 
 def test_a_number_that_does_not_exist_is_taken_from_its_person(stage: Stage) -> None:

@@ -12,14 +12,15 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from tests.engine import Tick, ground_of, outcomes, plan_of, records, turn
+from tests.engine import PHONE, Tick, ground_of, outcomes, plan_of, records, turn
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer, dealt
 from tests.unit.runtime.one_flow import FlakyPeople
 from tidings.compile.units import Ground, keyed
 from tidings.log.port import Append, Log, Slot
 from tidings.plan import FlowPlan
+from tidings.ports import Person, Profile
 from tidings.records import (
     Entry,
     Origin,
@@ -192,8 +193,8 @@ def the_plan() -> FlowPlan:
 class Process:
     """One process of the flow; its turns can be stopped before the last part."""
 
-    def __init__(self, log: PaperLog, ground: Ground) -> None:
-        self.unit = keyed(the_plan(), ground)
+    def __init__(self, log: PaperLog, ground: Ground, plan: FlowPlan) -> None:
+        self.unit = keyed(plan, ground)
         self.unit.start()
         self.consumer: PaperConsumer = self.unit._consumer  # type: ignore[assignment]
         self.producer: PaperProducer = self.unit._producer  # type: ignore[assignment]
@@ -218,22 +219,36 @@ class Process:
 class World:
     """Processes of one flow, and the means to break them."""
 
+    topics: ClassVar = TOPICS
+
     def __init__(self, folder: Path, seed: int, processes: int = 2) -> None:
         self.random = Random(seed)
         self.clock = Tick(1_000_000)
-        self.log = PaperLog(self._append_time, TOPICS, self.random)
-        self.people = FlakyPeople()
+        self.log = PaperLog(self._append_time, self.topics, self.random)
+        self.people = FlakyPeople(self.profile)
         ground = ground_of(folder, self.log, self.clock, state={"buckets": BUCKETS})
         self.ground = Ground(
             self.log, ground.io._replace(people=self.people), ground.settings, "holder"
         )
         self.group = self.log.group("tidings.social")
-        self.slots = [Slot(ENTRIES, number) for number in range(TOPICS[ENTRIES])]
+        self.slots = [Slot(ENTRIES, number) for number in range(self.topics[ENTRIES])]
         self.written: list[Append] = []
         self.frozen: list[Process] = []
         self.processes: list[Process] = []
         for _ in range(processes):
             self.join()
+
+    def plan(self) -> FlowPlan:
+        """The flow."""
+        return the_plan()
+
+    def profile(self, person: Person) -> Profile:
+        """How somebody is reached."""
+        return PHONE
+
+    def make(self, random: Random, number: int) -> Append:
+        """An entry to be written."""
+        return entry_of(random, number)
 
     def _append_time(self) -> int:
         """Brokers' clocks differ a little, and a log's times may go back."""
@@ -241,7 +256,7 @@ class World:
 
     def join(self) -> None:
         """A process more."""
-        self.processes.append(Process(self.log, self.ground))
+        self.processes.append(Process(self.log, self.ground, self.plan()))
         self.share()
 
     def share(self) -> None:
@@ -257,7 +272,7 @@ class World:
             for append in self.written[-self.random.randint(1, 5) :]:
                 self.log.write(append)
         for _ in range(self.random.randint(1, 12)):
-            self.written.append(entry_of(self.random, len(self.written)))
+            self.written.append(self.make(self.random, len(self.written)))
             self.log.write(self.written[-1])
 
     def kill(self, process: Process) -> None:
@@ -317,7 +332,7 @@ class World:
         elif what < 0.97:
             self.people.away = not self.people.away
         elif what < 0.98:
-            self.log.stuck = [topic for topic in TOPICS if self.random.random() < 0.3]
+            self.log.stuck = [topic for topic in self.topics if self.random.random() < 0.3]
         else:
             self.log.compact(STATE)
 

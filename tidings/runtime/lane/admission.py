@@ -13,6 +13,7 @@ import msgspec
 from tidings.log.port import Record
 from tidings.records import Delivery, decode_delivery
 from tidings.runtime.lane.settings import LaneSettings
+from tidings.topics import is_entries
 
 LARGEST = 3 << 19  # bytes, of the 2 MiB that a topic takes: the ladder adds what was answered
 LONG = 1 << 16  # bytes of a record whose names are worth looking at
@@ -40,6 +41,8 @@ def admit(record: Record, settings: LaneSettings, channels: Collection[str]) -> 
         raise ValueError("it lacks a notif_id or a recipient_id")
     if not 0 <= delivery.spared <= delivery.attempt:
         raise ValueError(f"spared {delivery.spared} of {delivery.attempt} attempts")
+    if delivery.reply_to and not is_entries(delivery.reply_to):
+        raise ValueError(f"`{delivery.reply_to}` is no flow's topic to reply to")
     if delivery.chain:
         _check_chain(delivery, channels)
     if len(value) > LONG:
@@ -71,6 +74,7 @@ def _check_size(delivery: Delivery, size: int) -> None:
         delivery.category,
         delivery.campaign_id,
         delivery.variant,
+        delivery.wait,
     )
     length = sum(map(len, names))
     if length > LONGEST_NAMES:

@@ -16,7 +16,7 @@ from tidings.contract import Work
 from tidings.operators.send import Sending, SendSpec
 from tidings.ports import A_DAY, Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
-from tidings.records import Kind
+from tidings.records import Delivery, Kind
 from tidings.runtime.lane.answers import pack, stored, unpack
 from tidings.runtime.lane.courier import LATE, Courier, Load
 from tidings.runtime.lane.detour import Detours
@@ -33,7 +33,7 @@ from tidings.runtime.lane.tracker import Parcel, Tracker
 from tidings.sender import Answer, Send, Terms, Verdict
 
 _OK, _LEASED = Verdict.OK, Claim.LEASED  # a member of an enum costs 0.1 µs to name
-_EXPIRED = Kind.EXPIRED.value
+_EXPIRED, _CANCELLED = Kind.EXPIRED.value, Kind.CANCELLED.value
 _RETRIES = (Act.AGAIN, Act.LATER)
 _SURELY_NOT_SENT = (Verdict.RETRY, Verdict.CFG)
 _BUSY_MS = 500  # until a lease that another process holds is asked for again
@@ -203,7 +203,12 @@ class Dispatch:
             if quota.waiting:
                 self._choose(quota, asked, now)
         holder = self._settings.holder
-        leases = [Lease(send.send_id, send.ticket.origin(), holder) for send in asked]
+        leases = [
+            _lease(send, holder)
+            if send.ticket.delivery.supersedes
+            else Lease(send.send_id, send.ticket.origin(), holder)
+            for send in asked
+        ]
         # A kill from here on leaves leases: what they stand for waits until they have run out.
         answers = self._leases.round(leases, self._tracker.done, now)
         if answers is not None:
@@ -243,6 +248,8 @@ class Dispatch:
             del self._in_flight[send.send_id]
             if leased.verdict is Claim.BUSY:
                 self._resting.add(send, now + _BUSY_MS)
+            elif leased.verdict is Claim.SUPERSEDED:
+                self._endings.fail(send, _CANCELLED, "superseded", "", now)
             else:
                 self._found(send, leased)
         if loads:
@@ -387,6 +394,15 @@ def _quota(
         counts_limited=terms.counts_limited,
         double_ms=settings.slow_start_ms,
     )
+
+
+def _lease(send: Send, holder: str) -> Lease:
+    """A lease for what a newer one may have superseded. A later round only asks: its delivery is
+    younger than the event that it is about."""
+    delivery: Delivery = send.ticket.delivery
+    since = delivery.created_at if delivery.round == 0 else 0
+    origin = send.ticket.origin()
+    return Lease(send.send_id, origin, holder, delivery.supersedes, delivery.wait, since)
 
 
 def _person(parcel: Parcel) -> Person:

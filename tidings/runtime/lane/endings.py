@@ -24,7 +24,8 @@ class Endings:
         self._settlement = settlement
 
     def close(self, send: Send, word: str, at: int) -> None:
-        """An address has given its last answer; ``word`` is a verdict, or ``expired``."""
+        """An address has given its last answer; ``word`` is a verdict, ``expired`` or
+        ``cancelled``."""
         parcel: Parcel = send.ticket
         if send.attempt > parcel.tried:
             parcel.tried = send.attempt

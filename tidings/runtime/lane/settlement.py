@@ -1,7 +1,8 @@
 """The words that are written about a delivery: outcomes, hand-overs and dead letters.
 
     attempt       one address, one try
-    end           once for each delivery: sent, suppressed, expired, failed, unknown
+    end           once for each delivery: sent, suppressed, expired, failed, unknown, cancelled
+    signal        the same, to the flow that waits for it
     ladder        the same delivery, to be read again from a rung's topic
     next channel  another delivery of the same notification, when this channel has failed
     letter        the delivery's bytes, when nothing is left to try
@@ -39,6 +40,7 @@ from tidings.runtime.lane.outcomes import Said, outcome
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
 from tidings.runtime.letters import dead_letter
+from tidings.runtime.signals import reply
 from tidings.sender import Send, Verdict
 from tidings.topics import EVENTS, deliveries, retry
 
@@ -61,10 +63,11 @@ _LAST_WORDS = (
     (Verdict.OK.value, Kind.SENT),
     (Verdict.AMB.value, Kind.UNKNOWN),
     (Kind.EXPIRED.value, Kind.EXPIRED),
+    (Kind.CANCELLED.value, Kind.CANCELLED),
 )
 _SENT, _FAILED = Kind.SENT, Kind.FAILED
 _FAILURES = (Kind.FAILED, Kind.SUPPRESSED)
-_NOT_GOT = (Kind.SUPPRESSED, Kind.EXPIRED)
+_NOT_GOT = (Kind.SUPPRESSED, Kind.EXPIRED, Kind.CANCELLED)
 
 
 class Failed(NamedTuple):
@@ -122,8 +125,10 @@ class Settlement:
                 caps.give_back(back)
 
     def attempt(self, parcel: Parcel, send: Send, answer: Stored) -> None:
-        """One try at one address."""
+        """One try at one address; that one has accepted it is news for a flow that waits."""
         kind = _ATTEMPTS[answer.verdict]
+        if parcel.delivery.reply_to and kind == _TEXT[_SENT]:
+            self._reply(parcel, kind)
         self._tell(
             parcel,
             Said(
@@ -199,14 +204,22 @@ class Settlement:
             self._write(parcel, _next_channel(parcel.record, _whole(parcel), chain, counted))
         elif letter and kind is _FAILED:
             self.letter(parcel, parcel.delivery.flow, reason, detail or reason, at, step)
-        self._end(parcel, kind, at, reason, detail, step or self._path)
+        self._end(parcel, kind, at, reason, detail, step or self._path, goes_on=bool(chain))
 
     def sent(self, parcel: Parcel, at: int) -> None:
         """The delivery's last word where an address has just taken it: nothing outweighs that."""
         self._end(parcel, _SENT, at, "", "", self._path)
 
     def _end(
-        self, parcel: Parcel, kind: Kind, at: int, reason: str, detail: str, step: str
+        self,
+        parcel: Parcel,
+        kind: Kind,
+        at: int,
+        reason: str,
+        detail: str,
+        step: str,
+        *,
+        goes_on: bool = False,
     ) -> None:
         delivery, text = parcel.delivery, _TEXT[kind]
         latency = max(0, at - delivery.created_at)
@@ -222,6 +235,8 @@ class Settlement:
         if reason or detail:
             said.reason, said.detail = reason, detail
         self._tell(parcel, said)
+        if delivery.reply_to and kind is not _SENT and not goes_on:
+            self._reply(parcel, text)
         self._tracker.finish(parcel)
         if delivery.caps and kind in _NOT_GOT:
             for name in delivery.caps:
@@ -300,6 +315,11 @@ class Settlement:
             parcel.unconfirmed += 1
             told.append(parcel)
         self._outcomes.append(Append(EVENTS, parcel.key, outcome(said, parcel.alike)))
+
+    def _reply(self, parcel: Parcel, kind: str) -> None:
+        record = parcel.record
+        origin = Origin(record.topic, record.partition, record.offset)
+        self._write(parcel, reply(parcel.delivery, kind, origin))
 
     def _write(self, ticket: Ticket, append: Append) -> None:
         ticket.unconfirmed += 1
