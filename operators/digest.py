@@ -48,6 +48,7 @@ class Digest:
         self._field_names = tuple(name_of(field) for field in spec.fields)
         self._read, self._width = reader(spec), len(spec.by)
         self._keep = spec.keep
+        self._newest_first = spec.keep.which == "last"
         self._score = spec.keep.by.of if spec.keep.by is not None else None
         self._length = spec.window or spec.gap or 0
         self._max_wait = spec.max_wait
@@ -58,6 +59,8 @@ class Digest:
         apart = Apart(spec)
         self._apart = apart if tells_apart(spec) else None
         self._cancels = Cancels(spec, site, apart) if spec.cancel else None
+        self._looks = bool(self._flush or self._apart or self._cancels)
+        self._keeps_places = self._score is not None or self._apart is not None
         self._timetable, self._no_zone = spec.at, spec.no_zone
         self._zone = spec.zone.or_null() if spec.zone is not None else None
         general = self.on_any_item
@@ -66,13 +69,15 @@ class Digest:
     def on_any_item(self, state: State | None, item: Item, now: int, out: Out) -> State | None:
         """Put the event into its window, which it may open or fill."""
         data = item.data
+        urgent, apart = False, None
         try:
-            if self._cancels is not None and (rule := self._cancels.rule_of(data)) is not None:
-                return self._cancels.take(rule, state, item, out)
+            if self._looks:
+                if self._cancels is not None and (rule := self._cancels.rule_of(data)) is not None:
+                    return self._cancels.take(rule, state, item, out)
+                urgent = self._flush is not None and self._flush(data)
+                apart = self._apart.values(data) if self._apart is not None else None
             values = self._read(data)
             score = 0.0 if self._score is None else number(self._score(data))
-            urgent = self._flush is not None and self._flush(data)
-            apart = () if self._apart is None else self._apart.values(data)
         except (EvaluationError, ValueError, OverflowError) as error:
             out.dead(item, "expression", error)
             return state
@@ -98,7 +103,9 @@ class Digest:
                 self._one(
                     Single(item.event_id, offset, key, name, kept, expires_at),
                     (window, group, _who(item), now),
-                    None if self._apart is None else self._apart.alone(apart, expires_at),
+                    self._apart.alone(apart, expires_at)
+                    if apart is not None and self._apart
+                    else None,
                     out,
                 )
             elif 0 < expires_at <= (now if urgent else deadline):
@@ -120,7 +127,7 @@ class Digest:
             if not alive:
                 out.drop(item, Kind.EXPIRED, "digest")
                 return state
-        if self._apart is not None:
+        if apart is not None and self._apart is not None:
             self._apart.add(window, apart, expires_at)
         if not window.count:
             window.first, window.expires = item.origin.offset, expires_at
@@ -133,7 +140,13 @@ class Digest:
             if key in actors:
                 del actors[key]  # newest last
             actors[key] = name
-        keep(window, kept, self._keep, score)
+        if self._keeps_places:
+            keep(window, kept, self._keep, score)
+        elif len(window.kept) < self._keep.most:
+            window.kept.append(kept)
+        elif self._newest_first and self._keep.most:
+            del window.kept[0]
+            window.kept.append(kept)
         if self._min_items > 1:
             singles = window.singles or []
             if window.count < self._min_items and len(singles) == window.count - 1:
@@ -224,8 +237,7 @@ class Digest:
         out.down(self._digest(alone, group, who, at))
 
     def _digest(self, window: Window, group: str, who: Who, at: int) -> Item:
-        newest_first = self._keep.which == "last"
-        kept = window.kept[::-1] if newest_first else window.kept
+        kept = window.kept[::-1] if self._newest_first else window.kept
         if self._field_names:
             kept = [dict(zip(self._field_names, values, strict=False)) for values in kept]
         # Not strict: a window may have been opened by a version that had other fields.
@@ -241,7 +253,7 @@ class Digest:
         gathered = None
         if self._apart is not None:
             gathered = self._apart.told(window)
-            if newest_first:
+            if self._newest_first:
                 gathered.items = gathered.items[::-1]
             data.update(gathered.told())
         tenant, recipient, topic, partition = who

@@ -6,12 +6,15 @@ Fields in columns, when each member expires, and which member each kept event is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from tidings.expressions import Condition, FieldPath
 from tidings.gathered import Column, Gathered
 from tidings.operators.digest_spec import Cancel, DigestSpec, name_of
 from tidings.operators.digest_window import Window
+
+TAKEN = "taken"  # of a member that a rule may take back
 
 
 def tells_apart(spec: DigestSpec) -> bool:
@@ -27,7 +30,11 @@ class Apart:
     def __init__(self, spec: DigestSpec) -> None:
         matched = (field for rule in spec.cancel for field in rule.match)
         fields = (*spec.tell_apart, *matched, spec.counts, spec.actors)
-        self._getters = {name_of(field): field.or_null() for field in fields if field is not None}
+        self._fields = tuple(dict.fromkeys(name_of(each) for each in fields if each is not None))
+        self._getters = {name_of(each): _getter(each) for each in fields if each is not None}
+        for rule in spec.cancel:
+            if rule.takes is not None:
+                self._getters[_column_of(rule.takes)] = _mark(rule.takes)
         self._actors = name_of(spec.actors) if spec.actors is not None else ""
         self._counts = name_of(spec.counts) if spec.counts is not None else ""
 
@@ -37,9 +44,16 @@ class Apart:
 
     def add(self, window: Window, values: Sequence[Any], expires_at: int) -> None:
         """The next member of a window, before it is counted there."""
-        known = self.known(window)
+        known = window.known
+        if (
+            known is None
+            or len(known.expires) != window.count
+            or not known.columns.keys() >= self._getters.keys()
+        ):
+            known = self.known(window)
+        columns = known.columns
         for name, value in zip(self._getters, values, strict=True):
-            known.columns[name].add(value)
+            columns[name].add(value)
         known.expires.append(expires_at)
 
     def known(self, window: Window) -> Gathered:
@@ -75,7 +89,7 @@ class Apart:
         """The members as they go on behind the digest."""
         known = self.known(window)
         return Gathered(
-            {name: known.columns[name] for name in self._getters},
+            {name: known.columns[name] for name in self._fields},
             known.expires,
             known.items,
             window.actors,
@@ -87,6 +101,9 @@ class Apart:
         """The members that have these texts in the fields of ``cancel``."""
         known = self.known(window)
         columns = [known.columns[name_of(field)] for field in cancel.match]
+        if cancel.takes is not None:
+            columns.append(known.columns[_column_of(cancel.takes)])
+            values = [*values, TAKEN]
         wanted = [column.numbers.get(value) for column, value in zip(columns, values, strict=True)]
         if None in wanted:
             return []
@@ -116,3 +133,22 @@ class Apart:
         window.expires = left.expires_at()
         window.soonest = min([at for at in left.expires if at], default=0)
         return [members[place] for place in sorted(gone)]
+
+
+def _getter(field: FieldPath) -> Callable[[dict[str, Any]], Any]:
+    """Gives null where a field is missing; a plain name, the usual case, without an expression."""
+    path = field.path
+    if path is None or len(path) != 1:
+        return field.or_null()
+    name = str(path[0])
+    return lambda data: data.get(name)
+
+
+def _column_of(takes: Condition) -> str:
+    """The name of the column that tells of which members a condition holds; no field has it."""
+    return f"? {takes}"
+
+
+def _mark(takes: Condition) -> Callable[[dict[str, Any]], Any]:
+    holds = takes.of
+    return lambda data: TAKEN if holds(data) else None

@@ -63,6 +63,10 @@ class Cancel(Spec):
     nothing back, and is not taken back. Without `match` and `event` it takes back the whole window
     of its own `by`."""
 
+    takes: Condition | None = None
+    """With `match`: only events for which this holds are taken back, e.g. `type == 'like'`, where
+    the same person may have commented on the same photo."""
+
     event: FieldPath | None = None
     """The field in which it has the id of the one event that it takes back."""
 
@@ -76,6 +80,12 @@ class Cancel(Spec):
                 "one-of",
                 "a `cancel` takes either `match` or `event`, got both",
                 "give it two rules",
+            )
+        if self.takes is not None and not self.match:
+            raise ValueProblem(
+                "bad-value",
+                "`takes` is about the events that `match` finds, and there is no `match`",
+                "such as match: [actor_id, photo_id]",
             )
         return self
 

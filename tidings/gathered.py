@@ -26,11 +26,13 @@ class Column(msgspec.Struct, array_like=True, gc=False):
 
     def add(self, value: Any) -> None:
         """The next member's value; what is no text counts by its text, and null as none."""
-        if value is None:
-            self.of.append(-1)
-        else:
-            text = value if type(value) is str else str(value)
-            self.of.append(self.numbers.setdefault(text, len(self.numbers)))
+        if type(value) is not str:
+            if value is None:
+                self.of.append(-1)
+                return
+            value = str(value)
+        numbers = self.numbers
+        self.of.append(numbers.setdefault(value, len(numbers)))
 
     def fill(self, count: int) -> None:
         """Nothing is known of the members up to the ``count``-th that it does not have."""

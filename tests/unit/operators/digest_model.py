@@ -27,7 +27,8 @@ class Rules(NamedTuple):
 
     ``wait`` is the length of a fixed window, the gap of a sliding one (which has ``max_wait``), or
     of a calendar the time between two of its moments. ``cancel``: what an ``undo`` takes back: the
-    same actor's on the photo, everything on the photo (``window``), or one event by its id.
+    same actor's on the photo, of those only the ``likes``, everything on the photo (``window``), or
+    one event by its id.
     """
 
     mode: str  # fixed, sliding or calendar
@@ -38,7 +39,7 @@ class Rules(NamedTuple):
     max_items: int = 500
     keep: tuple[str, int] = ("last", 3)
     flush: bool = False  # by a `call`
-    cancel: str = ""  # actor, window or id
+    cancel: str = ""  # actor, likes, window or id
 
 
 class Told(NamedTuple):
@@ -138,8 +139,9 @@ class _Model:
         self.told.append(Told(undo.at, (undo.id,), "cancelled", f"took back {taken}"))
 
     def _is_undone(self, event: Event, photo: str, undo: Event) -> bool:
-        if self._rules.cancel == "actor":
-            return (event.actor, photo) == (undo.actor, undo.photo)
+        if self._rules.cancel in ("actor", "likes"):
+            same = (event.actor, photo) == (undo.actor, undo.photo)
+            return same and (event.type == "like" or self._rules.cancel == "actor")
         if self._rules.cancel == "id":
             return event.id == f"e{undo.score}"
         return photo == undo.photo

@@ -112,6 +112,67 @@ def test_a_window_of_which_all_is_taken_back_is_over_and_tells_nothing() -> None
     assert [(each.at, each.members) for each in played.passed] == [(15_000, ("e2",))]
 
 
+def test_a_window_that_had_enough_once_is_a_digest_whatever_is_taken_back() -> None:
+    step = digest(f"by: [photo], window: 10s, min_items: 4, cancel: {UNLIKE}")
+    events = [(0, like(actor)) for actor in ("bob", "eve", "sam", "pat")]
+    events += [(1, like(actor, type_="unlike")) for actor in ("eve", "sam", "pat")]
+    events += [(2, like("kim")), (2, like("lou")), (3, like("bob", type_="unlike"))]
+
+    played = play(step, events, 60_000)
+
+    assert [(each.at, each.members, each.data["count"]) for each in played.passed] == [
+        (10_000, ("e7", "e8"), 2)
+    ]
+
+
+def test_of_too_few_one_that_is_taken_back_is_not_given_singly() -> None:
+    step = digest(f"by: [photo], window: 10s, min_items: 3, cancel: {UNLIKE}")
+
+    played = play(
+        step, [(0, like("bob")), (0, like("eve")), (1, like("bob", type_="unlike"))], 60_000
+    )
+
+    assert [each.members for each in played.passed] == [("e1",)]
+
+
+def test_a_leading_window_of_which_all_is_taken_back_still_waits_for_its_end() -> None:
+    step = digest(f"by: [photo], window: 10s, leading: true, cancel: {UNLIKE}")
+    events = [
+        (0, like("bob")),
+        (1, like("eve")),
+        (2, like("eve", type_="unlike")),
+        (3, like("sam")),
+    ]
+
+    played = play(step, events, 60_000)
+
+    assert [(each.at, each.members) for each in played.passed] == [(0, ("e0",)), (10_000, ("e3",))]
+
+
+def test_what_is_taken_back_no_longer_hurries_a_sliding_window_nor_keeps_a_digest_alive() -> None:
+    step, out, state = digest(f"gap: 10s, max_wait: 1m, cancel: {UNLIKE}"), Played(), None
+    rows = [
+        (0, "bob", "like", 15_000),
+        (1_000, "eve", "like", 40_000),
+        (2_000, "kim", "like", 90_000),
+        (3_000, "bob", "unlike", 0),
+        (4_000, "kim", "unlike", 0),
+        (9_000, "sam", "like", 30_000),
+    ]
+    for number, (after, actor, type_, lives) in enumerate(rows):
+        data = {"actor": actor, "photo": "p", "type": type_}
+        expires = START + lives if lives else 0
+        one = item(data, number, event_id=f"e{number}", recipient_id="ana", expires_at=expires)
+        state = step.on_item(state, one, START + after, out)
+    end = step.horizon(state).act_at
+    step.on_time(state, ("default", "ana", "tidings.f", 0), end, out)
+
+    assert end == START + 19_000  # not 14,999, just before bob's like would have expired
+    assert [(each.members, each.expires_at) for each in out.items] == [
+        (("e1", "e5"), START + 40_000)  # not kim's 90,000
+    ]
+
+
 def test_a_bare_condition_takes_back_the_window_with_the_same_fields() -> None:
     step = digest("by: [photo], window: 10s, cancel: type == 'deleted'")
     events = [
@@ -161,6 +222,19 @@ def test_several_rules_and_the_id_of_an_event() -> None:
     ]
 
 
+def test_of_what_matches_only_that_of_a_kind_may_be_taken_back() -> None:
+    step = digest(
+        "by: [photo], window: 10s, "
+        "cancel: {when: type == 'unlike', takes: type == 'like', match: [actor, photo]}"
+    )
+    events = [(0, like("bob")), (1, like("bob", type_="comment")), (2, like("bob", type_="unlike"))]
+
+    played = play(step, events, 60_000)
+
+    assert [each.members for each in played.passed] == [("e1",)]
+    assert played.dropped[0][1:] == (("e0",), "cancelled", "cancelled", "by e2")
+
+
 def test_what_is_taken_back_twice_is_told_under_two_ids() -> None:
     step, out = digest(f"by: [photo], window: 10s, cancel: {UNLIKE}"), Recording()
     state = None
@@ -193,9 +267,16 @@ def test_a_condition_that_can_not_be_worked_out_is_a_dead_letter(fields: str) ->
     assert (played.passed, played.state) == ([], None)
 
 
-def test_a_rule_takes_fields_or_an_id() -> None:
-    with pytest.raises(ProblemsError, match="either `match` or `event`, got both"):
-        digest("window: 1s, cancel: {when: a == 1, match: [b], event: c}")
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("match: [b], event: c", "either `match` or `event`, got both"),
+        ("takes: b == 1", "there is no `match`"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(rule: str, message: str) -> None:
+    with pytest.raises(ProblemsError, match=message):
+        digest(f"window: 1s, cancel: {{when: a == 1, {rule}}}")
 
 
 # ── State ─────────────────────────────────────────────────────────────────────────────────────

@@ -6,11 +6,12 @@ Each property plays one log cut up in some way, and looks at what was decided.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -61,6 +62,7 @@ class Event(NamedTuple):
     person: str
     photo: str
     at: int
+    more: Mapping[str, Any] = {}
 
 
 class Cut(NamedTuple):
@@ -114,7 +116,8 @@ def play(steps: str, events: list[Event], cut: Cut) -> list[Outcome]:
         flow = OneFlow(Path(folder), plan=plan_of(steps))
         for event in events:
             flow.clock.set(NOW + event.at)
-            data = {"photo": event.photo, "until": NOW + event.at // 100 * 100 + 150}
+            until = NOW + event.at // 100 * 100 + 150
+            data = {"photo": event.photo, "until": until, **event.more}
             flow.enter(event.person, data, id=event.id)
         flow.clock.advance(100_000)
         flow.log.write(Append(ENTRIES, None, None, (), 0))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import pytest
 from hypothesis import given, settings
 
 from tests.unit.runtime.one_flow import NOW
@@ -42,3 +45,31 @@ def test_what_is_held_goes_once_and_at_its_moment(events: list[Event], cut: Cut)
         )
     assert by_person(outcomes, "queued") == {key: sorted(at) for key, at in expected.items()}
     assert len(by_person(outcomes, "deferred")) == len(expected)
+
+
+@pytest.mark.parametrize(("at_most", "burst"), [(1, 1), (2, 2), (2, 1), (3, 5)])
+@given(events=LOGS, cut=CUTS)
+@settings(max_examples=25)
+def test_a_throttle_passes_what_has_a_token_and_never_one_more(
+    at_most: int, burst: int, events: list[Event], cut: Cut
+) -> None:
+    throttle = f"{{at_most: {at_most}, within: 600ms, by: [photo], burst: {burst}}}"
+    outcomes = play(
+        f"\n  - throttle: {throttle}\n  - deliver: {{to: push, template: t}}\n", events, cut
+    )
+
+    expected, tokens, last = set(), dict[tuple[str, str], Fraction](), dict[tuple[str, str], int]()
+    for event in events:
+        key = (event.person, event.photo)
+        came_back = Fraction((event.at - last.get(key, 0)) * at_most, 600)
+        tokens[key] = min(Fraction(burst), tokens.get(key, Fraction(burst)) + came_back)
+        last[key] = event.at
+        if tokens[key] >= 1:
+            tokens[key] -= 1
+            expected.add(event.id)
+    assert {one.members[0] for one in outcomes if one.kind == "queued"} == expected
+    assert len(outcomes) == len(events)
+    for key in tokens:
+        times = [e.at for e in events if e.id in expected and (e.person, e.photo) == key]
+        for first, later in zip(times, times[burst + at_most - 1 :], strict=False):
+            assert later - first >= 600
