@@ -64,6 +64,12 @@ class Desk(NamedTuple):
     keys: Sequence[bytes]
 
 
+def call_back(providers: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether any of these providers tells later what became of a message: then somebody has to
+    read it. Raises ValueProblem for a kind that there is not."""
+    return any(kind_of(given).receipts is not None for given in providers.values())
+
+
 def desks(providers: Mapping[str, Mapping[str, Any]]) -> dict[str, Desk]:
     """The desks of all providers that send callbacks, by name.
 

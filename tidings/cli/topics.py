@@ -38,7 +38,8 @@ def plan(
 def apply(
     files: Files = None, config: Config = None, log: LogAddress = None, sources: Sources = False
 ) -> None:
-    """Make what is missing and bring retention and sizes up to date.
+    """Make what is missing and bring retention and sizes up to date; without files for all that is
+    shipped or in `flows/`, and for what providers call back.
 
     A change of partitions is refused, and then nothing is done: a key would land in another
     partition than its past.
@@ -64,9 +65,11 @@ def _changes(
     problems = Problems()
     chosen = roles(files or shipped_files(), list(Priority), os.environ, problems)
     problems.raise_if_any()
+    whole = not files  # the whole installation: what providers call back has a topic too
     with closing(open_log(settings.log).admin()) as admin:
-        found = changes(admin, chosen, settings, sources=sources)
-        _show(found, len(wanted(chosen, settings, sources=sources)), settings.log)
+        found = changes(admin, chosen, settings, sources=sources, receipts=whole)
+        all_ = wanted(chosen, settings, sources=sources, receipts=whole)
+        _show(found, len(all_), settings.log)
         if carry_out:
             topics.apply(admin, found)
     return found

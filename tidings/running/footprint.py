@@ -17,6 +17,7 @@ from tidings.topics import (
     entries,
     flow_topics,
     lane_topics,
+    state,
 )
 
 DELIVER, RENDER, SEND = "deliver", "render", "send"
@@ -41,7 +42,7 @@ def footprint(plan: FlowPlan | LanePlan, priority: Priority, channels: Iterable[
         if step.operator.name == DELIVER:
             written |= set(delivered(plan, step, channels, priority))
             if step.spec.reply_to:
-                written.add(entries(step.spec.reply_to))
+                written |= {entries(step.spec.reply_to), state(step.spec.reply_to)}
     return Footprint(frozenset(plan.source.names()), frozenset(written))
 
 

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from tidings.log.address import open_log
+from tidings.providers import call_back
 from tidings.running.embedded import EmbeddedValkey, folder_of
-from tidings.running.packing import Pack, pack
+from tidings.running.packing import RECEIPTS, Pack, pack
 from tidings.running.provision import provide
 from tidings.running.roster import Role
 from tidings.running.supervisor import Event, Program, Supervisor
@@ -40,7 +41,8 @@ class House:
         config: Path | None = None,
     ) -> None:
         self.settings = settings
-        self.packs = pack(roles)
+        self._receipts = call_back(settings.providers)
+        self.packs = pack(roles, receipts=self._receipts)
         self.valkey: EmbeddedValkey | None = None
         self._roles = roles
         self._data = data
@@ -58,7 +60,7 @@ class House:
                 self.valkey.start()
                 claims = self.valkey.url
             with closing(open_log(self.settings.log).admin()) as admin:
-                provide(admin, self._roles, self.settings)
+                provide(admin, self._roles, self.settings, receipts=self._receipts)
             env = {
                 DATA_VARIABLE: str(self._data),
                 "TIDINGS_LOG": self.settings.log,
@@ -72,11 +74,15 @@ class House:
         return self
 
     def _command(self, pack: Pack) -> list[str]:
+        config = ("--config", str(self._config)) if self._config else ()
+        verb = (sys.executable, "-m", "tidings.cli")
+        if pack.name == RECEIPTS:
+            return [*verb, RECEIPTS, *config]
         return [
-            *(sys.executable, "-m", "tidings.cli", "run", "--name", pack.name),
+            *(*verb, "run", "--name", pack.name),
             *("--instance", f"{gethostname()}.{pack.name}"),  # back at once when it is killed
             *(word for priority in pack.priorities for word in ("--priority", priority)),
-            *(("--config", str(self._config)) if self._config else ()),
+            *config,
             *map(str, pack.files),
         ]
 

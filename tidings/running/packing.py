@@ -3,6 +3,7 @@
 high    flows that deliver at high priority only, and the lanes at high
 rest    all others
 <flow>  a flow that delivers at high and at another priority: it would disturb either
+receipts   what reads providers' callbacks, where there are such providers
 
 The lanes of the rest share the process of its flows. Units take turns, a batch each, so a blast in
 one holds up another by some batches only: with 10,000 sends at low and 10,000 likes at once, an
@@ -22,12 +23,12 @@ from tidings.records import Priority
 from tidings.running.footprint import priorities_of
 from tidings.running.roster import Role
 
-HIGH, REST = "high", "rest"
+HIGH, REST, RECEIPTS = "high", "rest", "receipts"
 
 
 @dataclass(frozen=True)
 class Pack:
-    """One process: what `tidings run` is to be given for it."""
+    """One process: what `tidings run` is to be given for it; of the receipts nothing."""
 
     name: str
     files: list[Path] = field(default_factory=list)
@@ -35,8 +36,8 @@ class Pack:
     roles: list[str] = field(default_factory=list)
 
 
-def pack(roles: Iterable[Role]) -> list[Pack]:
-    """The processes for these roles, the high one first."""
+def pack(roles: Iterable[Role], *, receipts: bool = False) -> list[Pack]:
+    """The processes for these roles, the high one first; one for the ``receipts`` if wanted."""
     listed = list(roles)
     plays = Counter(role.plan.file for role in listed)
     packs: dict[str, Pack] = {HIGH: Pack(HIGH), REST: Pack(REST)}
@@ -49,6 +50,8 @@ def pack(roles: Iterable[Role]) -> list[Pack]:
         one_of_several = plays[role.plan.file] > 1
         if one_of_several and role.priority not in home.priorities:
             home.priorities.append(role.priority)
+    if receipts:
+        packs[RECEIPTS] = Pack(RECEIPTS, roles=[RECEIPTS])
     return [each for each in packs.values() if each.roles]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tidings.log.port import Admin, TopicSettings
+from tidings.receipts import PROVIDER_EVENTS
 from tidings.running.footprint import Footprint, footprint, rules
 from tidings.running.roster import Role
 from tidings.settings import Settings
@@ -27,10 +28,15 @@ def needs(roles: Iterable[Role], settings: Settings) -> Footprint:
     return Footprint(frozenset(sources - ours), frozenset(ours))
 
 
-def wanted(roles: Iterable[Role], settings: Settings, *, sources: bool) -> list[TopicSettings]:
-    """What the topics of these roles are to be; with those of upstream services if ``sources``."""
+def wanted(
+    roles: Iterable[Role], settings: Settings, *, sources: bool, receipts: bool = False
+) -> list[TopicSettings]:
+    """What the topics of these roles are to be; with those of upstream services if ``sources``,
+    with that of providers' callbacks if ``receipts``."""
     need = needs(roles, settings)
     names = need.ours | need.sources if sources else need.ours
+    if receipts:
+        names |= {PROVIDER_EVENTS}
     return topic_settings(names, rules(settings, need.sources))
 
 
@@ -41,15 +47,20 @@ def missing(admin: Admin, roles: Iterable[Role], settings: Settings) -> list[str
 
 
 def changes(
-    admin: Admin, roles: Iterable[Role], settings: Settings, *, sources: bool
+    admin: Admin,
+    roles: Iterable[Role],
+    settings: Settings,
+    *,
+    sources: bool,
+    receipts: bool = False,
 ) -> list[Change]:
-    """What is to be done so that the topics become as wanted."""
-    return plan(admin.topics(), wanted(roles, settings, sources=sources))
+    """What is to be done so that the topics become as ``wanted``."""
+    return plan(admin.topics(), wanted(roles, settings, sources=sources, receipts=receipts))
 
 
-def provide(admin: Admin, roles: Sequence[Role], settings: Settings) -> None:
+def provide(
+    admin: Admin, roles: Sequence[Role], settings: Settings, *, receipts: bool = False
+) -> None:
     """Make what is missing, the upstreams' topics too; what exists stays as it is."""
-    there = admin.topics()
-    admin.create(
-        [topic for topic in wanted(roles, settings, sources=True) if topic.name not in there]
-    )
+    there, all_ = admin.topics(), wanted(roles, settings, sources=True, receipts=receipts)
+    admin.create([topic for topic in all_ if topic.name not in there])

@@ -75,6 +75,30 @@ def test_a_change_of_partitions_is_refused_and_then_nothing_is_done(
     assert topics(here) == {"notif_events": 3}
 
 
+def test_without_files_what_providers_call_back_has_its_topic(here: Path, tidings: Command) -> None:
+    assert tidings("topics", "apply").code == 0
+    assert topics(here)["provider_events"] == 8
+    assert tidings("topics", "plan").out.startswith("sqlite:")
+
+
+def test_a_flow_that_waits_has_its_topics_where_its_deliveries_come_from(
+    here: Path, tidings: Command
+) -> None:
+    (here / "codes.yaml").write_text(
+        "flow: codes\nsource: {topic: codes, key: recipient_id}\nsteps:\n"
+        "  - deliver: {to: sms, template: otp_code, category: codes, reply_to: watch}\n"
+    )
+    tidings("topics", "apply", "codes.yaml")
+
+    assert topics(here) == {
+        "deliveries.sms.normal": 8,
+        "notif_dlq.flow": 4,
+        "notif_events": 8,
+        "tidings.watch": 8,
+        "tidings.watch.state": 8,
+    }
+
+
 def test_the_settings_say_how_many_partitions(here: Path, tidings: Command, flow: str) -> None:
     (here / "tidings.yaml").write_text(
         f"log: sqlite:{here}/data/log\n"

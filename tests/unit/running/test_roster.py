@@ -100,13 +100,26 @@ def test_high_is_alone_and_a_flow_of_both_kinds_disturbs_neither(tmp_path: Path)
     ]
 
 
+def test_what_providers_call_back_has_a_process_of_its_own() -> None:
+    assert pack([], receipts=True) == [Pack("receipts", roles=["receipts"])]
+
+
 def test_what_is_shipped_packs_into_two_processes() -> None:
     packs = pack(read(*shipped_files(content_root() / "flows")))
     assert {each.name: sorted(each.roles) for each in packs} == {
-        "high": ["alerts", "email.high", "notify-high", "otp", "push.high", "sms.high"],
+        "high": [
+            "alerts",
+            "email.high",
+            "notify-high",
+            "otp",
+            "push.high",
+            "sms.high",
+            "voice.high",
+        ],
         "rest": [
             *("email.low", "email.normal", "notify-low", "notify-normal", "orders", "promo"),
             *("push.low", "push.normal", "sms.low", "sms.normal", "social"),
+            *("voice.low", "voice.normal"),
         ],
     }
 

@@ -141,6 +141,16 @@ def rendered(name: str, data: dict[str, Any]) -> dict[str, str]:
             {"body": "123456 es tu clave. No la compartas con nadie."},
         ),
         (
+            "otp_code voice.en",
+            {"code": "123456", "app": "Shop"},
+            {"body": "Your Shop code is 123456. Never share it with anyone."},
+        ),
+        (
+            "otp_code voice.es",
+            {"code": "123456"},
+            {"body": "Tu clave es 123456. No la compartas con nadie."},
+        ),
+        (
             "security_alert push.en",
             ALERT,
             {
