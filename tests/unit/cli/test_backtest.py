@@ -139,7 +139,7 @@ def test_with_what_a_channel_costs_it_tells_what_each_version_costs(
 @pytest.mark.parametrize(
     ("cost", "why"),
     [
-        ("pigeon=1", "--cost pigeon=1: there is no channel pigeon; push email sms"),
+        ("pigeon=1", "--cost pigeon=1: there is no channel pigeon; push email sms voice"),
         ("sms", "--cost sms: write what one costs, such as sms=0.012"),
         ("sms=-1", "--cost sms=-1: write what one costs, such as sms=0.012"),
     ],

@@ -67,7 +67,7 @@ def test_what_comes_out_as_listed_passes(tidings: Command, tests: Path) -> None:
 
 def test_the_tests_that_are_shipped_pass(tidings: Command) -> None:
     said = tidings("test")
-    assert said.out.endswith("in 6 files: all passed\n")
+    assert said.out.endswith("in 7 files: all passed\n")
     assert said.code == 0
 
 
