@@ -3,8 +3,10 @@
     python -m benchmarks.flow [--events N] [--recipients N] [--runs N] [--json]
 
 A topic is filled first; then a process of its own works it off, and counts its CPU from the first
-batch to the last confirmed output. The digest's window is chosen so that a digest has about seven
-events. Beside ours runs ``plain``: the same digest and limit written by hand, a loop on
+batch to the last confirmed output, or with ``--warm`` from a share of the events on. The digest's
+window is chosen so that a digest has about seven events. ``busy`` is how long a batch keeps the
+flow from reading, ``work`` how much of that is its own CPU: the rest, the machine was others'.
+Beside ours runs ``plain``: the same digest and limit written by hand, a loop on
 confluent-kafka and msgspec with its state in a dict, nothing saved: what the task costs at the
 least.
 """
@@ -138,7 +140,9 @@ def _ground(bootstrap: str, valkey: str) -> Any:
     return Ground(open_log(f"kafka:{bootstrap}"), io, settings)
 
 
-def run_unit(part: str, bootstrap: str, valkey: str, window: int, events: int) -> dict[str, Any]:
+def run_unit(
+    part: str, bootstrap: str, valkey: str, window: int, events: int, warm: int
+) -> dict[str, Any]:
     """Works off the topic with the real unit on the real engine."""
     from bytewax.testing import run_main
 
@@ -155,7 +159,7 @@ def run_unit(part: str, bootstrap: str, valkey: str, window: int, events: int) -
     assert isinstance(plan, FlowPlan)
     ground = _ground(bootstrap, valkey)
     unit: Any = intake(plan, ground) if part == "intake" else keyed(plan, ground)
-    meter = Meter(unit, events)
+    meter = Meter(unit, events, warm)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -166,26 +170,29 @@ def run_unit(part: str, bootstrap: str, valkey: str, window: int, events: int) -
 class Meter:
     """A unit around a unit: counts records, CPU, and how long each batch keeps it from reading."""
 
-    def __init__(self, unit: Any, events: int) -> None:
+    def __init__(self, unit: Any, events: int, warm: int = 0) -> None:
         self._unit = unit
         self._events = events
+        self._warm = warm
         self.name, self.stages, self.start = unit.name, unit.stages, unit.start
         self.push, self.pause, self.stop = unit.push, unit.pause, unit.stop
         self.drained, self.close = unit.drained, unit.close
         self.done = False
-        self._cpu = self._wall = self._last = 0.0
+        self._cpu = self._wall = self._last = self._begun = 0.0
         self._gaps: list[float] = []
-        self._counted = 0
+        self._work: list[float] = []
+        self._counted = self._before = 0
 
     def pull(self) -> Any:
         if self._last:
             self._gaps.append(time.monotonic() - self._last)
+            self._work.append(time.thread_time() - self._begun)
         batch = self._unit.pull()
         tasks = getattr(self._unit, "_tasks", None)
-        now, self._last = time.monotonic(), 0.0
+        now, self._last, self._begun = time.monotonic(), 0.0, time.thread_time()
         if batch is not None:
-            if not self._wall:
-                self._cpu, self._wall = time.process_time(), now
+            if not self._wall and self._counted >= self._warm:
+                self._cpu, self._wall, self._before = time.process_time(), now, self._counted
             if tasks is None:
                 self._counted += len(batch.items)
             self._last = now
@@ -202,15 +209,25 @@ class Meter:
     def report(self) -> dict[str, Any]:
         import resource
 
-        gaps = sorted(self._gaps)
+        counted = self._counted - self._before
+        tasks = getattr(self._unit, "_tasks", {}).values()
+        buckets = [bucket for task in tasks for bucket in task.buckets]
+        live = sum(len(bucket.states.keys() | bucket.hot.keys()) for bucket in buckets)
         return {
-            "per_cpu_second": round(self._counted / self._cpu),
-            "us": round(self._cpu / self._counted * 1e6, 2),
-            "per_second": round(self._counted / self._wall),
-            "busy_p99_ms": round(gaps[int(len(gaps) * 0.99)] * 1000, 1) if gaps else 0,
-            "busy_max_ms": round(gaps[-1] * 1000, 1) if gaps else 0,
+            "per_cpu_second": round(counted / self._cpu),
+            "us": round(self._cpu / counted * 1e6, 2),
+            "per_second": round(counted / self._wall),
+            **_spread("busy", self._gaps),
+            **_spread("work", self._work),
+            **({"live": live} if live else {}),
             "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
+
+
+def _spread(name: str, seconds: list[float]) -> dict[str, float]:
+    ranked = sorted(seconds) or [0.0]
+    p99, longest = ranked[int(len(ranked) * 0.99)], ranked[-1]
+    return {f"{name}_p99_ms": round(p99 * 1000, 1), f"{name}_max_ms": round(longest * 1000, 1)}
 
 
 def run_plain(bootstrap: str, window: int, events: int) -> dict[str, Any]:
@@ -308,7 +325,13 @@ def run_plain(bootstrap: str, window: int, events: int) -> dict[str, Any]:
 
 
 def measure(
-    events: int, recipients: int, runs: int, parts: list[str], rate: int = 0
+    events: int,
+    recipients: int,
+    runs: int,
+    parts: list[str],
+    rate: int = 0,
+    per_digest: float = PER_DIGEST,
+    warm: float = 0,
 ) -> list[dict[str, Any]]:
     """One row for each part: medians of ``runs``. With a ``rate`` the topic fills meanwhile."""
     from tidings.log.address import open_log
@@ -330,8 +353,9 @@ def measure(
                 with ThreadPoolExecutor() as pool:
                     filler = pool.submit(fill, *filling)
                     took = 1000 * events // rate if rate else filler.result()
-                    window = max(50, round(recipients * PER_DIGEST * took / events))
+                    window = max(50, round(recipients * per_digest * took / events))
                     arguments = [part, kafka.bootstrap, valkey.url, window, events]
+                    arguments.append(round(events * warm))
                     found.append(child("benchmarks.flow", "--child", json.dumps(arguments)))
         paced = f", {rate:,} events/s" if rate else ""
         rows.append({"what": f"{part}, {recipients:,} recipients{paced}", **medians(found)})
@@ -346,20 +370,28 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--parts", default="intake,flow,plain")
     parser.add_argument("--rate", type=int, default=0, help="events a second while it is measured")
+    parser.add_argument("--per-digest", type=float, default=PER_DIGEST, help="events of a digest")
+    parser.add_argument("--warm", type=float, default=0, help="share of events not measured")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        part, bootstrap, valkey, window, events = json.loads(options.child)
+        part, bootstrap, valkey, window, events, warm = json.loads(options.child)
         if part == "plain":
             report = run_plain(bootstrap, window, events)
         else:
-            report = run_unit(part, bootstrap, valkey, window, events)
+            report = run_unit(part, bootstrap, valkey, window, events, warm)
         sys.stdout.write(json.dumps(report) + "\n")
         sys.stdout.flush()
         os._exit(0)
     rows = measure(
-        options.events, options.recipients, options.runs, options.parts.split(","), options.rate
+        options.events,
+        options.recipients,
+        options.runs,
+        options.parts.split(","),
+        options.rate,
+        options.per_digest,
+        options.warm,
     )
     print_table("Intake and flow on Kafka", rows, as_json=options.json)
 
