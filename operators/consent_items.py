@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from tidings.consent import NO_TENANT, decide, evaluated
+from tidings.consent import NO_TENANT, decide, evaluated, is_silent
 from tidings.contract import Batch, Category, Item, Site
 from tidings.ids import id_of
 from tidings.operators.consent_shares import Share, digest_of, shares_of
@@ -26,6 +26,7 @@ class ConsentItems:
         self._opt_in = spec.opt_in
         self._muted = spec.muted
         self._site = site
+        self._of_silence: dict[str, dict[str, str]] = {}  # what is denied, by category
         self._channels_of: dict[str, list[str]] = {}
         for channel, kind in site.channels.items():
             self._channels_of.setdefault(kind, []).append(channel)
@@ -106,6 +107,9 @@ class ConsentItems:
     ) -> dict[str, str]:
         """The channels that are closed, each with the rule that closed it."""
         tenant = self._site.tenants.get(item.tenant, NO_TENANT)
+        silent = not suppressed and not share.muted and is_silent(item.profile, tenant)
+        if silent and category.name in self._of_silence:
+            return self._of_silence[category.name]
         denied = {}
         for channel in self._site.channels:
             decision = decide(
@@ -120,6 +124,8 @@ class ConsentItems:
             )
             if not decision.allowed:
                 denied[channel] = decision.rule
+        if silent:
+            self._of_silence[category.name] = denied
         return denied
 
     def _by_type(self, type_: str) -> Category | None:

@@ -17,7 +17,7 @@ TYPE = "type"
 Muted = Mapping[str, Collection[str]]
 
 
-class Share(msgspec.Struct):
+class Share(msgspec.Struct, gc=False):
     """Members that are judged alike: of one type, and either all of something that the person has
     muted or none. ``places`` of None stands for the item as a whole.
 

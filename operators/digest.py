@@ -242,14 +242,12 @@ class Digest:
             kept = [dict(zip(self._field_names, values, strict=False)) for values in kept]
         # Not strict: a window may have been opened by a version that had other fields.
         data = dict(zip(self._by_names, window.by, strict=False))
-        data.update(
-            count=window.count,
-            actors=list(islice(reversed(window.actors.values()), NAMED)),
-            actor_count=len(window.actors),
-            items=kept,
-            opened_at=window.opened,
-            closed_at=at,
-        )
+        data["count"] = window.count
+        data["actors"] = list(islice(reversed(window.actors.values()), NAMED))
+        data["actor_count"] = len(window.actors)
+        data["items"] = kept
+        data["opened_at"] = window.opened
+        data["closed_at"] = at
         gathered = None
         if self._apart is not None:
             gathered = self._apart.told(window)

@@ -53,6 +53,20 @@ class Choices(Protocol):
     def types(self) -> Mapping[str, bool]: ...
 
 
+def is_silent(profile: Profile | None, tenant: Tenant) -> bool:
+    """Whether neither has chosen anything, as is the rule: the category alone decides then."""
+    return tenant is NO_TENANT and (
+        profile is None
+        or not (
+            profile.erased
+            or profile.channels
+            or profile.categories
+            or profile.pairs
+            or profile.types
+        )
+    )
+
+
 def decide(
     profile: Profile | None,
     tenant: Tenant,
