@@ -45,19 +45,48 @@ UNREGISTERED = json.dumps(
         }
     }
 )
-ANSWERS = f"""
-    http2_max_concurrent_streams 1000;
-    keepalive_requests 1000000000;
+TOKEN = "ya29.c." + "t" * 1_017  # as long as a service account's
+GRANT = json.dumps({"access_token": TOKEN, "expires_in": 3_600})
+PATHS = f"""
     default_type application/json;
     location = {PATH} {{ return 200 '{ACCEPTED}'; }}
     location = /v1/projects/gone/messages:send {{ return 404 '{UNREGISTERED}'; }}
+    location = /token {{ return 200 '{GRANT}'; }}
 """
-TOKEN = "ya29.c." + "t" * 1_017  # as long as a service account's
+ANSWERS = f"""
+    http2_max_concurrent_streams 1000;
+    keepalive_requests 1000000000;
+    {PATHS}
+"""
 
 
 def device(number: int) -> str:
     """A registration token."""
     return f"{number:022d}:APA91b" + f"{number * 0x9E3779B97F4A7C15 % 2**256:0134x}"
+
+
+def account(folder: str, port: int) -> Path:
+    """The key file of a service account whose tokens come from ``port``."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    content = {
+        "type": "service_account",
+        "project_id": PROJECT,
+        "private_key_id": "1",
+        "private_key": key.decode(),
+        "client_email": f"push@{PROJECT}.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": f"https://127.0.0.1:{port}/token",
+    }
+    file = Path(folder) / "firebase.json"
+    file.write_text(json.dumps(content))
+    return file
 
 
 # ── What is measured, each in a process of its own ────────────────────────────────────────────
