@@ -90,6 +90,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is suppressed: "all", a category, or "category" for the message's own."""
     gone: bool = False
     """The address does not exist: it is removed from the person's."""
+    soft: bool = False
+    """The address may be back: it counts, and too many of them suppress it for a while."""
     again_ms: int = 0
     """How much later another try may do better, 0 for never."""
     tries: int = 1

@@ -42,7 +42,7 @@ RUNGS = {"30s": 30_000, "5m": 300_000}
 LANE = """
 lane: push
 steps:
-  - addresses: {{kind: device}}
+  - addresses: {{kind: device, at_most: 50}}
   - render: {{max_bytes: 4096}}
   - send: {{default: {provider}, in_flight: 1, retry: {{in_place: [], ladder: [30s, 5m]}}}}
 """
@@ -84,12 +84,14 @@ class PushLane:
         good: str = "good",
         registered_at: int = 0,
         attempts: int = 3,
+        phones_of_ben: int = 1,
     ) -> Left:
         """Deliver to Ana and Ben until so many attempts are told, and see what else comes.
 
-        ``refuse`` answers for tokens that begin with ``bad``.
+        ``refuse`` answers for tokens that begin with ``bad``, Ben's all do.
         """
-        phones = {"ana": (bad + "0", good + "0"), "ben": (bad + "1",)}
+        of_ben = tuple(f"{bad}{number + 1}" for number in range(phones_of_ben))
+        phones = {"ana": (bad + "0", good + "0"), "ben": of_ben}
         lines = [
             {
                 "recipient_id": who,

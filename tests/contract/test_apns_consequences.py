@@ -59,6 +59,21 @@ def test_the_token_is_gone_and_only_it(tmp_path: Path, status: int, reason: str)
     assert left.unsettled == 0
 
 
+@pytest.mark.parametrize("reason", ["BadDeviceToken", "DeviceTokenNotForTopic"])
+def test_very_many_bad_tokens_stop_the_provider_and_the_devices_stay(
+    tmp_path: Path, reason: str
+) -> None:
+    """Such as production's tokens at the sandbox: the 20th in a minute tells."""
+    left = a_lane(tmp_path).run(refuses(400, reason), attempts=21, phones_of_ben=30)
+    assert left.asked.total() == 21, "nothing more was sent"
+    assert len(left.devices["ben"]) == 30 - 18
+    assert left.devices["ana"] == {"good0"}
+    assert told(left) == {("failed", reason), ("sent", ""), ("retried", reason)}
+    assert left.ends.keys() == {"ana"}
+    assert not left.letters
+    assert left.unsettled == 1
+
+
 def test_a_device_that_has_registered_since_stays_and_is_tried_again(tmp_path: Path) -> None:
     left = a_lane(tmp_path).run(
         refuses(410, "Unregistered", timestamp=1_700_000_000_000), registered_at=1_700_000_000_001

@@ -84,6 +84,19 @@ def test_the_token_is_gone_and_only_it(
     assert left.unsettled == 0
 
 
+def test_very_many_tokens_of_another_project_stop_the_provider_and_the_devices_stay(
+    a_lane: Callable[..., PushLane],
+) -> None:
+    answer = answers(403, "SENDER_ID_MISMATCH")
+    left = a_lane().run(answer, attempts=21, phones_of_ben=30)
+    assert left.asked.total() == 21, "nothing more was sent"
+    assert len(left.devices["ben"]) == 30 - 18
+    mismatch = "SENDER_ID_MISMATCH"
+    assert told(left) == {("failed", mismatch), ("sent", ""), ("retried", mismatch)}
+    assert left.ends.keys() == {"ana"}
+    assert left.unsettled == 1
+
+
 def test_an_installation_is_gone_like_a_token(a_lane: Callable[..., PushLane]) -> None:
     left = a_lane().run(answers(404, "UNREGISTERED"), bad=FIDS["bad"], good=FIDS["good"])
     assert left.devices == {"ana": {FIDS["good"] + "0"}, "ben": set()}

@@ -164,6 +164,19 @@ def test_an_entry_of_a_bulk_that_ses_refuses(tmp_path: Path, status: str, conseq
     assert len(json.loads(provider.got[0].body)["BulkEmailEntries"]) == 2
 
 
+def test_a_sender_that_is_not_verified_stops_the_provider_in_a_bulk_too(tmp_path: Path) -> None:
+    entry = {"Status": "MESSAGE_REJECTED", "Error": "Email address is not verified."}
+
+    def answer(got: Got) -> Say:
+        entries = json.loads(got.body)["BulkEmailEntries"]
+        return Say(200, json.dumps({"BulkEmailEntryResults": [entry] * len(entries)}).encode())
+
+    with Provider(answer) as provider:
+        left = ses(tmp_path, provider.url).run()
+    assert_stopped(left)
+    assert len(provider.got) == 1
+
+
 # ── SendGrid ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -144,8 +144,20 @@ AT = 1_772_359_205_250
                 "kind": Kind.BOUNCED,
                 "event_id": "f-1",
                 "code": "Transient/MailboxFull",
+                "soft": True,
                 "again_ms": HOUR,
             },
+        ),
+        (
+            "Bounce",
+            {
+                "timestamp": WHEN,
+                "feedbackId": "f-1",
+                "bounceType": "Transient",
+                "bounceSubType": "ContentRejected",
+                "bouncedRecipients": [{"emailAddress": "ana@example.com"}],
+            },
+            {"kind": Kind.BOUNCED, "event_id": "f-1", "code": "Transient/ContentRejected"},
         ),
         (
             "Bounce",
@@ -156,7 +168,12 @@ AT = 1_772_359_205_250
                 "bounceSubType": "Undetermined",
                 "bouncedRecipients": [{"emailAddress": "ana@example.com"}],
             },
-            {"kind": Kind.BOUNCED, "event_id": "f-1", "code": "Undetermined/Undetermined"},
+            {
+                "kind": Kind.BOUNCED,
+                "event_id": "f-1",
+                "code": "Undetermined/Undetermined",
+                "soft": True,
+            },
         ),
         (
             "Complaint",
@@ -190,6 +207,12 @@ def test_events_of_ses(
             "address": "ana@example.com",
         }
         assert receipt == Receipt(**{**common, **expected})
+
+
+def test_a_mail_that_is_late_is_no_receipt(deliver: Deliver) -> None:
+    what = {"timestamp": WHEN, "delayType": "MailboxFull", "delayedRecipients": []}
+    topic, hook = deliver({"eventType": "DeliveryDelay", "mail": MAIL, "deliveryDelay": what})
+    assert ses_receipts.receipts(topic, hook) == ()
 
 
 @pytest.mark.parametrize(
@@ -271,7 +294,11 @@ def test_garbage_is_no_signature(signature: str) -> None:
         ),
         (
             an_event("bounce", type="blocked", status="4.7.1"),
-            {"kind": Kind.BOUNCED, "suppress": "", "again_ms": HOUR},
+            {"kind": Kind.BOUNCED, "suppress": "", "again_ms": HOUR, "soft": False},
+        ),
+        (
+            an_event("bounce", type="blocked", status="4.2.2"),
+            {"kind": Kind.BOUNCED, "suppress": "", "again_ms": HOUR, "soft": True},
         ),
         (
             an_event("dropped", reason="Bounced Address"),

@@ -92,6 +92,21 @@ def test_what_is_wrong_with_us_stops_the_channel_and_keeps_the_message(
     assert len(provider.got) == 1, "no probe for 30 s"
 
 
+@pytest.mark.parametrize("code", [21408, 21612])
+def test_a_country_that_is_switched_off_stops_the_channel_when_most_messages_fare_so(
+    tmp_path: Path, code: int
+) -> None:
+    people = {f"person-{number}": f"+1202555{100 + number:04d}" for number in range(30)}
+    with Provider(lambda got: refusal(code)) as provider:
+        given = {"twilio": twilio(tmp_path, provider)}
+        lane = SmsLane(tmp_path, {"default": "twilio", "in_flight": 1}, given)
+        left = lane.run(people, lambda now: len(now.attempts) >= 20)
+    assert len(provider.got) == 20, "the 20th tells, and nothing more was sent"
+    assert len(left.ends) == len(left.letters) == 19
+    assert left.unsettled == 11
+    assert all(left.numbers.values()), "every number stays"
+
+
 @pytest.mark.parametrize(("code", "status"), [(20500, 500), (0, 502), (0, 503)])
 def test_trouble_at_twilio_puts_the_message_on_the_ladder(
     tmp_path: Path, code: int, status: int
@@ -194,6 +209,24 @@ def test_amazon_knows_no_such_number(tmp_path: Path, said: Say) -> None:
     assert left.numbers == {"ana": [], "ben": [BEN]}
     assert left.ends["ana"].reason == "address_gone"
     assert left.voice.keys() == {"ana"}
+
+
+def test_who_has_opted_out_at_amazon_is_suppressed_and_keeps_the_number(tmp_path: Path) -> None:
+    left = run_sns(tmp_path, amazon("OptedOut"))
+    assert left.numbers == {"ana": [ANA], "ben": [BEN]}
+    found = left.suppressed["ana"]
+    assert found is not None
+    assert (found.reason, found.source) == ("stop", "sns")
+    assert left.suppressed["ben"] is None
+    assert (left.ends["ana"].kind, left.ends["ana"].reason) == ("failed", "stop")
+    assert left.voice.keys() == {"ana"}
+
+
+def test_amazon_does_not_take_the_message(tmp_path: Path) -> None:
+    left = run_sns(tmp_path, amazon("InvalidParameter", 400, "Invalid parameter: Message"))
+    assert left.numbers["ana"] == [ANA]
+    assert left.ends["ana"].reason == "refused"
+    assert not left.delayed
 
 
 @pytest.mark.parametrize("code", ["PlatformApplicationDisabled", "AuthorizationError"])

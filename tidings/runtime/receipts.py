@@ -37,6 +37,7 @@ from tidings.records import (
     encode,
 )
 from tidings.redaction import redacted
+from tidings.runtime import soft_bounces
 from tidings.runtime.batch import FlowBatch, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
@@ -140,6 +141,11 @@ class Receipts(Member):
                 bad.append((item, "undecodable", error))
         for case in cases:
             self._carry_out(case, io)
+        named = [case for case in cases if case.receipt.address and case.channel]
+        soft = [_bounce(case) for case in named if case.receipt.soft]
+        soft_bounces.count(soft, io, batch.now)
+        arrived = [_bounce(case) for case in named if case.receipt.kind is Kind.DELIVERED]
+        soft_bounces.lift(arrived, io, batch.now)
         for case in cases:
             self._write(case, batch)
         for item, reason, why in bad:
@@ -237,6 +243,13 @@ class Receipts(Member):
         except (LogError, msgspec.DecodeError) as error:
             _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
         return None
+
+
+def _bounce(case: _Case) -> soft_bounces.Bounce:
+    receipt = case.receipt
+    return soft_bounces.Bounce(
+        case.tenant, case.channel, receipt.address, receipt.event_id, case.at, case.provider
+    )
 
 
 def _scope(case: _Case) -> str:

@@ -78,10 +78,12 @@ def _receipt(event: Mapping[str, Any]) -> Receipt | None:
     if kind is None:
         return None
     reason = str(event.get("reason", ""))
-    suppress, again = _SUPPRESSED.get(name, ""), 0
+    suppress, again, soft = _SUPPRESSED.get(name, ""), 0, False
     if name == "bounce":
         blocked = event.get("type") == "blocked"
         suppress, again = ("", _HOUR) if blocked else ("hard_bounce", 0)
+        # 4.7.x, 5.7.x: our reputation, and not the mailbox, is what it is about.
+        soft = blocked and str(event.get("status", ""))[1:3] != ".7"
     elif name == "dropped":
         suppress = _DROPPED.get(reason.lower(), "")
     return Receipt(
@@ -97,6 +99,7 @@ def _receipt(event: Mapping[str, Any]) -> Receipt | None:
         suppress=suppress,
         lift=name == "group_resubscribe",
         scope="category" if name.startswith("group_") else "all",
+        soft=soft,
         again_ms=again,
         alert=name == "dropped" and not suppress,
     )

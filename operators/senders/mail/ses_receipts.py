@@ -25,6 +25,7 @@ _KINDS = {
 }
 _FIELDS = {"Rendering Failure": "failure"}
 _MAY_PASS = frozenset({"General", "MailboxFull"})  # of transient bounces
+_OF_THE_MAIL = frozenset({"MessageTooLarge", "ContentRejected", "AttachmentRejected"})
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -65,8 +66,10 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
         change: dict[str, Any] = {"code": f"{kind}/{sub}"}
         if kind == "Permanent":
             change["suppress"] = "hard_bounce"
-        elif kind == "Transient" and sub in _MAY_PASS:
-            change["again_ms"] = _HOUR
+        elif sub not in _OF_THE_MAIL:
+            change["soft"] = True
+            if kind == "Transient" and sub in _MAY_PASS:
+                change["again_ms"] = _HOUR
         return [
             change | {"address": one.get("emailAddress", ""), "detail": one.get("status", "")}
             for one in what.get("bouncedRecipients", ())
