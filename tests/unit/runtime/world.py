@@ -18,6 +18,7 @@ from tests.engine import PHONE, Tick, ground_of, outcomes, plan_of, records, tur
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer, dealt
 from tests.unit.runtime.one_flow import FlakyPeople
 from tidings.compile.units import Ground, keyed
+from tidings.driver.ports import LocalCaps
 from tidings.log.port import Append, Log, Slot
 from tidings.plan import FlowPlan
 from tidings.ports import Person, Profile
@@ -34,6 +35,7 @@ from tidings.records import (
 ENTRIES, STATE, DELIVERIES = "tidings.social", "tidings.social.state", "deliveries.push.normal"
 TOPICS = {ENTRIES: 2, STATE: 2, DELIVERIES: 1, "notif_events": 2, "notif_dlq.flow": 1}
 BUCKETS = 4
+SETTINGS: dict[str, Any] = {"state": {"buckets": BUCKETS}, "categories": {"social": {}}}
 LIKES, GAP, MAX_WAIT, WITHIN = 1_000, 600, 2_000, 8_000  # ms
 AT_MOST, MAX_ITEMS = 3, 6
 FLOW = f"""
@@ -178,6 +180,22 @@ def entry_of(random: Random, number: int) -> Append:
     return Append(ENTRIES, person.encode(), encode(entry))
 
 
+def said(log: Log) -> dict[str, set[tuple[Any, ...]]]:
+    """All that the flow has written, byte by byte: repeats are the same, and count once."""
+    alike(log)
+    return {
+        topic: {
+            (record.key, record.value, tuple(header for header in record.headers if _tells(header)))
+            for record in records(log, topic)
+        }
+        for topic in (DELIVERIES, "notif_events", "notif_dlq.flow")
+    }
+
+
+def _tells(header: tuple[str, bytes]) -> bool:
+    return header[0] not in ("tidings-at", "tidings-trace")  # when and where it was written down
+
+
 # ── The processes ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -217,19 +235,24 @@ class Process:
 
 
 class World:
-    """Processes of one flow, and the means to break them."""
+    """Processes of one flow, and the means to break them.
+
+    ``pause`` is the longest that time is let pass at once, ``rest`` what is let pass several times
+    at the end (ms).
+    """
 
     topics: ClassVar = TOPICS
+    pause = 700
+    rest = MAX_WAIT
 
     def __init__(self, folder: Path, seed: int, processes: int = 2) -> None:
         self.random = Random(seed)
         self.clock = Tick(1_000_000)
         self.log = PaperLog(self._append_time, self.topics, self.random)
         self.people = FlakyPeople(self.profile)
-        ground = ground_of(folder, self.log, self.clock, state={"buckets": BUCKETS})
-        self.ground = Ground(
-            self.log, ground.io._replace(people=self.people), ground.settings, "holder"
-        )
+        ground = ground_of(folder, self.log, self.clock, **SETTINGS)
+        io = ground.io._replace(people=self.people, caps=LocalCaps())
+        self.ground = Ground(self.log, io, ground.settings, "holder")
         self.group = self.log.group("tidings.social")
         self.slots = [Slot(ENTRIES, number) for number in range(self.topics[ENTRIES])]
         self.written: list[Append] = []
@@ -308,7 +331,7 @@ class World:
         if what < 0.30:
             self.write()
         elif what < 0.45:
-            self.clock.advance(self.random.randint(1, 700))
+            self.clock.advance(self.random.randint(1, self.pause))
         elif someone is None:
             self.join()
         elif what < 0.80:
@@ -345,7 +368,7 @@ class World:
             self.join()
         self.share()
         for _ in range(6):
-            self.clock.advance(MAX_WAIT)
+            self.clock.advance(self.rest)
             self.settle()
 
     def settle(self, turns: int = 30) -> None:
@@ -355,3 +378,21 @@ class World:
             self.clock.advance(1)
             busy = [process.turn() for process in self.processes]
             quiet = 0 if any(busy) else quiet + 1
+
+
+def undisturbed(world: World, folder: Path) -> dict[str, set[tuple[Any, ...]]]:
+    """What one process says to which nothing happens, on the same records at the same times."""
+    now = 0
+    log = PaperLog(lambda: now, world.topics)
+    for record in records(world.log, ENTRIES):
+        now = record.time
+        log.write(Append(ENTRIES, record.key, record.value, record.headers, record.partition))
+    now = world.clock.now()
+    ground = ground_of(folder, log, world.clock, **SETTINGS)
+    io = ground.io._replace(people=FlakyPeople(world.profile), caps=LocalCaps())
+    process = Process(log, Ground(log, io, ground.settings, "holder"), world.plan())
+    log.group("tidings.social").share(dict.fromkeys(world.slots, process.consumer))
+    quiet = 0
+    while quiet < 5:
+        quiet = 0 if process.turn() else quiet + 1
+    return said(log)
