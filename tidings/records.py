@@ -235,9 +235,30 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     origin: Origin | None = None
 
 
+class Alert(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Something that people have to see to: topic ``notif_alerts``, keyed by what it is about.
+
+    ``state`` is ``open`` or ``closed``; the two of one trouble have one ``alert_id``. ``where`` is
+    the part that says so (``push.normal``), ``by`` its process. ``code`` is the provider's word,
+    ``fix`` what is likely to help. It says nothing of a person.
+    """
+
+    alert_id: str
+    at: int
+    kind: str
+    state: str
+    where: str
+    by: str
+    provider: str = ""
+    code: str = ""
+    fix: str = ""
+
+
 class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why a record could not go on: the headers of a dead letter, whose value is the original
-    bytes.
+    bytes. ``cause`` is the trouble behind it, where that was not the record's own
+    (``provider_down``), and ``provider`` whose it was: once it is over, such letters can be
+    released.
 
     On the wire each field is a log header ``tidings-<field>`` in UTF-8, beside the original
     headers.
@@ -250,12 +271,15 @@ class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     origin: Origin
     at: int
     trace: str = ""
+    cause: str = ""
+    provider: str = ""
 
 
 encode = msgspec.json.Encoder().encode
 decode_entry = msgspec.json.Decoder(Entry).decode
 decode_delivery = msgspec.json.Decoder(Delivery).decode
 decode_notification = msgspec.json.Decoder(Notification).decode
+decode_alert = msgspec.json.Decoder(Alert).decode
 decode_outcome = msgspec.json.Decoder(Outcome).decode
 decode_event = msgspec.json.Decoder(dict[str, Any]).decode
 

@@ -24,6 +24,7 @@ DAY = 86_400_000  # ms
 MIB = 1_048_576  # bytes
 
 EVENTS = "notif_events"  # outcomes
+ALERTS = "notif_alerts"  # what the people who run this should know of
 RETRY_DELAYS = ("30s", "5m", "30m")  # the rungs of the retry ladder, where a lane names no others
 
 
@@ -71,6 +72,7 @@ def lane_topics(
         deliveries(channel, priority),
         *(retry(channel, priority, delay) for delay in delays),
         dead_letters(channel),
+        ALERTS,
     ]
 
 
@@ -116,6 +118,7 @@ DEFAULTS = (
     _rule("notifications.*", 8, 7 * DAY, 1),
     _rule(EVENTS, 8, 7 * DAY, 1),
     _rule(PROVIDER_EVENTS, 8, 7 * DAY, 1),
+    _rule(ALERTS, 1, 30 * DAY, 1),
     _rule("notif_dlq.*", 4, 30 * DAY, 16),
 )
 _UPSTREAM = _rule("*", 8, 7 * DAY, 1)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tidings import records
 from tidings.log.port import Record
 from tidings.records import (
+    Alert,
     Allowance,
     DeadLetter,
     Delivery,
@@ -128,6 +129,17 @@ FULL: dict[str, msgspec.Struct] = {
         variant="b",
         origin=Origin("deliveries.push.high", 7, 99),
     ),
+    "alert": Alert(
+        alert_id="0123456789abcdef0123456789abcdef",
+        at=1_760_000_000_123,
+        kind="provider_stopped",
+        state="open",
+        where="push.high",
+        by="host:12:34",
+        provider="apns",
+        code="InvalidProviderToken",
+        fix="check its key",
+    ),
 }
 LEAST: dict[str, msgspec.Struct] = {
     "notification": Notification(recipient_id="ana", type="like"),
@@ -155,12 +167,21 @@ LEAST: dict[str, msgspec.Struct] = {
         flow="social",
         step="social.dedupe",
     ),
+    "alert": Alert(
+        alert_id="a-1",
+        at=1_760_000_000_123,
+        kind="provider_down",
+        state="closed",
+        where="sms.low",
+        by="p",
+    ),
 }
 DECODE = {
     "notification": records.decode_notification,
     "entry": records.decode_entry,
     "delivery": records.decode_delivery,
     "outcome": records.decode_outcome,
+    "alert": records.decode_alert,
 }
 EXAMPLES = [
     pytest.param(name, form, record, id=f"{name}, {form}")
@@ -265,6 +286,8 @@ def test_a_dead_letter_is_headers_as_the_golden_file_says() -> None:
             origin=Origin("social.events", 3, 1_234_567, 2),
             at=1_760_000_000_456,
             trace="DecodeError: …",
+            cause="provider_down",
+            provider="apns",
         ),
         "flow",
     )

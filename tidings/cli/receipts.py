@@ -35,14 +35,14 @@ def receipts(
     from tidings.running.ground import open_ground
     from tidings.running.process import end, run_units
     from tidings.settings import read_settings
-    from tidings.topics import EVENTS, dead_letters
+    from tidings.topics import ALERTS, EVENTS, dead_letters
     from tidings.topics import settings as topic_settings
 
     logs.set_up(logs.LogFormat.AUTO, "info")
     settings = read_settings(config, log)
     with closing(open_log(settings.log).admin()) as admin:
         there = admin.topics()
-        wanted = topic_settings((PROVIDER_EVENTS, EVENTS, dead_letters("flow")))
+        wanted = topic_settings((PROVIDER_EVENTS, EVENTS, ALERTS, dead_letters("flow")))
         absent = [topic for topic in wanted if topic.name not in there]
         if absent and not create_topics:
             names = ", ".join(topic.name for topic in absent)

@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from tidings.contract import Item, Part, Site
+from tidings.holder import this_process
 from tidings.ids import address_hash, outcome_id, person_key
 from tidings.log.port import Append, Log, LogError, OutOfRange, Reader, Record, Slot
 from tidings.ports import Clock, Io, Person, Suppression
@@ -38,6 +39,7 @@ from tidings.records import (
 )
 from tidings.redaction import redacted
 from tidings.runtime import soft_bounces
+from tidings.runtime.alerts import Alerts, Cause
 from tidings.runtime.batch import FlowBatch, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
@@ -49,6 +51,11 @@ _NAME = "receipts"
 _GONE = "invalid"
 _LONGEST_DETAIL = 2_000  # characters
 _ASK_TOPICS_MS = 30_000  # between two looks for a topic that is not there
+_QUIET_MS = 3_600_000  # without such a receipt, and the trouble is over
+_SEE = (
+    "look the code up with the provider, and the outcomes whose reason is needs_people: carriers "
+    "that filter want another text or a registered sender"
+)
 
 
 class _Case(NamedTuple):
@@ -93,6 +100,7 @@ class Receipts(Member):
         self._desks = desks
         self._channels = channels
         self._site = Site(f"{_NAME}.read", _NAME, Part.INTAKE)
+        self._alerts = Alerts(_NAME, this_process())
         self._positions: dict[Slot, Label] = {}
         self._reader: Reader | None = None
         self._topics_there: frozenset[str] = frozenset()
@@ -148,6 +156,8 @@ class Receipts(Member):
         soft_bounces.lift(arrived, io, batch.now)
         for case in cases:
             self._write(case, batch)
+        self._alerts.close_quiet(batch.now, _QUIET_MS)
+        batch.appends += self._alerts.take()
         for item, reason, why in bad:
             batch.dead(item, reason, why, self._site)
         batch.items = []
@@ -199,6 +209,13 @@ class Receipts(Member):
         outcome = _outcome(case, reference)
         if receipt.alert:
             _alert(outcome, delivery)
+            self._alerts.opened(
+                Cause("receipts_need_people", f"{case.provider}/{receipt.code}"),
+                case.at,
+                provider=case.provider,
+                code=receipt.code,
+                fix=_SEE,
+            )
         key = person_key(reference.tenant, reference.recipient_id).encode()
         batch.appends.append(Append(EVENTS, key, encode(outcome)))
         again = None

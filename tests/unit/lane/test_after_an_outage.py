@@ -136,3 +136,22 @@ def test_each_time_it_waits_on_a_longer_rung_as_long_as_its_life_allows() -> Non
         paper.clock.advance(30_000)
         play(paper, lane, 10, Verdict.CFG)
         assert [one.notif_id for one in paper.deliveries(RUNG_5M)].count("n100") == rungs
+
+
+def test_a_letter_says_when_a_provider_was_to_blame_and_which() -> None:
+    paper = Paper()
+    lane = paper.lane(SendSpec(default="sandbox", retry=Retry(in_place=(), ladder=())))
+    for number, verdict in enumerate((Verdict.RETRY, Verdict.DROP)):
+        paper.deliver(f"n{number}", "phone")
+        lane.turn()
+        lane.answer_all(verdict)
+        lane.turn()
+    paper.confirm()
+    headers = [dict(letter.headers) for letter in paper.of("notif_dlq.push")]
+    assert [
+        (one["tidings-reason"], one.get("tidings-cause"), one.get("tidings-provider"))
+        for one in headers
+    ] == [
+        (b"retries_exhausted", b"provider_down", b"sandbox"),
+        (b"refused", None, None),
+    ]

@@ -17,12 +17,21 @@ from tidings.compile.units import Ground, receipts
 from tidings.log.port import Append, Slot
 from tidings.ports import Io, Person, Question, Suppression, Unavailable
 from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
-from tidings.records import Delivery, Origin, Signal, decode_delivery, decode_entry, encode
+from tidings.records import (
+    Delivery,
+    Origin,
+    Signal,
+    decode_alert,
+    decode_delivery,
+    decode_entry,
+    encode,
+)
 from tidings.runtime.signals import AGAIN
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.people import FilePeople
 from tidings.stores.suppressions import FileSuppressions
+from tidings.topics import ALERTS
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
@@ -45,7 +54,8 @@ class Stage:
         ana = {"recipient_id": "ana", "addresses": [phone, mail]}
         (folder / "people/people.jsonl").write_text(json.dumps(ana) + "\n")
         self.clock = Tick(NOW)
-        partitions = {PROVIDER_EVENTS: 1, DELIVERIES: 1, "notif_events": 1, LETTERS: 1, WATCH: 1}
+        topics = (PROVIDER_EVENTS, DELIVERIES, "notif_events", ALERTS, LETTERS, WATCH)
+        partitions = dict.fromkeys(topics, 1)
         self.log = PaperLog(self.clock, partitions)
         self.group = self.log.group("tidings.receipts")
         self.people = FilePeople(folder / "people", self.clock)
@@ -282,6 +292,16 @@ def test_what_carriers_filter_is_said_with_its_content_and_without_its_secrets(
     assert '"order":17' in outcome.detail
     assert "481516" not in outcome.detail
     assert len(stage.deliveries()) == 1, "not tried again"
+
+
+def test_and_one_alert_is_written_however_many_of_them_come(stage: Stage) -> None:
+    for _ in range(3):
+        stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="30007")
+        stage.settle()
+    alerts = [decode_alert(one.value or b"") for one in stage.log._records[Slot(ALERTS, 0)]]
+    assert [(one.kind, one.state, one.provider, one.code) for one in alerts] == [
+        ("receipts_need_people", "open", "twilio", "30007")
+    ]
 
 
 def test_forged_callbacks_are_dead_letters_and_change_nothing(stage: Stage) -> None:

@@ -17,12 +17,13 @@ from tidings.operators.send import Sending, SendSpec
 from tidings.ports import A_DAY, Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
 from tidings.records import Delivery, Kind
+from tidings.runtime.alerts import Alerts
 from tidings.runtime.lane.answers import pack, stored, unpack
 from tidings.runtime.lane.courier import LATE, Courier, Load
 from tidings.runtime.lane.detour import Detours
 from tidings.runtime.lane.endings import Endings
 from tidings.runtime.lane.leases import Leases
-from tidings.runtime.lane.policy import Act, Decision, decide, relieve, spilled
+from tidings.runtime.lane.policy import EXHAUSTED, Act, Decision, decide, relieve, spilled
 from tidings.runtime.lane.quota import Quota
 from tidings.runtime.lane.removal import Removals
 from tidings.runtime.lane.resting import Resting
@@ -54,6 +55,7 @@ class Dispatch:
         tracker: Tracker,
         settlement: Settlement,
         terms: Mapping[str, Terms],
+        alerts: Alerts,
     ) -> None:
         self._settings = settings
         self._spec = sending.spec
@@ -68,7 +70,7 @@ class Dispatch:
         providers = self._spec.providers()
         spills = len(providers) > 1 and bool(self._spec.retry.ladder)
         self._quotas = {
-            name: _quota(name, self._spec, terms.get(name, Terms()), settings, spills=spills)
+            name: _quota(name, self._spec, terms.get(name, Terms()), settings, alerts, spills)
             for name in providers
         }
         self._in_flight: dict[str, Send] = {}
@@ -346,13 +348,15 @@ class Dispatch:
         elif answer.suppress:
             self._removals.suppress(parcel.delivery.tenant, send, answer.suppress)
         if decision.act is Act.STOP:
-            quota.stop(answer, now + self._settings.probe_ms)
+            quota.stop(answer, now, now + self._settings.probe_ms)
         elif decision.act in _RETRIES and (parcel.partition.crowded or quota.full_of_retries()):
             decision = relieve(decision, send, now, self._spec.retry)
         other = self._way_round(send, answer, decision)
         if other is None and decision.act is Act.END:
             expired = decision.kind is Kind.EXPIRED
             word = _EXPIRED if expired else answer.verdict
+            if decision.reason == EXHAUSTED:
+                parcel.failing = send.provider
             self._endings.fail(send, word, decision.reason, answer.code, at)
             return
         send.spared += not decision.counted
@@ -382,7 +386,7 @@ class Dispatch:
 
 
 def _quota(
-    name: str, spec: SendSpec, terms: Terms, settings: LaneSettings, *, spills: bool
+    name: str, spec: SendSpec, terms: Terms, settings: LaneSettings, alerts: Alerts, spills: bool
 ) -> Quota:
     return Quota(
         name,
@@ -393,6 +397,7 @@ def _quota(
         rate=spec.rate_of(name) or terms.rate,
         counts_limited=terms.counts_limited,
         double_ms=settings.slow_start_ms,
+        alerts=alerts,
     )
 
 

@@ -22,6 +22,7 @@ from tidings.log.port import Log, LogError, Producer
 from tidings.operators.send import Sending
 from tidings.ports import Io, Unavailable
 from tidings.records import Priority
+from tidings.runtime.alerts import Alerts
 from tidings.runtime.lane.arrivals import Arrivals
 from tidings.runtime.lane.batch import LaneBatch
 from tidings.runtime.lane.courier import Courier
@@ -65,8 +66,16 @@ class Lane:
         self._settlement = Settlement(settings, site.path, retry, self._tracker)
         self._handovers = HandOvers(settings, io, self._tracker, self._settlement)
         self._courier = courier
+        self._alerts = Alerts(self.name, settings.holder)
         self._dispatch = Dispatch(
-            settings, self._sending, io, courier, self._tracker, self._settlement, terms
+            settings,
+            self._sending,
+            io,
+            courier,
+            self._tracker,
+            self._settlement,
+            terms,
+            self._alerts,
         )
         self.stages = [Stage(site.path, self._stage(step)) for site, step in steps]
         self.stages.append(Stage(site.path, self._send))
@@ -157,6 +166,8 @@ class Lane:
             self._handovers.round()
         self._settlement.give_back(self._io.caps)
         self._settlement.write(self._producer)
+        if alerts := self._alerts.take():
+            self._producer.append(alerts, self._alert_written)
 
     def pause(self) -> float:
         """Seconds to the next pull: the rest of the round, or longer where nothing is in hand."""
@@ -211,6 +222,10 @@ class Lane:
         self._held += batch.items
         batch.items = []
         self._ask_at = batch.now + _ASK_AGAIN_MS
+
+    def _alert_written(self, error: object | None, receipt: object) -> None:
+        if error is not None:  # nothing waits for it
+            _LOG.warning("an alert was not written", lane=self.name, error=str(error))
 
     def _give_up_writes(self, now: int) -> None:
         """A delivery or a letter that the log will never take becomes a dead letter. Anything else

@@ -61,7 +61,8 @@ _ENDS = {
 _UNKNOWN = Decision(Act.END, Kind.UNKNOWN, "no_answer")
 _STOP = Decision(Act.STOP, reason="provider_stopped", counted=False)
 _WAIT = Decision(Act.WAIT, reason="provider_down", counted=False)
-_EXHAUSTED = Decision(Act.END, Kind.FAILED, "retries_exhausted")
+EXHAUSTED = "retries_exhausted"  # by a provider's failures: nothing else is tried so often
+_EXHAUSTED = Decision(Act.END, Kind.FAILED, EXHAUSTED)
 _TOO_LATE = Decision(Act.END, Kind.EXPIRED, "no_retry_in_time")
 
 

@@ -18,6 +18,7 @@ import structlog
 
 from tidings.operators.send import BreakerSpec
 from tidings.rates import Rate
+from tidings.runtime.alerts import Alerts, Cause
 from tidings.runtime.lane.breaker import Breaker, State
 from tidings.runtime.lane.concurrency import Concurrency
 from tidings.runtime.lane.rate import Bucket
@@ -25,6 +26,14 @@ from tidings.sender import Answer, Send, Verdict
 
 _LOG = structlog.get_logger(__name__)
 LEAST_BACKLOG = 100
+_STOPPED = (
+    "it refuses our credentials or settings: check them under providers.{name} in "
+    "config/tidings.yaml, and with `tidings check --connect`; messages wait"
+)
+_DOWN = (
+    "most sends to it fail: see its status page and the way to it; messages wait, and it is tried "
+    "again by itself"
+)
 _ITS_OWN = (Verdict.RETRY, Verdict.AMB)  # failures that are the provider's
 
 
@@ -46,8 +55,10 @@ class Quota:
         rate: Rate | None = None,
         counts_limited: bool = True,
         double_ms: int = 1_000,
+        alerts: Alerts,
     ) -> None:
         self.name = name
+        self._alerts = alerts
         self.places = places
         self.spills = spills
         self.waiting: deque[Send] = deque()  # of each, ``now`` is when it came
@@ -59,6 +70,7 @@ class Quota:
         self.bucket = Bucket(rate, counts_limited=counts_limited) if rate is not None else None
         self.answers = self.good = self.bad = self.limited = 0  # since the last round
         self.latency = 0  # ms, of one of them
+        self.failure = ""  # its word for the last failure of its own
         self._concurrency = Concurrency(places, double_ms)
         self._patience_ms = patience_ms
         self._backlog = max(places, LEAST_BACKLOG)  # fills all places again at once
@@ -159,7 +171,7 @@ class Quota:
 
     # ── What its answers say of it ────────────────────────────────────────────────────────────
 
-    def stop(self, answer: Answer, until: int) -> None:
+    def stop(self, answer: Answer, now: int, until: int) -> None:
         """It refuses us: nothing is sent to it, but for one probe at ``until`` (epoch ms)."""
         if not self.stopped_until:
             _LOG.error(
@@ -168,12 +180,20 @@ class Quota:
                 code=answer.code,
                 detail=answer.detail,
             )
+            self._alerts.opened(
+                Cause("provider_stopped", self.name),
+                now,
+                provider=self.name,
+                code=answer.code,
+                fix=_STOPPED.format(name=self.name),
+            )
         self.stopped_until = until
 
     def go_on(self, now: int) -> None:
         """It takes sends again."""
         self.stopped_until = 0
         self._concurrency.restart(now)
+        self._alerts.closed(Cause("provider_stopped", self.name), now)
         _LOG.info("provider works again", provider=self.name)
 
     def refused(self, answer: Answer, sent_at: int) -> None:
@@ -185,6 +205,7 @@ class Quota:
         elif sent_at >= self.breaker.since:
             if answer.verdict in _ITS_OWN:
                 self.bad += 1
+                self.failure = answer.code
             elif answer.verdict is not Verdict.CFG:
                 self.good += 1
 
@@ -201,8 +222,16 @@ class Quota:
                 provider=self.name,
                 seconds=round((self.breaker.until - now) / 1_000, 1),
             )
+            self._alerts.opened(
+                Cause("provider_down", self.name),
+                now,
+                provider=self.name,
+                code=self.failure,
+                fix=_DOWN.format(name=self.name),
+            )
         elif turned is State.CLOSED:
             self._concurrency.restart(now)
+            self._alerts.closed(Cause("provider_down", self.name), now)
             _LOG.info("provider works again: more from second to second", provider=self.name)
 
     def _probes(self, now: int) -> int:

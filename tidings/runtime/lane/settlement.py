@@ -37,6 +37,7 @@ from tidings.records import (
 )
 from tidings.runtime.lane.answers import Stored
 from tidings.runtime.lane.outcomes import Said, outcome
+from tidings.runtime.lane.policy import EXHAUSTED
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
 from tidings.runtime.letters import dead_letter
@@ -45,6 +46,7 @@ from tidings.sender import Send, Verdict
 from tidings.topics import EVENTS, deliveries, retry
 
 LONGEST_DETAIL = 500  # characters of an error that an outcome quotes
+PROVIDER_DOWN = "provider_down"  # the cause of a letter
 
 # What the hot path looks up is plain text: a member of an enum costs 0.1 µs to name, its value and
 # its formatting 0.2 each.
@@ -184,7 +186,7 @@ class Settlement:
                 self.hand_over(failed, ())
             return
         if letter and kind is _FAILED:
-            self.letter(parcel, delivery.flow, reason, detail or reason, at, step)
+            self._failed(parcel, reason, detail, at, step)
         self._end(parcel, kind, at, reason, detail, step or self._path)
 
     def hand_over(
@@ -203,7 +205,7 @@ class Settlement:
         if chain:
             self._write(parcel, _next_channel(parcel.record, _whole(parcel), chain, counted))
         elif letter and kind is _FAILED:
-            self.letter(parcel, parcel.delivery.flow, reason, detail or reason, at, step)
+            self._failed(parcel, reason, detail, at, step)
         self._end(parcel, kind, at, reason, detail, step or self._path, goes_on=bool(chain))
 
     def sent(self, parcel: Parcel, at: int) -> None:
@@ -292,8 +294,10 @@ class Settlement:
         error: BaseException | str,
         at: int,
         step: str,
+        failing: str = "",
     ) -> None:
-        """The bytes as they were read, to ``notif_dlq.<channel>``."""
+        """The bytes as they were read, to ``notif_dlq.<channel>``; ``failing`` is the provider that
+        is to blame."""
         record = ticket.record
         dead = DeadLetter(
             reason=reason,
@@ -303,8 +307,15 @@ class Settlement:
             origin=Origin(record.topic, record.partition, record.offset),
             at=at,
             trace=_trace(error),
+            cause=PROVIDER_DOWN if failing else "",
+            provider=failing,
         )
         self._write(ticket, dead_letter(record, dead, self._settings.channel))
+
+    def _failed(self, parcel: Parcel, reason: str, detail: str, at: int, step: str) -> None:
+        failing = parcel.failing if reason == EXHAUSTED else ""
+        flow = parcel.delivery.flow
+        self.letter(parcel, flow, reason, detail or reason, at, step, failing)
 
     def _tell(self, parcel: Parcel, said: Said) -> None:
         content = parcel.content

@@ -59,9 +59,10 @@ class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     ``later`` (epoch ms, rung) is set when one of them wants the ladder; ``tried`` and ``spared`` go
     with it, and ``awaits``, the providers that such sends wait for: None where one of them is to
     wait for a time. ``reasons`` (reason, detail) are those of the sends that failed, by their last
-    words. ``news``: something is to be said that was not said and confirmed before. ``abandoned``:
-    its partition went to another process, which will do it all again. ``alike`` are the words and
-    ``key`` the log's key of its outcomes.
+    words; ``failing`` is the provider that failed until nothing was left to try. ``news``:
+    something is to be said that was not said and confirmed before. ``abandoned``: its partition
+    went to another process, which will do it all again. ``alike`` are the words and ``key`` the
+    log's key of its outcomes.
 
     Nothing points from here to its works and sends, which point here: a circle would wait for the
     collector, and a lane makes 10,000 a second.
@@ -78,6 +79,7 @@ class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     later: tuple[int, int] | None = None
     awaits: frozenset[str] | None = frozenset()
     reasons: dict[str, tuple[str, str]] | None = None
+    failing: str = ""
     news: bool = False
     abandoned: bool = False
 
