@@ -28,9 +28,19 @@ from tidings.durations import format_duration
 from tidings.expressions import EvaluationError
 from tidings.ids import wait_id
 from tidings.operators.escalate_spec import EscalateSpec
-from tidings.operators.escalate_wait import ACCEPTED, AHEAD, BOUND, EARLY, OUT, State, Wait
+from tidings.operators.escalate_wait import (
+    ACCEPTED,
+    AHEAD,
+    BOUND,
+    EARLY,
+    OUT,
+    State,
+    Wait,
+    early_group,
+    item_of,
+)
 from tidings.problems import ValueProblem
-from tidings.records import Kind, Origin, Signal
+from tidings.records import Kind, Signal
 from tidings.topics import entries, settings
 
 NUMBER = "round"  # what templates call the number of the round
@@ -58,7 +68,7 @@ class Escalate:
         self._by = tuple(each.of for each in spec.by)
         self._cancel = spec.cancel.of if spec.cancel is not None else None
         self._ignores = spec.again == "ignore"
-        self._most = spec.max_open
+        self._most, self._most_bytes = spec.max_open, spec.max_bytes
         self._elsewhere = bool(spec.rounds[0].sent_by)
         self._topic = entries(site.scope)
 
@@ -90,9 +100,9 @@ class Escalate:
         else:
             if wait is not None:
                 self._over(state, group, who, "superseded", f"by {item.event_id}", out)
-            while len(state) >= self._most:
-                self._over(state, next(iter(state)), who, "too_many_open", "", out)
-            self._begin(state, group, item, now, out)
+            body = msgspec.json.encode(item.data).decode()
+            self._make_room(state, len(body), who, out)
+            self._begin(state, group, item, body, now, out)
         return state or None
 
     def on_signal(
@@ -108,7 +118,7 @@ class Escalate:
             self._hear(state, group, signal, who, now, out)
         elif self._elsewhere and not signal.round:
             # Its event may come to us after what it led to: two intakes read the same topic.
-            early = state.setdefault(_early(name), Wait(name, now + EARLY_FOR, stands=EARLY))
+            early = state.setdefault(early_group(name), Wait(name, now + EARLY_FOR, stands=EARLY))
             if signal.kind not in early.news:
                 early.news += (signal.kind,)
             out.wake(early.due)
@@ -135,14 +145,21 @@ class Escalate:
 
     # ── One wait ──────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, state: State, group: str, item: Item, now: int, out: Out) -> None:
+    def _make_room(self, state: State, wanted: int, who: Who, out: Out) -> None:
+        used = sum([len(wait.body) for wait in state.values()]) + wanted
+        while state and (len(state) >= self._most or used > self._most_bytes):
+            oldest = next(iter(state))
+            used -= len(state[oldest].body)
+            self._over(state, oldest, who, "too_many_open", "", out)
+
+    def _begin(self, state: State, group: str, item: Item, body: str, now: int, out: Out) -> None:
         first, origin = self._rounds[0], item.origin
         name = wait_id(item.event_id, item.way)
-        early = state.pop(_early(name), None)
+        early = state.pop(early_group(name), None)
         wait = state[group] = Wait(
             name,
             now + (first.within or first.after or 0),
-            msgspec.json.encode(item.data).decode(),
+            body,
             item.event_id,
             origin.offset,
             origin.index,
@@ -166,7 +183,7 @@ class Escalate:
         wait = state[group]
         if wait.stands != AHEAD:
             wait.round += 1
-        item = _item(wait, who, now)
+        item = item_of(wait, who, now)
         if 0 < wait.expires_at <= now:
             del state[group]
             out.drop(item, Kind.EXPIRED, "expired", f"round {wait.round + 1}")
@@ -229,7 +246,7 @@ class Escalate:
     def _over(self, state: State, group: str, who: Who, reason: str, detail: str, out: Out) -> None:
         wait = state.pop(group)
         if wait.stands != EARLY:
-            out.drop(_item(wait, who, 0), Kind.CANCELLED, reason, detail)
+            out.drop(item_of(wait, who, 0), Kind.CANCELLED, reason, detail)
 
     def _next(self, wait: Wait) -> Any:
         """The round that comes after the one that is out, or the first one, if that is ahead."""
@@ -243,26 +260,6 @@ class Escalate:
         if not self._by:
             return f"{item.event_id}\x1f{item.way}"
         return "\x1f".join([str(get(item.data)) for get in self._by])
-
-
-def _early(name: str) -> str:
-    """The group of what came too early: no value of ``by`` comes out like that by chance."""
-    return f"\x1fearly\x1f{name}"
-
-
-def _item(wait: Wait, who: Who, now: int) -> Item:
-    tenant, recipient, topic, partition = who
-    return Item(
-        data={},
-        origin=Origin(topic, partition, wait.offset, wait.index),
-        time=now,
-        recipient_id=recipient,
-        event_id=wait.event_id,
-        tenant=tenant,
-        expires_at=wait.expires_at,
-        members=wait.members,
-        way=wait.way,
-    )
 
 
 def _check(spec: EscalateSpec, site: Site) -> None:

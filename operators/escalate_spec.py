@@ -103,6 +103,10 @@ class EscalateSpec(Spec):
     """How many may be open for one person. Of more, the oldest is given up, with the reason
     `too_many_open`."""
 
+    max_bytes: int = Field(262_144, ge=1_024, le=8_388_608)
+    """How much the events that are open for one person may take, as JSON. Of more, the oldest is
+    given up, likewise."""
+
     @field_validator("by", "on_failure", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from tests.chaos import scene
 from tidings.log.port import Log, Slot
+from tidings.receipts import PROVIDER_EVENTS
 
 GROUPS = {  # the consumer group of each part, and what it reads
     "intake": ("tidings.social.intake", [scene.SOURCE]),
     "flow": ("tidings.social", [scene.ENTRIES]),
+    "receipts": ("tidings.receipts", [PROVIDER_EVENTS]),
     "lane": ("tidings.lane.push.normal", [scene.DELIVERIES, *scene.LADDER]),
 }
 

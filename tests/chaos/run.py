@@ -25,6 +25,8 @@ from rich.table import Table
 
 from tests.chaos import scenarios
 from tests.chaos.quarantine import SCRIPT, quarantine
+from tests.chaos.rounds import PARTS as ROUNDS_TARGETS
+from tests.chaos.rounds import rounds
 from tests.chaos.scenarios import Blast, Result
 from tests.chaos.world import World
 
@@ -38,6 +40,7 @@ Scenario = Callable[[Path], Result]
 def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
     """All scenarios by name."""
     long = Blast(events=events, seconds=kills * SECONDS_A_KILL, seed=seed)
+    few = Blast(events=events // 10, seconds=kills * SECONDS_A_KILL, seed=seed)
     short = Blast(events=events // 2, seconds=50.0, seed=seed)
     every = ["intake", "flow", "lane"]
     return {
@@ -51,6 +54,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
         "frozen-flow": lambda folder: scenarios.frozen(folder, short, "flow", 10.0),
         # Longer than a lease: what it had in flight has been sent by the other meanwhile.
         "frozen-lane": lambda folder: scenarios.frozen(folder, short, "lane", 20.0),
+        "rounds": lambda folder: rounds(folder, few, ROUNDS_TARGETS, kills),
         "poison": lambda folder: _poison(folder, seed),
     }
 

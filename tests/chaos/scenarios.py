@@ -103,14 +103,15 @@ class Play:
         result.wrong = flow.faults() | sends.faults()
         if not flow.digests or not sends.accepted:
             result.wrong["idle"] = "nothing was decided or sent at all"
-        return self._end(result)
+        return self.end(result)
 
     def audit_lane(self, name: str, due: set[Any]) -> Result:
         """The same for a lane alone."""
         sends = audit_sends(self.world.log, due, self.world.stage)
-        return self._end(Result(name, {"sends": sends.figures()}, wrong=sends.faults()))
+        return self.end(Result(name, {"sends": sends.figures()}, wrong=sends.faults()))
 
-    def _end(self, result: Result) -> Result:
+    def end(self, result: Result) -> Result:
+        """Add what the kills repeated, and end everything by SIGTERM."""
         if unexplained := self.provider.count():
             result.wrong["repeats"] = unexplained
         for fault in self.kills:

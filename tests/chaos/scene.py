@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tidings.receipts import PROVIDER_EVENTS
 from tidings.records import Priority
 from tidings.topics import (
     EVENTS,
@@ -93,11 +94,13 @@ providers:
 
 
 class Script(NamedTuple):
-    """What is played: the flow, the texts by name, and for how many people."""
+    """What is played: the flow, the texts by name, for how many people, and with which providers
+    beside the sandbox."""
 
     flow: str
     texts: Mapping[str, str]
     people: int
+    providers: str = ""
 
 
 GATHERING = Script(FLOW, {"gathered": TEXT}, 1_000)
@@ -137,7 +140,8 @@ def write(folder: Path, script: Script, log: str, claims: str) -> Scene:
         (folder / name).mkdir(parents=True)
     scene.flow.write_text(script.flow)
     scene.lane.write_text(LANE)
-    scene.config.write_text(CONFIG.format(log=log, claims=claims, folder=folder))
+    config = CONFIG.format(log=log, claims=claims, folder=folder)
+    scene.config.write_text(config + script.providers.format(folder=folder))
     for name, text in script.texts.items():
         body = f"--- title\n{{{{ count }}}}\n--- body\n{text}\n"
         (folder / "templates" / name / "push.en.j2").write_text(body)
@@ -157,4 +161,5 @@ def topics() -> list[str]:
         SOURCE,
         *flow_topics("social", keyed=True),
         *lane_topics("push", Priority.NORMAL),
+        PROVIDER_EVENTS,
     ]

@@ -15,9 +15,10 @@ STOPS_IN = 30.0  # seconds a process gets to drain
 
 
 class Worker:
-    """One process of one part (``intake``, ``flow`` or ``lane``), in an empty folder of its own.
+    """One process of one part (``intake``, ``flow``, ``lane`` or ``receipts``), in an empty folder
+    of its own.
 
-    ``arguments`` are those of ``tidings run``, ``instance`` its name in its groups, if it has one.
+    ``arguments`` are those of ``tidings``, ``instance`` its name in its groups, if it has one.
     It dies with the process that started it.
     """
 
@@ -29,7 +30,9 @@ class Worker:
         self.folder = folder
         folder.mkdir(parents=True)
         self.log = folder / "log"
-        command = [sys.executable, "-m", "tidings.cli", "run", *arguments, "--name", folder.name]
+        command = [sys.executable, "-m", "tidings.cli", *arguments]
+        if arguments[0] == "run":
+            command += ["--name", folder.name]
         if instance:
             command += ["--instance", instance]
         self.process: subprocess.Popen[bytes] = spawn(command, log=self.log, cwd=folder)

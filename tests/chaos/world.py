@@ -34,7 +34,9 @@ class Ground(ABC):
     def __init__(self, folder: Path, *, named: bool = False) -> None:
         self.folder = folder
         self._named = named
-        self.workers: dict[str, list[Worker]] = {"intake": [], "flow": [], "lane": [], "all": []}
+        self.workers: dict[str, list[Worker]] = {
+            part: [] for part in ("intake", "flow", "lane", "receipts", "all")
+        }
         self._number = 0
         self._stack = ExitStack()
         self.stage: scene.Scene
@@ -72,10 +74,11 @@ class Ground(ABC):
         self._number += 1
         flow, lane = str(self.stage.flow), str(self.stage.lane)
         arguments = {
-            "intake": [flow, "--part", "intake"],
-            "flow": [flow, "--part", "flow"],
-            "lane": [lane, "--priority", "normal"],
-            "all": [flow, lane, "--priority", "normal"],
+            "intake": ["run", flow, "--part", "intake"],
+            "flow": ["run", flow, "--part", "flow"],
+            "lane": ["run", lane, "--priority", "normal"],
+            "receipts": ["receipts"],
+            "all": ["run", flow, lane, "--priority", "normal"],
         }[part]
         arguments += ["--config", str(self.stage.config)]
         taken = {worker.instance for worker in self.workers[part]}

@@ -39,3 +39,15 @@ Data = Annotated[
         "--data", metavar="FOLDER", envvar="TIDINGS_DATA", help="Where everything is kept."
     ),
 ]
+
+Instance = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        envvar="TIDINGS_INSTANCE",
+        help="A name that no other process has, and that this one has again after a restart: "
+        "Kafka then gives it its partitions back at once, even after kill -9. When it ends for "
+        "good the others wait for the session's time-out.",
+        show_default=False,
+    ),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tidings.cli.failures import Refusal
-from tidings.cli.options import Config, LogAddress
+from tidings.cli.options import Config, Instance, LogAddress
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +21,7 @@ def receipts(
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="Make the topics that are missing.")
     ] = False,
+    instance: Instance = "",
 ) -> None:
     """Turn what providers call back into outcomes, suppressions and later tries.
 
@@ -50,5 +51,5 @@ def receipts(
                 f"these topics are missing in {settings.log}: {names}\nstart with --create-topics"
             )
         admin.create(absent)
-    with open_ground(settings, asks=False) as ground:
+    with open_ground(settings, asks=False, instance=instance) as ground:
         end(run_units("receipts", [receipts_of(ground)]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidings.cli.failures import Refusal
-from tidings.cli.options import Config, LogAddress
+from tidings.cli.options import Config, Instance, LogAddress
 from tidings.cli.rehearse import STDIN, rehearse
 
 if TYPE_CHECKING:
@@ -83,17 +83,7 @@ def run(
     name: Annotated[
         str, typer.Option(help="What the process is called in its log lines.")
     ] = "tidings",
-    instance: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            envvar="TIDINGS_INSTANCE",
-            help="A name that no other process has, and that this one has again after a restart: "
-            "Kafka then gives it its partitions back at once, even after kill -9. When it ends for "
-            "good the others wait for the session's time-out.",
-            show_default=False,
-        ),
-    ] = "",
+    instance: Instance = "",
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="Make missing topics, the upstreams' too.")
     ] = False,

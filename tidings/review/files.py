@@ -22,6 +22,7 @@ from tidings.plan.names import names_at
 from tidings.ports import Template, Templates
 from tidings.problems import Mark, Problems, ValueProblem, listed, suggestion
 from tidings.providers import kind_of
+from tidings.review.replies import check_replies
 from tidings.running.footprint import DELIVER, RENDER, SEND, channels_of, footprint
 from tidings.running.roster import Role
 from tidings.settings import Settings
@@ -46,6 +47,8 @@ def review(
             _content(role.plan, problems)
             _providers(role.plan, settings, problems)
     _circles(roles, settings, env, problems)
+    plans = (role.plan for role in roles if isinstance(role.plan, FlowPlan))
+    check_replies({plan.name: plan for plan in plans}, problems)
 
 
 def review_settings(

@@ -74,13 +74,14 @@ class House:
         return self
 
     def _command(self, pack: Pack) -> list[str]:
+        tidings = (sys.executable, "-m", "tidings.cli")
+        instance = ("--instance", f"{gethostname()}.{pack.name}")  # back at once when it is killed
         config = ("--config", str(self._config)) if self._config else ()
-        verb = (sys.executable, "-m", "tidings.cli")
         if pack.name == RECEIPTS:
-            return [*verb, RECEIPTS, *config]
+            return [*tidings, RECEIPTS, *instance, *config]
         return [
-            *(*verb, "run", "--name", pack.name),
-            *("--instance", f"{gethostname()}.{pack.name}"),  # back at once when it is killed
+            *(*tidings, "run", "--name", pack.name),
+            *instance,
             *(word for priority in pack.priorities for word in ("--priority", priority)),
             *config,
             *map(str, pack.files),

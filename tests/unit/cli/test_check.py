@@ -50,6 +50,34 @@ def test_what_is_shipped_is_good(tidings: Command) -> None:
     assert tidings("check") == (0, "10 files: no problems\n", "")
 
 
+WATCH = """\
+flow: watch
+source: {topic: shop.events, key: recipient_id}
+steps:
+  - escalate:
+      rounds: [{channel: push, sent_by: shop}, {channel: push, after: 30s}]
+      until: delivered
+  - deliver: {template: order_update, category: orders}
+"""
+
+
+def test_a_flow_that_waits_and_one_that_replies_must_mean_each_other(
+    tidings: Command, flows: Path
+) -> None:
+    (flows / "watch.yaml").write_text(WATCH)
+    said = tidings("check", "--strict")
+    assert "watch.yaml:4:5  warning[no-reply]  watch.escalate" in said.out
+    assert "`shop` does not tell `watch` what becomes of its deliveries" in said.out
+
+    write(flows, "shop.yaml", "category: orders}", "category: orders, reply_to: watch}")
+    assert tidings("check", "--strict").out == "3 files: no problems\n"
+
+    write(flows, "watch.yaml", "sent_by: shop", "sent_by: other")
+    said = tidings("check")
+    assert "shop.yaml:4:5  error[no-wait]  shop.deliver" in said.out
+    assert "an `escalate` there begins with {channel: …, sent_by: shop}" in said.out
+
+
 def test_a_file_of_tests_is_checked_and_not_run(tidings: Command, flows: Path) -> None:
     case = "cases: [{name: a, in: [{event: {}}], out: {shop.delivr: [{at: 0s, delivered: push}]}}]"
     (flows / "shop.test.yaml").write_text(case)

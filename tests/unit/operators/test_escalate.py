@@ -334,6 +334,16 @@ def test_of_too_many_the_oldest_is_given_up() -> None:
     assert alert.ends() == [(2, "e0", "too_many_open")]
 
 
+def test_of_too_large_ones_too_and_the_newest_is_never_refused() -> None:
+    alert = Escalation(UNTIL.replace("until", "max_bytes: 1024, until"))
+    alert.event(0, "small")
+    alert.event(1, "large", text="x" * 1_020)
+    alert.event(2, "larger", text="x" * 2_000)
+
+    assert alert.ends() == [(1, "small", "too_many_open"), (2, "large", "too_many_open")]
+    assert len(alert.rounds()) == 3
+
+
 # ── A first round that another flow sends ─────────────────────────────────────────────────────
 
 WATCH = (

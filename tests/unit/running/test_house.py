@@ -23,4 +23,5 @@ def test_who_calls_back_is_read(
 
     assert [each.name for each in house.packs] == processes
     for each in house.packs:
-        assert house._command(each)[3:] == ["receipts", "--config", "t.yaml"]
+        verb, *_, config, file = house._command(each)[3:]
+        assert (verb, config, file) == ("receipts", "--config", "t.yaml")

@@ -253,7 +253,7 @@ class AlertWorld(World):
         news = Entry(
             recipient_id=entry.recipient_id,
             event_id="",
-            origin=Origin("deliveries.push.normal", 0, number),
+            origin=Origin("deliveries.push.normal", 0, random.randrange(1 + number)),
             event={},
             signal=Signal(
                 wait_id(entry.event_id, ""),
