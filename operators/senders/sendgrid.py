@@ -8,7 +8,7 @@
         categories:
           marketing: {pool: promo}   # the IP pool
 
-What a lane hands over at once is merged: up to a thousand mails of one sender, category and
+What comes within `linger` is merged: up to a thousand mails of one sender, category and
 campaign are one call. SendGrid takes it whole or refuses it whole; where it names the mail that is
 to blame, that one is answered and the others go again at once: nothing of it was sent. Else the
 call is cut in two.
@@ -37,7 +37,7 @@ from tidings.operators.senders.mail.mail_api import (
     opened,
     writer_of,
 )
-from tidings.operators.senders.mail.mail_merge import halves, merged
+from tidings.operators.senders.mail.mail_merge import Gatherer, halves, merged
 from tidings.operators.senders.mail.sendgrid_answer import refusal
 from tidings.operators.senders.mail.sendgrid_receipts import receipts
 from tidings.operators.senders.mail.sendgrid_request import LARGEST, MOST, Requests
@@ -82,6 +82,8 @@ class SendGrid:
         self._headers: dict[str, str] = {}
         self._writer: Writer
         self._pool: Pool | None = None
+        linger = settings.linger / 1000
+        self._gatherer = Gatherer(self._go, most=settings.bulk, linger=linger)
 
     async def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read the key and make ready. Raises ValueError for settings that can't be used."""
@@ -102,11 +104,15 @@ class SendGrid:
                 done(send, mail)
             else:
                 mails.append(mail)
+        self._gatherer.add(mails)
+
+    def _go(self, mails: Sequence[Mail]) -> None:
         for call in merged(mails, self._requests.shape, most=self._settings.bulk, largest=LARGEST):
             self._post(call)
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""
+        self._gatherer.flush()
         if self._pool is not None:
             await self._pool.close(GRACE)
 

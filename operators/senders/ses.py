@@ -7,7 +7,7 @@
         sender: Example <hello@example.com>
         pool: transactional          # the configuration set, for what has none of its own
 
-What a lane hands over at once is merged: up to fifty mails of one sender and configuration set are
+What comes within `linger` is merged: up to fifty mails of one sender and configuration set are
 one call, by a template that hands the words through. Each entry's status is its own send's answer.
 A call that SES refuses as a whole, because of one mail in it, is cut in two and made again, until
 the one is found: nothing of it was sent.
@@ -37,7 +37,7 @@ from tidings.operators.senders.mail.mail_api import (
     opened,
     writer_of,
 )
-from tidings.operators.senders.mail.mail_merge import halves, merged
+from tidings.operators.senders.mail.mail_merge import Gatherer, halves, merged
 from tidings.operators.senders.mail.ses_answer import accepted, entries, refusal
 from tidings.operators.senders.mail.ses_receipts import receipts
 from tidings.operators.senders.mail.ses_request import (
@@ -98,6 +98,8 @@ class Ses:
         self._pool: Pool | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._held: list[list[Mail]] = []
+        linger = settings.linger / 1000
+        self._gatherer = Gatherer(self._go, most=settings.bulk, linger=linger)
 
     async def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Find credentials and make ready. Raises ValueError for settings that can't be used."""
@@ -117,20 +119,24 @@ class Ses:
 
     def send(self, sends: Sequence[Send], done: Done) -> None:
         """Start these sends, in as few calls as they fit in."""
-        mails, alone = [], []
+        mails = []
         for send in sends:
             mail = self._writer.write(send, done)
             if isinstance(mail, Answer):
                 done(send, mail)
-            elif fits_bulk(mail):
-                mails.append(mail)
             else:
-                alone.append([mail])
+                mails.append(mail)
+        self._gatherer.add(mails)
+
+    def _go(self, gathered: Sequence[Mail]) -> None:
+        mails = [mail for mail in gathered if fits_bulk(mail)]
+        alone = [[mail] for mail in gathered if not fits_bulk(mail)]
         calls = merged(mails, shape, most=self._settings.bulk, largest=LARGEST)
         self._start([*calls, *alone])
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""
+        self._gatherer.flush()
         if self._refreshing is not None:
             await asyncio.wait([self._refreshing], timeout=GRACE)
         held, self._held = self._held, []

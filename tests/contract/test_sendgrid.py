@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,37 @@ def test_a_call_carries_a_thousand_and_campaigns_stay_apart(tmp_path: Path) -> N
 
 
 # ── What SendGrid answers ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("linger", "calls"),
+    [("20ms", [1_000, 200]), ("1s", [1_000, 200]), ("0s", [400, 400, 400])],
+)
+def test_what_a_lane_hands_over_in_parts_goes_together(
+    tmp_path: Path, linger: str, calls: list[int]
+) -> None:
+    parts = [[a_send(part * 400 + n) for n in range(400)] for part in range(3)]
+    with Provider(lambda got: TAKEN) as provider:
+        sender = a_sender(tmp_path, provider.url, linger=linger)
+        found = answers_of(sender, *parts)
+    assert {one.verdict for one in found} == {Verdict.OK}
+    assert len(found) == 1_200
+    assert sorted(len(addresses(got)) for got in provider.got) == sorted(calls)
+
+
+def test_who_closes_lets_nobody_wait(tmp_path: Path) -> None:
+    async def run(url: str) -> Answer:
+        sender = a_sender(tmp_path, url, linger="1s")
+        loop = asyncio.get_running_loop()
+        await sender.open(loop)
+        answered = loop.create_future()
+        sender.send([a_send()], lambda _, answer: answered.set_result(answer))
+        await sender.close()
+        answer: Answer = answered.result()
+        return answer
+
+    with Provider(lambda got: TAKEN) as provider:
+        assert asyncio.run(run(provider.url)).verdict is Verdict.OK
 
 
 def test_the_one_that_is_to_blame_is_answered_and_the_others_go_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from tidings.callbacks import Callback
-from tidings.durations import PositiveDuration
+from tidings.durations import DurationType, PositiveDuration
 from tidings.http2 import Failure, Fate
 from tidings.operators.senders.mail.mail import Mail, Writer
 from tidings.operators.senders.mail.mail_settings import MailSettings
@@ -34,6 +34,8 @@ class ApiSettings(MailSettings):
     """From a call to its answer; what takes longer may have been sent."""
     wait: PositiveDuration = 2_000
     """How long a call waits for a connection before its mails are given back."""
+    linger: Annotated[int, DurationType(at_most="1s")] = 20
+    """How long a mail waits for others to go with in one call; 0s for none that waits."""
     callback: Callback | None = None
     """Where the provider's events come in, and what the references in them are signed with."""
 
