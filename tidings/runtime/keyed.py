@@ -98,6 +98,7 @@ class KeyedFlow(Member):
         self._markers = Flight()
         self._mark_at = 0
         self._busy = False  # it reads as much as it can
+        self._long = False  # the batch in hand has used up half of its work or more
 
     # ── The unit ──────────────────────────────────────────────────────────────────────────────
 
@@ -111,7 +112,7 @@ class KeyedFlow(Member):
         super().push(batch)
         if self._held is None and not self._queue:
             tasks = [task for task in self._tasks.values() if not task.replaying()]
-            self._rotation.save(tasks, float(self._clock.now()), self._busy)
+            self._rotation.save(tasks, float(self._clock.now()), self._busy, self._long)
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -267,6 +268,7 @@ class KeyedFlow(Member):
             if done < len(records):
                 rest.append((task, records[done:]))
                 labels[slot] = label
+        self._long = work <= WORK // 2
         if rest:
             flight = Flight() if batch.muted else self._flights.take(labels)
             self._queue.appendleft(KeyedBatch(rest, flight, labels, batch.muted))
