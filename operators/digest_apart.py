@@ -6,7 +6,7 @@ Fields in columns, when each member expires, and which member each kept event is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from tidings.expressions import Condition, FieldPath
@@ -23,6 +23,11 @@ def tells_apart(spec: DigestSpec) -> bool:
     return bool(spec.tell_apart) or spec.counts is not None or single
 
 
+def columns_of(spec: DigestSpec) -> frozenset[str]:
+    """What is known of each member, by name."""
+    return frozenset(Apart(spec).names) if tells_apart(spec) else frozenset()
+
+
 class Apart:
     """Knows the members of windows. Of those that a version without this has gathered it does not
     know more than who did it."""
@@ -37,6 +42,11 @@ class Apart:
                 self._getters[_column_of(rule.takes)] = _mark(rule.takes)
         self._actors = name_of(spec.actors) if spec.actors is not None else ""
         self._counts = name_of(spec.counts) if spec.counts is not None else ""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of the columns: fields, and what a rule may take back."""
+        return self._getters.keys()
 
     def values(self, data: dict[str, Any]) -> list[Any]:
         """What is to be known of an event. Raises EvaluationError where a field can't be read."""

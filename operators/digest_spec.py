@@ -42,6 +42,9 @@ class Keep(Spec):
     by: FieldPath | None = None
     """The field of `top`. Of equal ones the earlier counts as higher."""
 
+    def __str__(self) -> str:
+        return f"{self.which} {self.most}" + (f" by {self.by}" if self.by is not None else "")
+
     @model_validator(mode="after")
     def _field(self) -> Self:
         if (self.which == "top") != (self.by is not None):
@@ -88,6 +91,9 @@ class Cancel(Spec):
                 "such as match: [actor_id, photo_id]",
             )
         return self
+
+
+_Rule = str | Cancel
 
 
 def _rules(given: Any) -> Any:
@@ -174,7 +180,10 @@ class DigestSpec(Spec):
     flush: Condition | None = None
     """An event for which this holds closes its window at once, itself included."""
 
-    cancel: Annotated[tuple[Cancel, ...], BeforeValidator(_rules)] = ()
+    cancel: Annotated[
+        tuple[Cancel, ...],
+        BeforeValidator(_rules, json_schema_input_type=_Rule | tuple[_Rule, ...]),
+    ] = ()
     """Events that take back what was gathered: a condition, as in `type == 'photo_deleted'`, takes
     back the window with the same `by`; a rule, or a list of them, says more. What is taken back
     ends as `cancelled`, and the rest is counted as if it had not come; a window of which nothing is

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from tidings.contract import expressions_in
 from tidings.load.nodes import Map
+from tidings.operators.digest_apart import columns_of
 from tidings.plan.model import FlowPlan, StepPlan
-from tidings.problems import Problems
+from tidings.problems import Problems, listed
 
 
 def check_names(plan: FlowPlan, node: Map, problems: Problems) -> None:
@@ -26,7 +27,34 @@ def check_names(plan: FlowPlan, node: Map, problems: Problems) -> None:
     known = set(plan.source.fields) or None
     if not any(step.operator.name == "split" for step in plan.intake):
         plan.source.key.check(known, problems, f"{plan.name}.source.key")
-    _Names(problems).walk((*plan.intake, *plan.keyed, *plan.tail), known)
+    names = _Names(problems)
+    names.walk((*plan.intake, *plan.keyed, *plan.tail), known)
+    _check_consent(plan, names.at, problems)
+
+
+def _check_consent(
+    plan: FlowPlan, names: Mapping[str, frozenset[str] | None], problems: Problems
+) -> None:
+    """Warn of a `consent` that looks at fields which a digest before it has gathered away."""
+    steps = [step for top in plan.steps() for step in top.walk()]
+    digests = [step for step in steps if step.operator.name == "digest"]
+    apart = {name for step in digests for name in columns_of(step.spec)}
+    for step in steps if digests else ():
+        known = names.get(step.path)
+        if step.operator.name != "consent" or known is None:
+            continue
+        fields = (*step.spec.muted, *(() if step.spec.category else ("type",)))
+        missing = [field for field in fields if field not in known | apart]
+        if missing:
+            problems.warning(
+                "blind-consent",
+                f"`consent` looks at {listed(missing)}, and `{digests[-1].path}` gathers events "
+                f"without {'it' if len(missing) == 1 else 'them'}",
+                step.where,
+                step.path,
+                f"name {'it' if len(missing) == 1 else 'them'} in the digest's `by`, or in its "
+                "`tell_apart`: consent takes single events out then",
+            )
 
 
 def names_at(plan: FlowPlan) -> Mapping[str, frozenset[str] | None]:

@@ -4,6 +4,7 @@ gone       a keyed step that is no longer there: its state is dropped
 renamed    the same under another path: dropped as well, and the old id is the way out
 mismatch   another operator under an old path, which can't read the state that is there
 values     a digest whose fields moved: an open one holds values in their old order
+gathering  a digest that keeps or counts otherwise: an open one has done it the old way so far
 paths      deliveries whose ids change: what is repeated now is not recognised
 flows      a flow that is no longer there
 """
@@ -11,10 +12,13 @@ flows      a flow that is no longer there
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from tidings.contract import Shape
+from tidings.operators.digest_apart import columns_of
+from tidings.operators.digest_spec import name_of
 from tidings.plan import FlowPlan, StepPlan
-from tidings.problems import Mark, Problems
+from tidings.problems import Mark, Problems, listed
 from tidings.running.footprint import DELIVER
 from tidings.running.roster import Role
 
@@ -115,6 +119,7 @@ def _states(old: FlowPlan, new: FlowPlan, problems: Problems) -> None:
             )
         elif name == "digest":
             _values(step, has[path], problems)
+            _gathering(step, has[path], problems)
 
 
 def _old_name(old: str, new: str, operator: str) -> str:
@@ -142,6 +147,47 @@ def _values(old: StepPlan, new: StepPlan, problems: Problems) -> None:
             f"{new.where.file}` tells",
             see=old.where,
         )
+
+
+def _gathering(old: StepPlan, new: StepPlan, problems: Problems) -> None:
+    was, now = old.spec, new.spec
+    if (was.keep.which, was.keep.by) != (now.keep.which, now.keep.by):
+        problems.warning(
+            "kept-otherwise",
+            f"`keep` of `{new.path}` was `{was.keep}` and is `{now.keep}`: digests that are open "
+            "have kept by the old rule, and their `items` are a mixture; their counts stay exact",
+            new.where,
+            new.path,
+            "it is over when those have closed; a template must do with either until then",
+            see=old.where,
+        )
+    if str(was.actors) != str(now.actors):
+        problems.warning(
+            "counted-otherwise",
+            f"`actors` of `{new.path}` changed: digests that are open count those of the old field "
+            "beside those of the new one",
+            new.where,
+            new.path,
+            f"give it another id, or roll it out when nothing is open: `tidings deploy --plan "
+            f"{new.where.file}` tells",
+            see=old.where,
+        )
+    if unknown := columns_of(now) - columns_of(was) - _actors(now):
+        problems.warning(
+            "unknown-before",
+            f"of what is in the open digests of `{new.path}`, {listed(sorted(unknown))} "
+            f"{'is' if len(unknown) == 1 else 'are'} not known: it is in no `counts`, no `cancel` "
+            "takes it back, and `consent` takes none of it out",
+            new.where,
+            new.path,
+            "it holds for what comes from then on; those that are open close with all they have",
+            see=old.where,
+        )
+
+
+def _actors(spec: Any) -> set[str]:
+    """The column of the actors: of them an open digest knows enough."""
+    return set() if spec.actors is None else {name_of(spec.actors)}
 
 
 def _deliveries(old: FlowPlan, new: FlowPlan, problems: Problems) -> None:

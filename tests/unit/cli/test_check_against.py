@@ -76,6 +76,12 @@ def test_a_renamed_digest_is_told_with_the_way_to_keep_it(tidings: Command, flow
         ("by: [type]", "by: [type, shop]", "shop.digest moved-fields"),
         ("- deliver: {to", "- {id: out, deliver: {to", ""),
         ("flow: shop", "flow: store", "shop flow-gone"),
+        ("window: 30s", "window: 30s, keep: first 3", "shop.digest kept-otherwise"),
+        ("window: 30s", "window: 30s, keep: last 5", None),
+        ("window: 30s", "window: 30s, counts: type", "shop.digest unknown-before"),
+        ("window: 30s", "window: 30s, tell_apart: [actor_id]", None),
+        ("window: 30s", "window: 30s, cancel: type == 'gone'", None),
+        ("actors: actor_id", "actors: actor", "shop.digest counted-otherwise"),
         ("window: 30s", "window: 5m", None),
         ("at_most: 3", "at_most: 5", None),
     ],
@@ -90,6 +96,23 @@ def test_what_becomes_of_state_is_told(
     else:
         changed(flow, old, new)
     assert codes(tidings) == ([] if told is None else [told])
+
+
+def test_what_open_digests_have_gathered_by_an_old_rule_is_told(
+    tidings: Command, flow: Path
+) -> None:
+    changed(
+        flow,
+        "actors: actor_id",
+        "actors: actor_id, keep: top 2 by score, cancel: {when: undo, match: [photo]}",
+    )
+    said = json.loads(tidings("check", "--against", "before", "--format", "json").out)
+    assert [one["message"] for one in said["problems"]] == [
+        "`keep` of `shop.digest` was `last 3` and is `top 2 by score`: digests that are open have "
+        "kept by the old rule, and their `items` are a mixture; their counts stay exact",
+        "of what is in the open digests of `shop.digest`, `photo` is not known: it is in no "
+        "`counts`, no `cancel` takes it back, and `consent` takes none of it out",
+    ]
 
 
 def test_another_operator_under_an_old_id_is_an_error(tidings: Command, flow: Path) -> None:
