@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import threading
+from subprocess import Popen
 
 import pytest
 
 from tests.integration.installation import Installation, ends
 from tidings.log.address import open_log
-from tidings.log.port import Slot
+from tidings.log.port import Append, Slot
+from tidings.services.kafka import Kafka
 from tidings.services.process import wait_for
 
 FLOW = """\
@@ -28,7 +32,10 @@ people: file:people
 categories: {orders: {}}
 providers: {box: {kind: sandbox, file: data/sandbox.jsonl, latency: 1ms}}
 """
-PERSON = '{"recipient_id": "ana", "addresses": [{"kind": "device", "value": "phone-ana"}]}\n'
+PEOPLE = "".join(
+    f'{{"recipient_id": "{name}", "addresses": [{{"kind": "device", "value": "phone-{name}"}}]}}\n'
+    for name in ("ana", *(f"p{number}" for number in range(100)))
+)
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def shop(installation: Installation) -> Installation:
     (here / "flows/lanes/push.yaml").write_text(LANE)
     (here / "config/tidings.yaml").write_text(SETTINGS)
     (here / "config/templates/shop/push.en.j2").write_text("--- title\nx\n--- body\n{{ count }}\n")
-    (here / "people/people.jsonl").write_text(PERSON)
+    (here / "people/people.jsonl").write_text(PEOPLE)
     return installation
 
 
@@ -57,32 +64,107 @@ def ran(shop: Installation, *arguments: str) -> tuple[int, str]:
 
 @pytest.mark.timeout(240)
 def test_a_flow_rolled_out_and_back_in_a_blast_loses_nothing(
-    shop: Installation,
+    shop: Installation, kafka: Kafka
 ) -> None:
-    flow = put(shop, FLOW)
+    """On Kafka, two processes of the flow; events come all the while."""
+    settings = shop.folder / "config/tidings.yaml"
+    settings.write_text(
+        SETTINGS.replace("sqlite:data/log", f"kafka:{kafka.bootstrap}?session.timeout.ms=6000")
+        + "channels: {rollout: device}\n"
+    )
+    (shop.folder / "flows/lanes/rollout.yaml").write_text(
+        LANE.replace("lane: push", "lane: rollout")
+    )
+    templates = shop.folder / "config/templates/shop"
+    (templates / "rollout.en.j2").write_text((templates / "push.en.j2").read_text())
+    flow = put(shop, on_kafka(FLOW))
     assert ran(shop, "topics", "apply", "--sources")[0] == 0
-    lane = shop.start("run", str(shop.folder / "flows/lanes/push.yaml"), "--priority", "normal")
+    lane = shop.start("run", str(shop.folder / "flows/lanes/rollout.yaml"), "--priority", "normal")
     shop.wait_until_said('"event": "ready"')
-    sent = 0
-    running = None
-    for version in (FLOW, CHANGED, FLOW):
-        put(shop, version)
-        code, said = ran(shop, "deploy", "--plan", flow)
-        # Rolled back, the counts of the limit that came with the new version have no home.
-        back = version is FLOW and sent > 0
-        assert (code, "dropped shop.limit" in said) == (int(back), back), said
-        if running is not None:
-            assert ends(running, signal.SIGTERM) == 0
-        events = range(sent, sent + 300)  # some before it is there, the rest while it runs
-        shop.emit("shop.events", *(_event(number) for number in events[:200]))
-        running = shop.start("run", flow)
+    running = started(shop, flow)
+    with Blast(f"kafka:{kafka.bootstrap}") as blast:
+        for version in (CHANGED, FLOW):
+            blast.wait_for(500)
+            put(shop, on_kafka(version))
+            code, said = ran(shop, "deploy", "--plan", flow)
+            # Rolled back, the counts of the limit that came with the new version have no home.
+            back = version is FLOW
+            assert (code, "dropped rollout.limit" in said) == (int(back), back), said
+            assert "kept    rollout.digest" in said
+            assert [ends(process, signal.SIGTERM) for process in running] == [0, 0]
+            blast.wait_for(500)  # nobody reads them yet
+            running = started(shop, flow)
+        blast.wait_for(500)
+    assert blast.sent >= 2_500
+    wait_for(lambda: counted(shop) >= blast.sent, timeout=60.0, what=f"{blast.sent} events counted")
+    assert counted(shop) == blast.sent
+    assert [ends(process, signal.SIGTERM) for process in (*running, lane)] == [0, 0, 0]
+
+
+def on_kafka(text: str) -> str:
+    """The flow under a name that the session's Kafka has for this test alone."""
+    return (
+        text.replace("shop.events", "rollout.events")
+        .replace("flow: shop", "flow: rollout")
+        .replace("to: push", "to: rollout")
+    )
+
+
+def started(shop: Installation, flow: str) -> list[Popen[str]]:
+    """Two processes of a flow, ready."""
+    processes = []
+    for _ in range(2):
+        processes.append(shop.start("run", flow))
         shop.wait_until_said('"event": "ready"')
-        shop.emit("shop.events", *(_event(number) for number in events[200:]))
-        sent += len(events)
-    assert running is not None
-    wait_for(lambda: counted(shop) >= sent, timeout=60.0, what=f"{sent} events in digests")
-    assert counted(shop) == sent
-    assert [ends(process, signal.SIGTERM) for process in (running, lane)] == [0, 0]
+    return processes
+
+
+class Blast:
+    """Events for a hundred people, some hundred a second, until the block ends; all confirmed."""
+
+    def __init__(self, log: str) -> None:
+        self.sent = 0
+        self._log = log
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+
+    def __enter__(self) -> Blast:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def wait_for(self, more: int) -> None:
+        """Wait until so many more were sent."""
+        goal = self.sent + more
+        wait_for(lambda: self.sent >= goal, timeout=60.0, what=f"{more} events more")
+
+    def _send(self) -> None:
+        producer = open_log(self._log).producer()
+        while not self._over.is_set():
+            numbers = range(self.sent, self.sent + 25)
+            events = [_event(number, f"p{number % 100}") for number in numbers]
+            refused: list[object] = []
+
+            def confirmed(error: object, receipt: object, refused: list[object] = refused) -> None:
+                refused += [error] if error is not None else []
+
+            producer.append(
+                [
+                    Append(
+                        "rollout.events", each["recipient_id"].encode(), json.dumps(each).encode()
+                    )
+                    for each in events
+                ],
+                confirmed,
+            )
+            assert producer.flush(30.0)
+            assert refused == []
+            self.sent = numbers.stop
+            self._over.wait(0.05)
+        producer.close()
 
 
 def counted(shop: Installation) -> int:
@@ -98,8 +180,8 @@ def entered(shop: Installation) -> int:
     return held
 
 
-def _event(number: int) -> dict[str, str]:
-    return {"event_id": f"e{number}", "type": "order", "recipient_id": "ana"}
+def _event(number: int, recipient: str = "ana") -> dict[str, str]:
+    return {"event_id": f"e{number}", "type": "order", "recipient_id": recipient}
 
 
 @pytest.mark.timeout(120)
