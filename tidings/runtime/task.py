@@ -51,6 +51,7 @@ class Task:
         self.now = start.time
         self.committed = committed
         self.marker_until = 0
+        self._wall = 0  # the latest that `overdue` was told
         self._chain = chain
         self._site = site
         self.people = People(buckets, chain)
@@ -211,6 +212,9 @@ class Task:
         The wall clock decides only this: that a marker is written, whose append time then counts.
         """
         people = self.people
+        if wall + MARKER_LIFE_MS < self._wall:  # the clock was set back
+            self.marker_until = 0
+        self._wall = wall
         while (at := people.deadline()) and at + OVERDUE_MS <= wall >= self.marker_until:
             if people.holds():
                 self.marker_until = wall + MARKER_LIFE_MS

@@ -97,6 +97,12 @@ def test_a_calendar_window_closes_at_its_time_on_the_persons_clock() -> None:
         ("30 2 * * *", "Europe/Madrid", "2026-10-25T00:00Z", "2026-10-25T00:30:00+00:00"),
         ("30 2 * * *", "Europe/Madrid", "2026-10-25T01:10Z", "2026-10-26T01:30:00+00:00"),
         ("30 1 * * *", "America/New_York", "2026-11-01T06:10Z", "2026-11-02T06:30:00+00:00"),
+        ("30 1 * * *", "America/New_York", "2026-11-01T05:00Z", "2026-11-01T05:30:00+00:00"),
+        ("45 1 * * *", "Australia/Lord_Howe", "2026-04-04T14:00Z", "2026-04-04T14:45:00+00:00"),
+        ("45 1 * * *", "Australia/Lord_Howe", "2026-04-04T15:10Z", "2026-04-05T15:15:00+00:00"),
+        # At midnight: skipped in spring, and to come once more in autumn.
+        ("0 0 * * *", "America/Santiago", "2026-09-06T03:00Z", "2026-09-06T04:00:00+00:00"),
+        ("0 0 * * *", "America/Santiago", "2026-04-05T02:30Z", "2026-04-05T04:00:00+00:00"),
         # Strictly after.
         ("0 9 * * *", "Europe/Madrid", "2026-07-01T06:59:59.999Z", "2026-07-01T07:00:00+00:00"),
         ("0 9 * * *", "Europe/Madrid", "2026-07-01T07:00Z", "2026-07-02T07:00:00+00:00"),

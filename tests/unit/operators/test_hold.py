@@ -194,9 +194,12 @@ def test_jitter_stays_within_what_a_persons_own_hours_leave(hours: str) -> None:
         # the night of the jump in Berlin: 02:30 is skipped, and is over at the jump
         ("2026-03-29T00:30", "22:00-02:30", "Europe/Berlin", "2026-03-29T01:00"),
         ("2026-03-28T21:30", "22:00-08:00", "Europe/Berlin", "2026-03-29T06:00"),
-        # 01:30 comes twice in New York: the first one counts
+        ("2026-03-08T05:00", "22:00-02:30", "America/New_York", "2026-03-08T07:00"),
+        # 02:30 comes twice in Berlin, 01:30 in New York: the first one counts
+        ("2026-10-24T23:30", "22:00-02:30", "Europe/Berlin", "2026-10-25T00:30"),
         ("2026-11-01T05:00", "22:00-01:30", "America/New_York", "2026-11-01T05:30"),
-        # half an hour on Lord Howe Island
+        # half an hour on Lord Howe Island, forth and back
+        ("2026-04-04T14:00", "23:00-01:45", "Australia/Lord_Howe", "2026-04-04T14:45"),
         ("2026-10-03T15:00", "23:00-02:15", "Australia/Lord_Howe", "2026-10-03T15:30"),
     ],
 )

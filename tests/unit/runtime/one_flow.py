@@ -52,6 +52,17 @@ class FlakyPeople(FunctionPeople):
         return super().profiles(people)
 
 
+class Wall:
+    """The clock on the wall of a process: the log's, or wrong by ``skew`` (ms)."""
+
+    def __init__(self, clock: Tick) -> None:
+        self._clock = clock
+        self.skew = 0
+
+    def now(self) -> int:
+        return self._clock.now() + self.skew
+
+
 class OneFlow:
     """The keyed part of ``social`` with these steps, on one partition unless told otherwise."""
 
@@ -71,11 +82,12 @@ class OneFlow:
         self.folder = folder
         self.source = source
         self.clock = Tick(NOW)
+        self.wall = Wall(self.clock)
         self.people = FlakyPeople()
         topics = {ENTRIES: partitions, STATE: partitions, DELIVERIES: 1}
         self.log = PaperLog(self.clock, {**topics, "notif_events": 1, LETTERS: 1})
         self.group = self.log.group("tidings.social")
-        ground = ground_of(folder, self.log, self.clock, state={"buckets": 2, **state})
+        ground = ground_of(folder, self.log, self.wall, state={"buckets": 2, **state})
         self._ground = Ground(
             self.log, ground.io._replace(people=self.people), ground.settings, "holder"
         )
