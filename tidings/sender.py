@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from pydantic import BaseModel
@@ -143,6 +143,16 @@ class Terms(NamedTuple):
     rate: Rate | None = None
     counts_limited: bool = True
     bulk: int = 1
+
+
+@runtime_checkable
+class Provable(Protocol):
+    """A sender that can have its credentials tried, without anybody being sent anything."""
+
+    async def prove(self) -> None:
+        """Ask the provider. Raises ValueError, with what it said, where it refuses us or does not
+        answer. The sender is open."""
+        ...
 
 
 S = TypeVar("S", bound=BaseModel)

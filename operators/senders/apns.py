@@ -25,6 +25,7 @@ import msgspec
 from pydantic import Field
 
 from tidings.http2 import Head, Pool, Request, Response, Result, literal
+from tidings.operators.senders.proof import proved_by_push
 from tidings.operators.senders.push.apns_answer import MIXED_UP, UNWELL, classify
 from tidings.operators.senders.push.apns_message import (
     RULES,
@@ -124,6 +125,10 @@ class Apns:
     def send(self, sends: Sequence[Send], done: Done) -> None:
         """Start these sends, in one write for each connection."""
         self._start(sends, done, last=False)
+
+    async def prove(self) -> None:
+        """Raises ValueError where Apple does not accept the key, the team or the topic."""
+        await proved_by_push(self, "0" * 64, "ios", self._clock.now())
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

@@ -75,14 +75,18 @@ class Signer:
             raise ValueError(f"no AWS credentials: {error}") from error
 
     def headers(
-        self, path: str, body: bytes, content_type: str = "application/json"
+        self,
+        path: str,
+        body: bytes,
+        content_type: str = "application/json",
+        method: str = "POST",
     ) -> dict[str, str]:
-        """The headers of a POST, signature included: 0.1 ms."""
+        """The headers of a request, signature included: 0.1 ms."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
         request = AWSRequest(
-            "POST",
+            method,
             self.endpoint + path,
             headers={"content-type": content_type},
             data=body,

@@ -21,6 +21,7 @@ import msgspec
 from pydantic import Field
 
 from tidings.http2 import Head, Pool, Request, Response, Result
+from tidings.operators.senders.proof import proved_by_push
 from tidings.operators.senders.push import fcm_token
 from tidings.operators.senders.push.fcm_answer import NOT_OURS, classify, message_id
 from tidings.operators.senders.push.fcm_message import Composer, Label, TooLarge, target
@@ -122,6 +123,10 @@ class Fcm:
     def send(self, sends: Sequence[Send], done: Done) -> None:
         """Start these sends, in one write for each connection."""
         self._start(sends, done, last=False)
+
+    async def prove(self) -> None:
+        """Raises ValueError where Google does not accept the account or the project."""
+        await proved_by_push(self, "tidings-check", "android", self._clock.now())
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

@@ -41,6 +41,7 @@ from tidings.operators.senders.mail.mail_merge import Gatherer, halves, merged
 from tidings.operators.senders.mail.sendgrid_answer import refusal
 from tidings.operators.senders.mail.sendgrid_receipts import receipts
 from tidings.operators.senders.mail.sendgrid_request import LARGEST, MOST, Requests
+from tidings.operators.senders.proof import proved_by_call
 from tidings.ports import Clock
 from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret
@@ -109,6 +110,12 @@ class SendGrid:
     def _go(self, mails: Sequence[Mail]) -> None:
         for call in merged(mails, self._requests.shape, most=self._settings.bulk, largest=LARGEST):
             self._post(call)
+
+    async def prove(self) -> None:
+        """Raises ValueError where SendGrid does not accept the key: it is asked what it may do."""
+        assert self._pool is not None
+        path = self._settings.path.removesuffix("/mail/send") + "/scopes"
+        await proved_by_call(self._pool, path, self._headers)
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

@@ -49,6 +49,7 @@ from tidings.operators.senders.mail.ses_request import (
     fits_bulk,
     shape,
 )
+from tidings.operators.senders.proof import proved_by_call
 from tidings.ports import Clock
 from tidings.receipts import Receipt, Webhook
 from tidings.secret import Secret
@@ -133,6 +134,13 @@ class Ses:
         alone = [[mail] for mail in gathered if not fits_bulk(mail)]
         calls = merged(mails, shape, most=self._settings.bulk, largest=LARGEST)
         self._start([*calls, *alone])
+
+    async def prove(self) -> None:
+        """Raises ValueError where Amazon does not accept the credentials: for ``GetAccount``."""
+        assert self._pool is not None
+        path = "/v2/email/account"
+        headers = self._signer.headers(path, b"", method="GET")
+        await proved_by_call(self._pool, path, headers)
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

@@ -119,6 +119,10 @@ class TwilioVoice:
         for send in sends:
             self._start(send, done)
 
+    async def prove(self) -> None:
+        """Raises ValueError where Twilio does not accept the credentials."""
+        await self._api.prove()
+
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""
         await self._api.close()

@@ -139,6 +139,16 @@ def test_a_call_is_as_twilio_describes_it(prism: Prism, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
+def test_the_account_is_read_as_twilio_describes_it(prism: Prism, tmp_path: Path) -> None:
+    async def proved() -> None:
+        sender = messages(tmp_path, prism.url)
+        await sender.open(asyncio.get_running_loop())
+        await sender.prove()
+        await sender.close()
+
+    asyncio.run(proved())
+
+
 def test_prism_refuses_what_twilio_does_not_describe(prism: Prism, tmp_path: Path) -> None:
     sender = messages(tmp_path, prism.url)
     sender._same["ValidityPeriod"] = "soon"

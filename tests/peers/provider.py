@@ -17,6 +17,7 @@ class Got(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def form(self) -> dict[str, str]:
@@ -56,7 +57,8 @@ class Provider:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                request = Got(int(time.time() * 1000), self.path, headers, body)
+                now = int(time.time() * 1000)
+                request = Got(now, self.path, headers, body, self.command)
                 got.append(request)
                 said = answer(request)
                 if said is SILENCE:
@@ -70,6 +72,9 @@ class Provider:
                 self.send_header("content-length", str(len(said.body)))
                 self.end_headers()
                 self.wfile.write(said.body)
+
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing: ``got`` tells more."""

@@ -6,7 +6,8 @@
     claims        a count that is not there is given back (the caps are in the same place)
     payloads      the key is read, and in a store of its own one that has ended is put
     connections   `SELECT 1`, or a connection to the service's port
-    providers     their secrets are read, and what they need to begin is made; nothing is sent
+    providers     their secrets are read, and where there is a harmless question, the provider says
+                  whether it accepts them; nobody is sent anything
 
 Each has as long as it is given, and its failure is a problem of the line that names it. What is
 told has no secret in it: values of secrets are never part of a message, passwords in addresses are
@@ -31,6 +32,7 @@ from tidings.ports import Io, Payload, Person, Query, Question
 from tidings.providers import sender_of
 from tidings.redaction import text_redacted
 from tidings.running.embedded import folder_of
+from tidings.sender import Provable
 from tidings.settings import ConnectionSettings, Settings
 from tidings.stores.address import Fetching, open_io
 from tidings.stores.clock import SystemClock
@@ -158,6 +160,8 @@ async def _begun(name: str, settings: Settings) -> None:
     sender = sender_of(name, settings.providers, SystemClock())
     try:
         await sender.open(asyncio.get_running_loop())
+        if isinstance(sender, Provable):
+            await sender.prove()
     finally:
         with suppress(Exception):  # what was not opened may not be closed
             await sender.close()

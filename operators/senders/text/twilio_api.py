@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tidings.callbacks import Callback, reference_of
 from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
+from tidings.operators.senders.proof import proved_by_call
 from tidings.operators.senders.push.mix_up import MixUp
 from tidings.ports import Clock
 from tidings.problems import ValueProblem
@@ -206,6 +207,18 @@ class Api:
         )
         self._pool = Pool(settings.url, limits, tls=_trust(settings))
         await self._pool.open()
+
+    async def prove(self) -> None:
+        """Raises ValueError where Twilio does not accept the credentials.
+
+        The account itself is shown to its token alone; a key is asked for the last of what it is
+        to make.
+        """
+        assert self._pool is not None
+        path = f"/2010-04-01/Accounts/{self._settings.account}.json"
+        if self._settings.api_key:
+            path = f"{self._path}?PageSize=1"
+        await proved_by_call(self._pool, path, self._headers)
 
     async def close(self) -> None:
         """Let calls end for a moment, and let go."""

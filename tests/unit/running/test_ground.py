@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.peers.provider import Provider, Say
 from tidings.holder import this_process
-from tidings.ports import Person
+from tidings.ports import Io, Person, Query, Row, Unavailable
 from tidings.problems import ValueProblem
 from tidings.providers import sender_of
 from tidings.running.ground import GroundError, open_ground
+from tidings.services.process import wait_for
 from tidings.settings import Settings, read_settings, settings_file
 from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.clock import ManualClock
@@ -80,6 +85,49 @@ def test_the_settings_file_is_the_one_named_else_the_one_here(
     assert settings_file(None, {}) == Path("config/tidings.yaml")
     assert settings_file(None, {"TIDINGS_CONFIG": "b.yaml"}) == Path("b.yaml")
     assert settings_file(Path("a.yaml"), {"TIDINGS_CONFIG": "b.yaml"}) == Path("a.yaml")
+
+
+def test_lookups_ask_the_systems_that_the_settings_name(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database and a service, opened as a process opens them, secrets included."""
+    with closing(sqlite3.connect(tmp_path / "crm.db")) as database:
+        database.execute("create table customers (id text, plan text)")
+        database.execute("insert into customers values ('ana', 'gold')")
+        database.commit()
+    monkeypatch.setenv("SHOP_KEY", "open sesame")
+    with Provider(lambda got: Say(200, b'{"ana": {"id": "ana", "size": 43}}')) as service:
+        connections = {
+            "crm": {"url": f"sqlite:///{tmp_path}/crm.db"},
+            "shop": {"url": service.url, "headers": {"x-key": "env:SHOP_KEY"}},
+        }
+        given = Settings.model_validate(
+            {**settings.model_dump(exclude={"connections"}), "connections": connections}
+        )
+        with open_ground(given) as ground:
+            text = "select id, plan from customers where id in :keys"
+            crm = Query("crm", text, "id", 5_000, 60_000)
+            shop = Query("shop", "/sizes", "id", 5_000, 60_000)
+            found = [answered(ground.io, query, ["ana", "bob"]) for query in (crm, shop)]
+    assert found == [
+        [{"id": "ana", "plan": "gold"}, None],
+        [{"id": "ana", "size": 43}, None],
+    ]
+    [got] = service.got
+    assert (got.headers["x-key"], json.loads(got.body)) == ("open sesame", {"keys": ["ana", "bob"]})
+
+
+def answered(io: Io, query: Query, keys: list[str]) -> list[Row | None]:
+    """The rows, when the answer is there."""
+    found: list[list[Row | None]] = []
+
+    def there() -> bool:
+        with suppress(Unavailable):
+            found.append(io.lookups.rows(query, keys))
+        return bool(found)
+
+    wait_for(there, timeout=30.0, what=query.connection)
+    return found[0]
 
 
 def test_a_sender_is_made_of_its_providers_settings(tmp_path: Path) -> None:

@@ -43,13 +43,15 @@ class KafkaAdmin:
     """Looks at topics, makes them, alters them."""
 
     def __init__(self, brokers: str, settings: Settings) -> None:
+        self._brokers = brokers
         self._client = AdminClient(
             {**common(brokers), **producers(settings)}, logger=librdkafka_log()
         )
 
     def topics(self) -> dict[str, TopicSettings]:
         """All topics with their settings, Kafka's own (`__…`) excepted."""
-        listed = ask(lambda: self._client.list_topics(timeout=ANSWER), "topics can't be listed")
+        what = f"the topics of {self._brokers} can't be listed"
+        listed = ask(lambda: self._client.list_topics(timeout=ANSWER), what)
         found = {
             name: topic
             for name, topic in sorted(listed.topics.items())
