@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
 
 import msgspec
-from pydantic import Field, field_validator, model_validator
 
 from tidings.consent import evaluated
 from tidings.contract import (
@@ -23,134 +21,18 @@ from tidings.contract import (
     Part,
     Shape,
     Site,
-    Spec,
     reads_expressions,
 )
-from tidings.durations import PositiveDuration
-from tidings.expressions import EvaluationError, Expression, FieldPath
-from tidings.expressions.operations import kind_of
+from tidings.expressions import EvaluationError
 from tidings.ids import newest_key, notification_id, wait_id
 from tidings.operators.cap import CAPPED, Wanted, allowances, count
+from tidings.operators.deliver_spec import DeliverSpec
+from tidings.operators.deliver_wish import Wish, Wishes
 from tidings.ports import Io, Person, Profile, Unavailable, profiles_of
-from tidings.problems import ValueProblem, listed, suggestion
 from tidings.records import Allowance, Delivery, Kind, Priority
 from tidings.topics import entries
 
 UNREACHABLE = "unreachable"
-PRIORITIES = ("high", "normal", "low", "critical", "standard")
-ONE_WAY = "first_of: [push, email] tries push, then e-mail; each_of: sends both"
-LONGEST = 1_024  # characters of an id that an event brings along: each is in every outcome
-
-
-class DeliverSpec(Spec):
-    """Hands a notification over to the lanes of its channels.
-
-    Exactly one of `first_of`, `each_of` and `to` says where; behind an `escalate` none of them,
-    for there the round in hand does. A channel qualifies where the person
-    has an address for it, `consent`, if it stands before, did not deny it, and a `cap` before has
-    room. What no channel qualifies for ends as `suppressed`: `cap` where one had no room,
-    `no_consent` where the person could have been reached, else `unreachable`.
-    """
-
-    first_of: tuple[str, ...] = ()
-    """The first of these channels that qualifies. The next one that does is taken when the delivery
-    fails: no address is left, the provider refuses for good, every retry is used up."""
-
-    each_of: tuple[str, ...] = ()
-    """All of these channels that qualify, at once."""
-
-    to: str = ""
-    """This one channel."""
-
-    channels: Expression | None = None
-    """A field or expression for the channels of this one notification, a list of names; it takes
-    the place of those above where it gives any."""
-
-    template: str
-    """The template's name, a folder in `config/templates`."""
-
-    template_id: Expression | None = None
-    """A field or expression for the template of this one notification; where it gives nothing,
-    `template` is taken."""
-
-    priority: str = ""
-    """`high`, `normal` or `low` (`critical` and `standard` are other names of the first two); by
-    default that of the process, or `normal`."""
-
-    expires: PositiveDuration | None = None
-    """How long it may be sent, from when the event (of a digest: its close) came into the log. It
-    can only bring an earlier `expire` forward."""
-
-    category: str = ""
-    """The category, for where no `consent` stands before; by default by the event's `type`."""
-
-    collapse_key: Expression | None = None
-    """A field or expression for the key by which a phone lets a newer notification take an older
-    one's place. For coarse chatter, never for what has to be acted on."""
-
-    notif_id: Expression | None = None
-    """A field or expression for the producer's own id of the notification; where it gives nothing,
-    the id is made from the event, the recipient and this step, and the ways that a `fan_out` above
-    has sent it down."""
-
-    campaign_id: Expression | None = None
-    """A field or expression for the campaign that the outcomes are counted under."""
-
-    fields: tuple[FieldPath, ...] | None = None
-    """The fields of the event that templates see, those that it has; by default all. The
-    `type` always goes along, for consent is asked about it again."""
-
-    data: Expression | None = None
-    """A field or expression that gives what templates see, a map, in place of `fields`."""
-
-    reply_to: str = Field("", pattern=r"^[a-z][a-z0-9_-]{0,40}$|^$")
-    """The flow that is to hear what becomes of the delivery: one that reads the same events, and
-    whose `escalate` waits for this round (`sent_by`)."""
-
-    supersedes: str = ""
-    """A name such as `code`: of what a person is sent under it, a newer one takes the place of the
-    older. A lane asks before each attempt; what is older ends as `cancelled`, `superseded`."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        given = [name for name in ("first_of", "each_of", "to") if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueProblem(
-                "one-of",
-                "`deliver` takes exactly one of `first_of`, `each_of` and `to`, got "
-                + " and ".join(f"`{name}`" for name in given),
-                ONE_WAY,
-            )
-        if self.fields is not None and self.data is not None:
-            raise ValueProblem(
-                "one-of",
-                "`deliver` takes either `fields` or `data`, got both",
-                loc=("data", "[key]"),
-            )
-        return self
-
-    def channels_named(self) -> tuple[str, ...]:
-        """The channels that it names; behind an `escalate` none."""
-        return self.first_of or self.each_of or ((self.to,) if self.to else ())
-
-    @field_validator("priority")
-    @classmethod
-    def _known_priority(cls, name: str) -> str:
-        if name and name not in PRIORITIES:
-            hint = suggestion(name, PRIORITIES)
-            raise ValueProblem("bad-value", f"there is no priority `{name}`", hint)
-        return name
-
-
-class _Wish(msgspec.Struct, gc=False):
-    """What the event itself says about its delivery."""
-
-    channels: Sequence[str]
-    template: str
-    data: dict[str, Any]
-    collapse_key: str = ""
-    notif_id: str = ""
-    campaign_id: str = ""
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -158,66 +40,13 @@ class _Choice(msgspec.Struct, gc=False):
     what was ``counted`` for each."""
 
     item: Item
-    wish: _Wish
+    wish: Wish
     notif_id: str
     category: str
     expires_at: int
     closed: dict[str, str]
     open: list[str]
     counted: dict[str, tuple[str, ...]] = {}
-
-
-class _Wishes:
-    """Reads an event's wish by the expressions of the spec."""
-
-    def __init__(self, spec: DeliverSpec, site: Site) -> None:
-        self._channels = spec.channels_named()
-        self._known = site.channels
-        self._template = spec.template
-        self._fields = spec.fields
-        self._data_of = spec.data.or_null() if spec.data is not None else None
-        self._channels_of = spec.channels.or_null() if spec.channels is not None else None
-        texts = {
-            "template": spec.template_id,
-            "collapse_key": spec.collapse_key,
-            "notif_id": spec.notif_id,
-            "campaign_id": spec.campaign_id,
-        }
-        self._texts = [(name, given.or_null()) for name, given in texts.items() if given]
-
-    def of(self, event: dict[str, Any]) -> _Wish:
-        """Raises EvaluationError or ValueError for an expression that gives nothing fit."""
-        wish = _Wish(self._channels, self._template, self._data(event))
-        if self._channels_of is not None and (named := self._channels_of(event)):
-            wish.channels = self._checked(named)
-        for name, text_of in self._texts:
-            if text := _text(text_of(event), name):
-                setattr(wish, name, text)
-        return wish
-
-    def _checked(self, named: Any) -> Sequence[str]:
-        if not isinstance(named, list):
-            raise ValueError(f"`channels` must give a list of channels, got {kind_of(named)}")
-        for name in named:
-            if not isinstance(name, str) or name not in self._known:
-                raise ValueError(f"`channels` may hold {listed(self._known)}, and nothing else")
-        return list(dict.fromkeys(named))
-
-    def _data(self, event: dict[str, Any]) -> dict[str, Any]:
-        if self._fields is not None:
-            data = {}
-            for field in self._fields:
-                with suppress(EvaluationError):
-                    data[str((field.path or (field.text,))[-1])] = field.of(event)
-        elif self._data_of is not None:
-            data = self._data_of(event)
-            if data is None:
-                data = {}
-            if not isinstance(data, dict):
-                raise ValueError(f"`data` must give a map, got {kind_of(data)}")
-        else:
-            return event
-        return {"type": event["type"], **data} if "type" in event else data
 
 
 class Deliver:
@@ -233,7 +62,7 @@ class Deliver:
         if spec.category:
             site.check_category(spec.category, "category")
         self._site = site
-        self._wishes = _Wishes(spec, site)
+        self._wishes = Wishes(spec, site)
         self._each = bool(spec.each_of)
         self._expires = spec.expires or 0
         self._category = spec.category
@@ -280,7 +109,7 @@ class Deliver:
         self._count(list(choices.values()), io)
         return choices
 
-    def _choose(self, item: Item, wish: _Wish) -> _Choice:
+    def _choose(self, item: Item, wish: Wish) -> _Choice:
         expires_at = item.expires_at
         if self._expires:
             latest = item.time + self._expires
@@ -405,16 +234,6 @@ class Deliver:
 
     def _by_type(self, item: Item) -> str:
         return self._site.types.get(str(item.data.get("type", "")), "")
-
-
-def _text(value: Any, name: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        if len(text := str(value)) > LONGEST:
-            raise ValueError(f"`{name}` may have {LONGEST} characters, this one has {len(text)}")
-        return text
-    raise ValueError(f"`{name}` must give a text or a whole number, got {kind_of(value)}")
 
 
 def _reads(spec: DeliverSpec) -> frozenset[str] | None:

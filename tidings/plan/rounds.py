@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tidings.contract import Shape
-from tidings.operators.deliver import ONE_WAY
+from tidings.operators.deliver_spec import ONE_WAY
 from tidings.plan.model import FlowPlan, StepPlan
 from tidings.plan.order import is_complete
 from tidings.problems import Problems
