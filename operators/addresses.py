@@ -68,6 +68,8 @@ class Addresses:
         if work.profile is None:
             return ()
         kind, known = self._kind, work.profile.addresses
+        if len(known) == 1:  # as nearly everybody has
+            return known if known[0].kind == kind and known[0].verified else ()
         found = [each for each in known if each.kind == kind and each.verified]
         if len(found) > self._at_most:
             found.sort(key=lambda address: -address.registered_at)  # stable: else profile's order

@@ -54,6 +54,11 @@ def _check_chain(delivery: Delivery, channels: Collection[str]) -> None:
     for channel in delivery.chain:
         if channel not in channels:
             raise ValueError(f"there is no channel `{channel}` to go on to")
+    if delivery.allowances:
+        _check_allowances(delivery)
+
+
+def _check_allowances(delivery: Delivery) -> None:
     for allowances in delivery.allowances.values():
         for name, at_most, within_ms, _ in map(msgspec.structs.astuple, allowances):
             if len(name) > LONGEST_CAP or at_most < 1 or not 1 <= within_ms <= LONGEST_WINDOW:

@@ -31,6 +31,9 @@ class State(StrEnum):
     HALF_OPEN = "half_open"  # probes
 
 
+_CLOSED = State.CLOSED  # a member of an enum costs 0.1 µs to name
+
+
 class Breaker:
     """The state of one provider in one process. Times are epoch ms."""
 
@@ -47,7 +50,7 @@ class Breaker:
     @property
     def closed(self) -> bool:
         """Whether everything may go."""
-        return self.state is State.CLOSED
+        return self.state is _CLOSED
 
     def probes(self, in_flight: int, now: int) -> int:
         """How many sends may be tried while it is not closed."""
