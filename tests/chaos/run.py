@@ -45,6 +45,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
     every = ["intake", "flow", "lane"]
     return {
         "crash": lambda folder: scenarios.crash(folder, long, TARGETS, kills),
+        "operators": lambda folder: scenarios.operators(folder, long, kills),
         "storm-intake": lambda folder: scenarios.storm(folder, long, "intake", kills // 2),
         "storm-flow": lambda folder: scenarios.storm(folder, long, "flow", kills // 2),
         "storm-lane": lambda folder: scenarios.lane_storm(folder, long, kills),

@@ -1,6 +1,7 @@
 """The scenarios: each breaks a world in the middle of a blast, lets it settle, and audits it.
 
 crash       kill -9 of every part and server in turn, at random instants
+operators   kill -9 of intake and flow of a flow that has every operator which decides
 storm       kill -9 of one part again and again, within its first second of work on a backlog
 elastic     from one process to several and back, by SIGTERM or by kill -9
 frozen      a process that lost its partitions wakes up with its old state in hand
@@ -10,15 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.chaos import faults, scene
+from tests.chaos import faults, operators_scene, scene
 from tests.chaos.audit import audit_flow, audit_sends, due_of
 from tests.chaos.backlog import pile_up
 from tests.chaos.faults import Fault, Provider
+from tests.chaos.replay import audit_replay
 from tests.chaos.upstream import Upstream
 from tests.chaos.world import World
 
@@ -36,6 +38,7 @@ class Blast:
     people: int = 1_000
     seconds: float = 200.0
     seed: int = 1
+    followers: int = 0
 
 
 @dataclass
@@ -63,11 +66,16 @@ class Play:
             world.start(part)
         world.wait_for_work(parts)
 
-    def blast(self, acts: Sequence[tuple[float, Act]], seconds: float) -> Upstream:
-        """Run the blast, do each act at its second, and wait until all is settled."""
+    def blast(
+        self, acts: Sequence[tuple[float, Act]], seconds: float, quiet: float = QUIET
+    ) -> Upstream:
+        """Run the blast, do each act at its second, and wait until all is settled: until for
+        ``quiet`` seconds nothing more has come."""
         blast = self._blast
         brokers = self.world.kafka.bootstrap
-        upstream = Upstream(brokers, blast.events, blast.people, seconds, blast.seed)
+        upstream = Upstream(
+            brokers, blast.events, blast.people, seconds, blast.seed, blast.followers
+        )
         upstream.start()
         for at, act in sorted(acts, key=lambda one: one[0]):
             while upstream.passed < at:
@@ -75,7 +83,7 @@ class Play:
             self.world.check()
             act(at)
         upstream.finish()
-        self.world.settle(self._parts, quiet=QUIET, timeout=180)
+        self.world.settle(self._parts, quiet=quiet, timeout=180 + quiet)
         return upstream
 
     def kill(self, part: str, at: float, which: int = 0) -> Fault:
@@ -147,6 +155,31 @@ def crash(folder: Path, blast: Blast, targets: Sequence[str], kills: int) -> Res
         acts = [(fault.at, strike(fault)) for fault in play.kills]
         upstream = play.blast(acts, blast.seconds)
         result = play.audit("crash", upstream)
+        play.clock(result, RESTARTED)
+    return result
+
+
+def operators(folder: Path, blast: Blast, kills: int) -> Result:
+    """Kill -9 of intake and flow in turn, in a flow of every operator that decides: what it says is
+    what one process says to which nothing happens."""
+    script = operators_scene.EVERY._replace(people=blast.people)
+    blast = replace(blast, followers=operators_scene.FOLLOWERS)
+    with World(folder, script, session_ms=6_000, named=True) as world:
+        play = Play(world, blast, ["intake", "flow"])
+        play.kills = faults.draw(play.random, ["intake", "flow"], kills, blast.seconds)
+
+        def strike(fault: Fault) -> Act:
+            return lambda at: faults.strike(world, fault, play.provider)
+
+        acts = [(fault.at, strike(fault)) for fault in play.kills]
+        upstream = play.blast(acts, blast.seconds, quiet=operators_scene.LONGEST + QUIET)
+        (folder / "calm").mkdir()
+        found = audit_replay(world.log, world.stage, upstream, folder / "calm")
+        result = Result("operators", {"replay": found.figures()}, wrong=found.faults())
+        if not found.deliveries:
+            result.wrong["idle"] = "nothing was decided at all"
+        world.end(list(world.everyone()))
+        result.rows = [faults.as_row(fault) for fault in play.kills]
         play.clock(result, RESTARTED)
     return result
 

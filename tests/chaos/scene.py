@@ -122,6 +122,16 @@ def devices(recipient: str) -> tuple[str, ...]:
     return (first, f"{recipient}-tablet") if recipient.endswith("7") else (first,)
 
 
+def whereabouts(recipient: str) -> dict[str, str]:
+    """What a person has said of zone and quiet hours; not all have."""
+    said: tuple[dict[str, str], ...] = (
+        {},
+        {"zone": "Europe/Madrid"},
+        {"zone": "Pacific/Auckland", "quiet": "09:00-17:00"},
+    )
+    return said[int(recipient.rpartition("-")[2]) % len(said)]
+
+
 def recipients(count: int) -> list[str]:
     """The ids of so many people."""
     return [f"user-{number:06d}" for number in range(count)]
@@ -151,7 +161,8 @@ def write(folder: Path, script: Script, log: str, claims: str) -> Scene:
                 {"kind": "device", "value": device, "platform": "ios"}
                 for device in devices(recipient)
             ]
-            file.write(json.dumps({"recipient_id": recipient, "addresses": addresses}) + "\n")
+            person = {"recipient_id": recipient, "addresses": addresses, **whereabouts(recipient)}
+            file.write(json.dumps(person) + "\n")
     return scene
 
 

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from random import Random
+from typing import Any
 
 from confluent_kafka import Producer
 
@@ -29,10 +30,13 @@ class Upstream:
     """Writes ``events`` events for ``people`` people over ``seconds``; a thread of its own.
 
     ``written`` is who each event is for, once its record is confirmed; ``own`` those that the flow
-    is to filter.
+    is to filter. With ``followers`` each names so many people who are to hear of it: ``followers``
+    tells whom.
     """
 
-    def __init__(self, brokers: str, events: int, people: int, seconds: float, seed: int) -> None:
+    def __init__(
+        self, brokers: str, events: int, people: int, seconds: float, seed: int, followers: int = 0
+    ) -> None:
         quiet = logging.getLogger("tests.chaos.upstream")
         quiet.setLevel(logging.CRITICAL)
         self._producer = Producer(
@@ -53,6 +57,8 @@ class Upstream:
         self.passed = 0.0  # seconds of the blast so far; stands still while the log is away
         self.written: dict[str, str] = {}
         self.own: set[str] = set()
+        self.followers: dict[str, list[str]] = {}
+        self._followers = followers
         self.repeated = 0
         self._failed: list[object] = []
         self._acked_at = 0.0
@@ -100,7 +106,7 @@ class Upstream:
         recipient = random.choice(self._people)
         event_id = f"e{number}"
         is_own = random.random() < OWN
-        event = {
+        event: dict[str, Any] = {
             "event_id": event_id,
             "type": random.choice(TYPES),
             "recipient_id": recipient,
@@ -109,6 +115,10 @@ class Upstream:
         }
         if is_own:
             self.own.add(event_id)
+        if self._followers:
+            event["followers"] = self.followers[event_id] = random.sample(
+                self._people, self._followers
+            )
         value = json.dumps(event).encode()
         twice = random.random() < TWICE
         self.repeated += twice
