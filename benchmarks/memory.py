@@ -1,10 +1,11 @@
 """How much memory a flow and a lane take, and whether a blast makes it more.
 
-    python -m benchmarks.memory [--live N,N] [--seconds N] [--json]
+    python -m benchmarks.memory [--parts flow,lane,split] [--live N,N] [--seconds N] [--json]
 
 flow   processes with so many people in their keyed state (a digest that is open, and a limit's
        memory), measured when all of them are in, and over a paced blast on top of that
 lane   10,000 sends in flight at a provider that takes its time
+split  an intake that makes 1,000,000 events of one: of 16 MB, a follower each
 
 The blast's growth is the greatest resident size in its last third over that in its first: 1.0 is
 flat.
@@ -13,18 +14,20 @@ flat.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from random import Random
 from typing import Any
 
 from benchmarks.crowd import TOPICS, Crowd
 from benchmarks.harness import print_table
-from benchmarks.stage import Stage, paced, producer, recipient
+from benchmarks.stage import MIB, Stage, paced, producer, recipient
 from tidings.records import Delivery, Origin, Priority, encode
-from tidings.topics import lane_topics
+from tidings.topics import TopicRule, flow_topics, lane_topics
 
 GOALS = {100_000: 300, 1_000_000: 1_500}  # MiB
 IN_FLIGHT, LANE_GOAL = 10_000, 250
+FOLLOWERS = 1_000_000
 BLAST = 5_000  # events a second on top
 LANE = f"""
 lane: push
@@ -34,6 +37,15 @@ steps:
   - suppress
   - render: {{max_bytes: 4096}}
   - send: {{default: sandbox, in_flight: {IN_FLIGHT}}}
+"""
+
+POSTS = """
+flow: posts
+source: {topic: posts.events, key: recipient_id, id: event_id}
+steps:
+  - split: followers
+  - limit: {at_most: 20, within: 1d}
+  - deliver: {to: push, template: notify, category: social}
 """
 
 
@@ -91,6 +103,45 @@ def lane(seconds: float) -> dict[str, Any]:
     }
 
 
+def split(followers: int = FOLLOWERS) -> dict[str, Any]:
+    """An intake while one event becomes one for each of so many followers."""
+    topics = ["posts.events", *flow_topics("posts", keyed=True)]
+    large = TopicRule(pattern="posts.events", max_record_bytes=32 * MIB)
+    with Stage(topics, people=10, rules=[large]) as stage:
+        file = stage.folder / "posts.yaml"
+        file.write_text(POSTS)
+        upstream = producer(stage.kafka.bootstrap, linger_ms=5)
+        stage.run("intake", str(file), "--part", "intake")
+
+        def post(number: int, count: int) -> None:
+            event = {
+                "event_id": f"post-{number}",
+                "title": "Sunset over the old harbour, seen from the pier",
+                "followers": [recipient(each) for each in range(count)],
+            }
+            upstream.produce("posts.events", json.dumps(event, separators=(",", ":")))
+            upstream.flush(60)
+
+        post(0, 1_000)  # it has loaded what it needs when that is through
+        stage.wait_until(lambda: stage.written("tidings.posts") == 1_000, "a small post")
+        before = stage.memory("intake")
+        begun = time.monotonic()
+        post(1, followers)
+        sizes: list[float] = []
+        while stage.written("tidings.posts") < 1_000 + followers:
+            stage.check()
+            sizes.append(stage.memory("intake"))
+            time.sleep(0.1)
+        took = time.monotonic() - begun
+    return {
+        "what": f"intake, one event for {followers:,}",
+        "mib": round(max(sizes)),
+        "idle_mib": round(before),
+        "blast_seconds": round(took, 1),
+        "per_second": round(followers / took),
+    }
+
+
 def _delivery(number: int) -> Delivery:
     return Delivery(
         notif_id=f"{number:032x}",
@@ -128,12 +179,19 @@ def _growth(sizes: list[float]) -> dict[str, Any]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default="flow,lane,split", help="with commas")
     parser.add_argument("--live", default="100000,1000000", help="people, with commas")
     parser.add_argument("--seconds", type=float, default=60.0, help="of blast; 600 shows most")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [flow(int(live), options.seconds) for live in options.live.split(",")]
-    rows.append(lane(options.seconds / 2))
+    parts = options.parts.split(",")
+    rows = []
+    if "flow" in parts:
+        rows += [flow(int(live), options.seconds) for live in options.live.split(",")]
+    if "lane" in parts:
+        rows.append(lane(options.seconds / 2))
+    if "split" in parts:
+        rows.append(split())
     print_table("Memory", rows, as_json=options.json)
 
 

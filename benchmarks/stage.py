@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +23,12 @@ from typing import Any, Self
 
 from tidings.content import content_root
 from tidings.log.address import open_log
+from tidings.log.port import Slot
 from tidings.running.vitals import vitals
 from tidings.services.kafka import Kafka
 from tidings.services.process import spawn, wait_for
 from tidings.services.valkey import Valkey
-from tidings.topics import settings
+from tidings.topics import TopicRule, settings
 
 SESSION = 3_000  # ms that a dead member goes unnoticed
 CONFIG = """
@@ -47,7 +48,13 @@ MIB = 1_048_576
 class Stage:
     """Kafka, Valkey, a configuration, ``people`` people with a phone, and processes by name."""
 
-    def __init__(self, topics: Iterable[str], people: int, latency: str = "[15ms, 60ms]") -> None:
+    def __init__(
+        self,
+        topics: Iterable[str],
+        people: int,
+        latency: str = "[15ms, 60ms]",
+        rules: Sequence[TopicRule] = (),
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tidings-bench-"))
         self.kafka, self.valkey = Kafka(), Valkey()
         self.sandbox = self.folder / "sandbox.jsonl"
@@ -55,6 +62,7 @@ class Stage:
         self._topics = sorted(set(topics))
         self._people = people
         self._latency = latency
+        self._rules = rules
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -64,7 +72,7 @@ class Stage:
             stack.enter_context(self.valkey)
             stack.callback(self._end)
             self.log = open_log(f"kafka:{self.kafka.bootstrap}")
-            self.log.admin().create(settings(self._topics))
+            self.log.admin().create(settings(self._topics, self._rules))
             self._write()
             self._stack = stack.pop_all()
         return self
@@ -147,12 +155,19 @@ class Stage:
             process.send_signal(signal.SIGKILL)
             process.wait()
 
+    def written(self, topic: str) -> int:
+        """How many records of a topic are there."""
+        reader = self.log.reader()
+        try:
+            count = self.log.admin().topics()[topic].partitions
+            return sum(reader.span(Slot(topic, number)).end for number in range(count))
+        finally:
+            reader.close()
+
     # ── How far a group is ────────────────────────────────────────────────────────────────────
 
     def lag(self, group: str, topic: str) -> int:
         """How many records of ``topic`` the group has not committed."""
-        from tidings.log.port import Slot
-
         reader, consumer = self.log.reader(), self.log.consumer(group)
         try:
             count = self.log.admin().topics()[topic].partitions
@@ -201,6 +216,7 @@ def producer(bootstrap: str, linger_ms: int) -> Any:
             "log_level": 2,
             "linger.ms": linger_ms,
             "compression.type": "lz4",
+            "message.max.bytes": 32 * MIB,
             "partitioner": "murmur2_random",
             "queue.buffering.max.messages": 1_000_000,
         }
