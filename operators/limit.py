@@ -37,7 +37,13 @@ class LimitSpec(Spec):
     """In any stretch of time of this length."""
 
     by: tuple[FieldPath, ...] = ()
-    """Counted apart for each value of these fields; without them, all together."""
+    """Counted apart for each value of these fields, such as a `channel` that the event names;
+    without them, all together. For a limit of each channel that the flow itself chooses, give every
+    arm of a `switch` or `fan_out` one of its own."""
+
+    per_category: bool = False
+    """Counted apart for each category, too: by the event's `type`, as the settings have it
+    (`types`)."""
 
     reason: str = "limit"
     """What the outcome of a dropped one says."""
@@ -57,6 +63,7 @@ class Limit:
         self._within = spec.within
         self._by = tuple(field.of for field in spec.by)
         self._reason = spec.reason
+        self._types = site.types if spec.per_category else None
 
     def on_item(self, state: State | None, item: Item, now: int, out: Out) -> State | None:
         """Pass the item or drop it."""
@@ -67,6 +74,9 @@ class Limit:
             except EvaluationError as error:
                 out.dead(item, "expression", error)
                 return state
+        if self._types is not None:
+            category = self._types.get(str(item.data.get("type", "")), "")
+            group = f"{group}\x1f{category}" if group else category
         if state is None:
             state = {}
         since = now - self._within  # a passage exactly `within` ago no longer counts
@@ -90,13 +100,17 @@ class Limit:
         return Horizon(0, max([times[-1] for times in state.values()]) + self._within)
 
 
+def _reads(spec: LimitSpec) -> frozenset[str]:
+    return reads_expressions(spec) | ({"type"} if spec.per_category else set())
+
+
 OPERATOR = Operator(
     name="limit",
     spec=LimitSpec,
     shape=Shape.KEYED,
     parts=frozenset({Part.KEYED}),
     build=Limit,
-    reads=reads_expressions,
+    reads=_reads,
     example="""
 step: {limit: {at_most: 2, within: 1h}}
 in:
