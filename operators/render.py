@@ -32,9 +32,11 @@ REMEMBERED = 1_000
 class RenderSpec(Spec):
     """Renders a delivery's template: the text for its channel, in the person's language.
 
-    The person's locale is taken, else its parents (`es-AR`, `es`), else the default locale. A
-    template that is missing or wrong, and one that wants what the delivery hasn't, lead to the dead
-    letters, with the name of the variable.
+    The person's locale is taken, else its parents (`es-AR`, `es`), else the default locale. In each
+    of them a text of the arm that `assign` has put the person into comes before the one for all
+    (`templates/<template>/<experiment>/<arm>/push.en.j2`). A template that is missing or wrong, and
+    one that wants what the delivery hasn't, lead to the dead letters, with the name of the
+    variable.
     """
 
     max_bytes: ByteSize | None = None
@@ -85,11 +87,12 @@ class Render:
     def process(self, batch: Batch[Work], io: Io, now: int) -> None:
         """Set ``content``; dead-letter what can't be rendered. Raises Unavailable, with nothing
         changed."""
-        found: dict[tuple[str, str, str], Text | TextError] = {}
+        found: dict[tuple[str, str, str, str], Text | TextError] = {}
         made: list[tuple[Work, Content | TextError]] = []
         for work in batch.items:
             delivery, profile = work.delivery, work.profile
-            asked = (delivery.template, delivery.channel, profile.locale if profile else "")
+            locale = profile.locale if profile else ""
+            asked = (delivery.template, delivery.channel, locale, delivery.variant)
             text = found.get(asked)
             if text is None:
                 text = found[asked] = self._text(*asked, io)
@@ -133,8 +136,10 @@ class Render:
             small = shortened(content, address)
             made[place] = work, msgspec.structs.replace(content, small=small)
 
-    def _text(self, template_id: str, channel: str, locale: str, io: Io) -> Text | TextError:
-        template = io.templates.find(template_id, channel, locale)
+    def _text(
+        self, template_id: str, channel: str, locale: str, variant: str, io: Io
+    ) -> Text | TextError:
+        template = io.templates.find(template_id, channel, locale, variant)
         if template is None:
             return TextError(
                 "missing_template",

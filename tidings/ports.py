@@ -188,20 +188,34 @@ class Suppressions(Protocol):
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
-    """One text: its parts by name (title, body, html, subject), where it came from, its version."""
+    """One text: its parts by name (title, body, html, subject), where it came from, its version.
+
+    ``variant`` is the arm of an experiment whose text it is, as ``tone:bold``.
+    """
 
     id: str
     channel: str
     locale: str
     version: str
     parts: Mapping[str, str]
+    variant: str = ""
 
 
 class Templates(Protocol):
-    """Texts by id, channel and locale."""
+    """Texts by id, channel, locale and variant."""
 
-    def find(self, template_id: str, channel: str, locale: str) -> Template | None:
-        """The best text: the locale, its parents (es-AR → es), then the default locale."""
+    def find(
+        self, template_id: str, channel: str, locale: str, variant: str = ""
+    ) -> Template | None:
+        """The best text: the locale, its parents (es-AR → es), then the default locale.
+
+        ``variant`` are the arms that somebody is in, with blanks between: in each locale an arm's
+        own text comes before the one for all.
+        """
+        ...
+
+    def texts(self, template_id: str, channel: str) -> Sequence[Template]:
+        """All texts of a template on a channel, for ``tidings check``."""
         ...
 
     def ids(self) -> Sequence[str]:

@@ -57,6 +57,57 @@ def test_the_nearest_locale_is_found(templates: Templates, locale: str, text: st
     assert found(templates.find("social_digest", "push", locale)) == text
 
 
+ARMS = {
+    "promo/push.en.j2": "--- title\nSale\n--- body\nToday.\n",
+    "promo/push.es.j2": "--- title\nRebajas\n--- body\nHoy.\n",
+    "promo/tone/bold/push.en.j2": "--- title\nSALE\n--- body\nNOW!\n",
+    "promo/tone/bold/push.es-AR.j2": "--- title\nOFERTAS\n--- body\n¡Ya!\n",
+    "promo/length/short.1/push.en.j2": "--- title\nS\n--- body\nT\n",
+    "plain/sms.en.j2": "--- body\nHello\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("locale", "variant", "title"),
+    [
+        ("en", "", "Sale"),
+        ("en", "tone:bold", "SALE"),
+        ("en", "tone:plain", "Sale"),  # an arm without a text of its own
+        ("en", "other:bold", "Sale"),
+        ("es-AR", "tone:bold", "OFERTAS"),
+        ("es", "tone:bold", "Rebajas"),  # nobody reads another language for an experiment's sake
+        ("fr", "tone:bold", "SALE"),
+        ("en", "length:short.1", "S"),
+        ("en", "other:a tone:bold length:short.1", "SALE"),  # of several the first
+    ],
+)
+def test_people_in_an_arm_read_its_text_where_there_is_one(
+    tmp_path: Path, locale: str, variant: str, title: str
+) -> None:
+    write(tmp_path, ARMS)
+    templates = FileTemplates(tmp_path, ManualClock(NOW))
+
+    text = templates.find("promo", "push", locale, variant)
+
+    assert text is not None
+    assert (text.id, text.parts["title"]) == ("promo", title)
+    assert templates.ids() == ["plain", "promo"]
+
+
+def test_all_texts_of_a_template_are_told(tmp_path: Path) -> None:
+    write(tmp_path, ARMS)
+
+    found = FileTemplates(tmp_path, ManualClock(NOW)).texts("promo", "push")
+
+    assert sorted((each.locale, each.variant) for each in found) == [
+        ("en", ""),
+        ("en", "length:short.1"),
+        ("en", "tone:bold"),
+        ("es", ""),
+        ("es-AR", "tone:bold"),
+    ]
+
+
 def test_a_template_has_its_parts(templates: Templates) -> None:
     template = templates.find("social_digest", "push", "es-MX")
     assert template is not None

@@ -65,10 +65,17 @@ class GivenTemplates:
         self._texts = texts
         self._others = others
 
-    def find(self, template_id: str, channel: str, locale: str) -> Template | None:
+    def find(
+        self, template_id: str, channel: str, locale: str, variant: str = ""
+    ) -> Template | None:
         """The given text, else the others' best."""
         given = self._texts.get((template_id, channel))
-        return given or self._others.find(template_id, channel, locale)
+        return given or self._others.find(template_id, channel, locale, variant)
+
+    def texts(self, template_id: str, channel: str) -> Sequence[Template]:
+        """The given text, else all of the others'."""
+        given = self._texts.get((template_id, channel))
+        return [given] if given else self._others.texts(template_id, channel)
 
     def ids(self) -> Sequence[str]:
         """All template ids."""

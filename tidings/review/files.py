@@ -120,25 +120,33 @@ def _text(
             f"write {settings.templates}/{name}/{channel}.{locale}.j2",
         )
         return
-    try:
-        Typesetter().compile(text)
-    except TextError as error:
-        problems.error("bad-text", str(error), step.at("template"), step.path)
-        return
-    _variables(step, known, text, problems)
+    told: set[tuple[str, ...]] = set()
+    for each in sorted(templates.texts(name, channel), key=lambda one: one is not text):
+        try:
+            Typesetter().compile(each)
+        except TextError as error:
+            problems.error("bad-text", str(error), step.at("template"), step.path)
+        else:
+            _variables(step, known, each, told, problems)
 
 
 def _variables(
-    step: StepPlan, known: frozenset[str] | None, text: Template, problems: Problems
+    step: StepPlan,
+    known: frozenset[str] | None,
+    text: Template,
+    told: set[tuple[str, ...]],
+    problems: Problems,
 ) -> None:
-    """What a text prints has to be there, or each delivery becomes a dead letter."""
+    """What a text prints has to be there, or each delivery becomes a dead letter; what has been
+    ``told`` of another language's is not told again."""
     if known is None or step.spec.data is not None:
         return
     fields = step.spec.fields
     if fields is not None:
         known &= {*map(str, fields), "type"}
     missing = sorted(needed(text.parts) - known)
-    if missing:
+    if missing and tuple(missing) not in told:
+        told.add(tuple(missing))
         problems.error(
             "missing-variable",
             f"the template `{text.id}` needs {listed(missing)} on {text.channel}, "

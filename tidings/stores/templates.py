@@ -3,6 +3,7 @@
     config/templates/social_digest/push.en.j2
     config/templates/social_digest/push.es.j2
     config/templates/social_digest/email.es-AR.j2
+    config/templates/social_digest/tone/bold/push.en.j2
 
 A file reads as what it will say. A line of three dashes and a name starts a part, which goes on to
 the next such line; nothing needs quotes or indentation:
@@ -17,7 +18,11 @@ parts may say is Jinja, and the business of ``render``. Blank lines around a par
 it; above the first part there may be comments, lines that start with ``#``.
 
 The text for es-AR is the one for es-AR, else es, else the default locale's. ``_`` is taken for
-``-``, and capitals do not matter. A version is a hash of the file. Files are looked at once a
+``-``, and capitals do not matter. A folder below the template's that is named for an experiment,
+with one for an arm in it, holds what only people in that arm read: in each locale the arm's text
+comes before the one for all, so that nobody reads another language for an experiment's sake.
+
+A version is a hash of the file. Files are looked at once a
 second while somebody asks. Not thread-safe.
 """
 
@@ -39,7 +44,7 @@ _REMEMBERED = 10_000  # answers; people's locales may be any nonsense
 _HEADING = re.compile(r"--- ([a-z][a-z0-9_]*)[ \t]*")
 _NAME = re.compile(r"(?P<channel>[a-z0-9_]+)\.(?P<locale>[A-Za-z0-9_-]+)\.j2")
 
-_Key = tuple[str, str, str]  # template id, channel, locale in its folded form
+_Key = tuple[str, str, str, str]  # template id, channel, locale in its folded form, variant
 _Stamp = tuple[int, int, int]  # inode, size, modified: a file with the same is the same
 
 
@@ -57,36 +62,46 @@ class FileTemplates:
         self._stamps: dict[Path, _Stamp] = {}
         self._texts: dict[Path, Template] = {}
         self._by_key: dict[_Key, Template] = {}
-        self._found: dict[tuple[str, str, str], Template | None] = {}
+        self._found: dict[_Key, Template | None] = {}
         problems = self._reload()
         if problems:
             raise ValueError("\n".join(problems))
         self._next_look = clock.now() + _LOOK_EVERY_MS
 
-    def find(self, template_id: str, channel: str, locale: str) -> Template | None:
-        """The best text: the locale, its parents (es-AR → es), then the default locale."""
+    def find(
+        self, template_id: str, channel: str, locale: str, variant: str = ""
+    ) -> Template | None:
+        """The best text: the locale, its parents (es-AR → es), then the default locale; in each an
+        arm's own before the one for all."""
         now = self._clock.now()
         if now >= self._next_look:
             self._next_look = now + _LOOK_EVERY_MS
             self._look()
-        asked = (template_id, channel, locale)
+        asked = (template_id, channel, locale, variant)
         try:
             return self._found[asked]
         except KeyError:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
-            found = self._found[asked] = self._best(template_id, channel, locale)
+            found = self._found[asked] = self._best(*asked)
             return found
 
     def ids(self) -> Sequence[str]:
         """All template ids, for ``tidings check``."""
         self._look()
-        return sorted({template_id for template_id, _, _ in self._by_key})
+        return sorted({template_id for template_id, *_ in self._by_key})
 
-    def _best(self, template_id: str, channel: str, locale: str) -> Template | None:
+    def texts(self, template_id: str, channel: str) -> Sequence[Template]:
+        """All texts of a template on a channel, for ``tidings check``."""
+        self._look()
+        own = (each for each in self._texts.values() if each.id == template_id)
+        return [each for each in own if each.channel == channel]
+
+    def _best(self, template_id: str, channel: str, locale: str, variant: str) -> Template | None:
         for folded in (*_chain(locale), *self._default):
-            if text := self._by_key.get((template_id, channel, folded)):
-                return text
+            for arm in (*variant.split(), ""):
+                if text := self._by_key.get((template_id, channel, folded, arm)):
+                    return text
         return None
 
     def _look(self) -> None:
@@ -109,13 +124,13 @@ class FileTemplates:
                 texts[path] = self._texts[path]
             if stamp != self._stamps.get(path):
                 try:
-                    texts[path] = _read(path)
+                    texts[path] = _read(path, self._folder)
                 except ValueError as error:
                     problems.append(str(error))
                 except OSError as error:
                     problems.append(f"{path}: {error.strerror}")
         self._stamps, self._texts = stamps, texts
-        self._by_key = {(t.id, t.channel, _fold(t.locale)): t for t in texts.values()}
+        self._by_key = {(t.id, t.channel, _fold(t.locale), t.variant): t for t in texts.values()}
         self._found = {}
         return problems
 
@@ -125,8 +140,8 @@ class FileTemplates:
         try:
             return {
                 Path(file.path): (found.st_ino, found.st_size, found.st_mtime_ns)
-                for folder in os.scandir(self._folder)
-                if folder.is_dir()
+                for template in _folders(self._folder)
+                for folder in (template, *(a for e in _folders(template) for a in _folders(e)))
                 for file in os.scandir(folder)
                 if file.name.endswith(".j2")
                 for found in [file.stat()]
@@ -135,7 +150,11 @@ class FileTemplates:
             raise Unavailable(f"{self._folder} can't be read: {error.strerror}") from error
 
 
-def _read(path: Path) -> Template:
+def _folders(folder: Path | str) -> list[str]:
+    return [each.path for each in os.scandir(folder) if each.is_dir()]
+
+
+def _read(path: Path, root: Path) -> Template:
     name = _NAME.fullmatch(path.name)
     if name is None:
         raise ValueError(f"{path}: a template is called <channel>.<locale>.j2, e.g. push.en.j2")
@@ -145,12 +164,14 @@ def _read(path: Path) -> Template:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from None
+    template_id, *arm = path.parent.relative_to(root).parts
     return Template(
-        id=path.parent.name,
+        id=template_id,
         channel=name["channel"],
         locale=name["locale"].replace("_", "-"),
         version=xxh3_64_hexdigest(content),
         parts=_parts(path, text.replace("\r\n", "\n").split("\n")),
+        variant=":".join(arm),
     )
 
 

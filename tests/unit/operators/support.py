@@ -132,14 +132,22 @@ class Texts:
     """Templates by id, channel and locale; what has no text in a locale is in English."""
 
     def __init__(self, templates: Sequence[Template]) -> None:
-        self.held = {(each.id, each.channel, each.locale): each for each in templates}
+        self.held = {(each.id, each.channel, each.locale, each.variant): each for each in templates}
 
-    def find(self, template_id: str, channel: str, locale: str) -> Template | None:
-        exact = self.held.get((template_id, channel, locale))
-        return exact or self.held.get((template_id, channel, "en"))
+    def find(
+        self, template_id: str, channel: str, locale: str, variant: str = ""
+    ) -> Template | None:
+        arms = (*variant.split(), "")
+        keys = ((template_id, channel, each, arm) for each in (locale, "en") for arm in arms)
+        return next((self.held[key] for key in keys if key in self.held), None)
+
+    def texts(self, template_id: str, channel: str) -> Sequence[Template]:
+        return [
+            each for each in self.held.values() if (each.id, each.channel) == (template_id, channel)
+        ]
 
     def ids(self) -> Sequence[str]:
-        return sorted({template_id for template_id, _, _ in self.held})
+        return sorted({template_id for template_id, *_ in self.held})
 
 
 class Down:

@@ -42,6 +42,20 @@ def test_the_text_is_in_the_persons_language_and_says_which_it_was() -> None:
     ]
 
 
+def test_people_in_an_arm_read_its_own_text_and_the_outcome_knows_its_version() -> None:
+    plain = template()
+    bold = msgspec.structs.replace(template("LIKES!", version="b"), variant="tone:bold")
+    works = [liked(variant="tone:bold"), liked()]
+
+    outbox = rendered("render: {}", plain, bold, works=works)
+
+    made = [each.content for each in outbox.items]
+    assert [(c.parts["body"], c.template_version) for c in made if c] == [
+        ("LIKES!", "b"),
+        ("3 likes", "1"),
+    ]
+
+
 def test_a_missing_variable_is_a_dead_letter_that_names_it_and_its_neighbours_go_on() -> None:
     broken, fine = liked(data={"name": "Bob"}), liked()
 
