@@ -181,7 +181,7 @@ class Meter:
         self._cpu = self._wall = self._last = self._begun = 0.0
         self._gaps: list[float] = []
         self._work: list[float] = []
-        self._counted = self._before = 0
+        self._counted = self._before = self._live = 0
 
     def pull(self) -> Any:
         if self._last:
@@ -201,6 +201,8 @@ class Meter:
         if batch is None and self._counted >= self._events and not self.done and self._idle():
             self._cpu, self._wall = time.process_time() - self._cpu, now - self._wall
             self.done = True
+            buckets = [bucket for task in (tasks or {}).values() for bucket in task.buckets]
+            self._live = sum(len(bucket.states.keys() | bucket.hot.keys()) for bucket in buckets)
         return batch
 
     def _idle(self) -> bool:
@@ -210,16 +212,13 @@ class Meter:
         import resource
 
         counted = self._counted - self._before
-        tasks = getattr(self._unit, "_tasks", {}).values()
-        buckets = [bucket for task in tasks for bucket in task.buckets]
-        live = sum(len(bucket.states.keys() | bucket.hot.keys()) for bucket in buckets)
         return {
             "per_cpu_second": round(counted / self._cpu),
             "us": round(self._cpu / counted * 1e6, 2),
             "per_second": round(counted / self._wall),
             **_spread("busy", self._gaps),
             **_spread("work", self._work),
-            **({"live": live} if live else {}),
+            **({"live": self._live} if self._live else {}),
             "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
 
