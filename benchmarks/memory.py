@@ -5,7 +5,8 @@
 flow   processes with so many people in their keyed state (a digest that is open, and a limit's
        memory), measured when all of them are in, and over a paced blast on top of that
 lane   10,000 sends in flight at a provider that takes its time
-split  an intake that makes 1,000,000 events of one: of 16 MB, a follower each
+split  an intake that makes 1,000,000 events of one of 16 MB, one for each follower (seen: 93 MiB
+       before it, 192 at most, 12 s)
 
 The blast's growth is the greatest resident size in its last third over that in its first: 1.0 is
 flat.
@@ -105,7 +106,8 @@ def lane(seconds: float) -> dict[str, Any]:
 
 def split(followers: int = FOLLOWERS) -> dict[str, Any]:
     """An intake while one event becomes one for each of so many followers."""
-    topics = ["posts.events", *flow_topics("posts", keyed=True)]
+    lanes = lane_topics("push", Priority.NORMAL)
+    topics = ["posts.events", *flow_topics("posts", keyed=True), *lanes]
     large = TopicRule(pattern="posts.events", max_record_bytes=32 * MIB)
     with Stage(topics, people=10, rules=[large]) as stage:
         file = stage.folder / "posts.yaml"
