@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import aioapns
 import boto3
 import pytest
+from aioapns.connection import APNsProductionClientProtocol
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from twilio.base.exceptions import TwilioRestException
@@ -269,6 +272,40 @@ def test_a_key_that_is_not_sendgrids_is_refused(tmp_path: Path) -> None:
 
 
 # ── The official libraries ────────────────────────────────────────────────────────────────────
+
+
+def test_the_stock_library_for_apple_sends_and_reads_its_refusals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(peer: Peer) -> None:
+        given = peer.settings["apns"]
+        monkeypatch.setattr(APNsProductionClientProtocol, "APNS_SERVER", given["host"])
+        monkeypatch.setattr(APNsProductionClientProtocol, "APNS_PORT", given["port"])
+        tls = ssl.create_default_context(cafile=given["ca"])
+        tls.set_alpn_protocols(["h2"])
+        client = aioapns.APNs(
+            key=Secret(given["key"]).read(),
+            key_id=given["key_id"],
+            team_id=given["team_id"],
+            topic=given["topic"],
+            ssl_context=tls,
+        )
+        message = {"aps": {"alert": {"title": "Hello", "body": "There"}}}
+        found = []
+        for token in ("ab" * 32, "dead" * 16):
+            request = aioapns.NotificationRequest(token, message)
+            found.append(await client.send_notification(request))
+        client.pool.close()
+        assert [(one.status, one.description) for one in found] == [
+            ("200", None),
+            ("410", "Unregistered"),
+        ]
+        assert [(one.address, one.parts["title"], one.accepted) for one in peer.got()] == [
+            ("ab" * 32, "Hello", True),
+            ("dead" * 16, "Hello", False),
+        ]
+
+    against(tmp_path, use, {"address": "dead*", "answer": "inv"})
 
 
 def test_amazons_library_sends_and_reads_its_errors(tmp_path: Path) -> None:
