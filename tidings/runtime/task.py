@@ -50,7 +50,8 @@ class Task:
         self.position = Label(start.offset, start.time)
         self.now = start.time
         self.committed = committed
-        self.marker_until = 0
+        self.marker_until = 0  # on the wall; until then no other one is written
+        self.marker_for = 0  # the deadline that the last one was written for
         self._wall = 0  # the latest that `overdue` was told
         self._chain = chain
         self._site = site
@@ -98,9 +99,9 @@ class Task:
             work -= 1
             value, key = record.value, record.key
             if value is None:
-                # Where the log's clock is behind ours, the next one waits for it to get there.
-                behind = heap[0][0] - time if heap else 0
-                self.marker_until += max(0, behind) - MARKER_LIFE_MS
+                # Where the log's clock is behind ours, the next one waits for it to get there: for
+                # the deadline that this one was written for, since a nearer one may be set later.
+                self.marker_until += max(0, self.marker_for - time) - MARKER_LIFE_MS
                 continue
             if key is None:
                 self._refuse(record, time, "no_key", "an entry stands under its person's key")
@@ -218,6 +219,7 @@ class Task:
         while (at := people.deadline()) and at + OVERDUE_MS <= wall >= self.marker_until:
             if people.holds():
                 self.marker_until = wall + MARKER_LIFE_MS
+                self.marker_for = at
                 return True
             heappop(people.heap)
         return False

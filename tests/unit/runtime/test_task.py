@@ -106,6 +106,33 @@ def test_a_quiet_partition_gets_one_marker_for_a_deadline_and_decides_at_the_dea
     assert (outcome.at, markers(flow)) == (NOW + 1_000, 1)
 
 
+TWO_WINDOWS = """
+  - switch:
+      cases:
+        - name: slow
+          when: photo == 'slow'
+          steps: [{digest: {by: [photo], window: 1h, keep: last 0}}]
+      else:
+        - digest: {by: [photo], window: 1s, keep: last 0}
+  - deliver: {to: push, template: t}
+"""
+
+
+def test_a_deadline_that_is_far_off_holds_up_no_nearer_one_that_comes_later(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, TWO_WINDOWS)
+    flow.enter("ana", {"photo": "slow"}, id="e1")
+    flow.enter("ana", {"photo": "quick"}, id="e2")
+    flow.settle()
+    flow.pass_time(1_000)
+    flow.enter("ana", {"photo": "quick"}, id="e3")
+    flow.settle()
+    opened = flow.clock.now()
+    flow.pass_time(1_000)
+
+    assert flow.members() == [("e2",), ("e3",)]
+    assert flow.outcomes()[1].at <= opened + 1_000
+
+
 def test_a_marker_that_did_not_come_back_is_written_again(tmp_path: Path) -> None:
     flow = OneFlow(tmp_path)
     flow.enter("ana", {"photo": "p"}, id="e1")
