@@ -2,7 +2,8 @@
 
 Both versions read the same records at the times at which they were appended, in one pass, so that
 a long log goes through a small memory. Nobody is sent anything: what is counted is what the flows
-decide. People and suppressions are those of now; claims and caps begin empty, for both alike.
+decide. People and suppressions are those of now; claims and caps begin empty, for both alike. An
+escalation hears that each round was sent at once, and nothing more: of `until` all rounds go out.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Version:
         clock = ManualClock(start)
         own = io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)
         self._topics = frozenset(plan.source.names())
-        self._driver = Driver(plan, settings, own, clock, slack=SLACK, state=STATE)
+        self._driver = Driver(plan, settings, own, clock, slack=SLACK, accepts=True, state=STATE)
         self.tally = Tally()
 
     def feed(self, records: Iterable[Record]) -> None:

@@ -30,19 +30,20 @@ from tidings.plan import FlowPlan, LanePlan
 from tidings.ports import Io
 from tidings.problems import Problems
 from tidings.receipts import PROVIDER_EVENTS
-from tidings.records import Origin, Priority, Signal
+from tidings.records import Kind, Origin, Priority, Signal, decode_delivery
 from tidings.running.footprint import footprint
 from tidings.runtime.intake import Intake
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.receipts import Receipts
-from tidings.runtime.signals import signal_append
+from tidings.runtime.signals import reply, signal_append
 from tidings.settings import Settings, StateSettings
 from tidings.stores.clock import ManualClock
 from tidings.topics import deliveries, entries
 from tidings.topics import settings as topics_of
 
+ESCALATE = "escalate"
 AT_ONCE = 1_000  # records of a slice: what a unit pulls
 STATE = StateSettings(buckets=1, save_rate=10_000)  # nothing restarts here
 
@@ -85,8 +86,9 @@ class Driver:
     """One flow in virtual time. ``io.clock`` must be ``clock``.
 
     ``slack`` (ms) is how late a marker may be: 0 stops at every deadline, more handles several at
-    once. ``partitions`` are those of every topic. Raises ProblemsError for a flow that can't be
-    built.
+    once. ``partitions`` are those of every topic. With ``accepts``, what the flow delivers counts
+    as sent at once where it waits for that, in the place of lanes. Raises ProblemsError for a flow
+    that can't be built.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Driver:
         callbacks: Callbacks | None = None,
         slack: int = 0,
         partitions: int = 1,
+        accepts: bool = False,
         state: StateSettings = STATE,
         priority: Priority = Priority.NORMAL,
     ) -> None:
@@ -119,6 +122,13 @@ class Driver:
         if callbacks is not None:
             names.add(PROVIDER_EVENTS)
         self.topics = sorted(names)
+        waits = accepts and any(step.operator.name == ESCALATE for step in flow.steps())
+        self._accepted = {
+            Slot(name, number): 0
+            for name in self.topics
+            if waits and name.startswith("deliveries.")
+            for number in range(partitions)
+        }
         self.log.admin().create(
             [msgspec.structs.replace(each, partitions=partitions) for each in topics_of(names)]
         )
@@ -243,6 +253,24 @@ class Driver:
             for lane in self._lanes:
                 while self._turn_lane(lane):
                     busy = True
+            busy = self._accept() or busy
+
+    def _accept(self) -> bool:
+        """Have what was delivered count as sent; tells whether there was something."""
+        news: list[Append] = []
+        reader = self.log.reader()
+        for slot, seen in self._accepted.items():
+            first, end = reader.span(slot)
+            for batch in reader.read(slot, max(first, seen), end):
+                for record in batch:
+                    delivery = decode_delivery(record.value or b"")
+                    if delivery.reply_to:
+                        origin = Origin(slot.topic, slot.partition, record.offset)
+                        news.append(reply(delivery, Kind.SENT, origin))
+            self._accepted[slot] = end
+        self._producer.append(news, _confirmed)
+        self._producer.poll()
+        return bool(news)
 
     def _go(self, at: int) -> None:
         """Go to an instant; what is overdue there, and can't be helped, must not stop time."""

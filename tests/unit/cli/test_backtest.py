@@ -225,3 +225,24 @@ def test_a_line_that_is_no_record_is_named(
     said = tidings("backtest", "shop.yaml", "--against", "shop.yaml", "--log", "log.jsonl")
     assert said.code == 1
     assert said.err.startswith(why)
+
+
+ROUNDS = """\
+flow: shop
+source: {topic: shop.events, key: recipient_id}
+steps:
+  - escalate: {rounds: [{channel: push}, {channel: push, after: 1m}], MODE}
+  - deliver: {template: order_update, category: orders}
+"""
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("until: opened", 12), ("on_failure: failed", 6)])
+def test_an_escalation_hears_that_its_rounds_were_sent(
+    tidings: Command, shop: Path, mode: str, sent: int
+) -> None:
+    (shop.with_name("rounds.yaml")).write_text(ROUNDS.replace("MODE", mode))
+    found = outcome(tidings, "rounds.yaml")
+
+    assert found["before"]["delivered"] == [
+        {"channel": "push", "category": "orders", "count": sent}
+    ]
