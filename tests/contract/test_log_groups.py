@@ -184,8 +184,9 @@ def test_a_position_is_saved_by_who_holds_the_partition_alone(world: World, grou
     topic = world.topic()
     world.write(numbered(topic, 5))
     slot = Slot(topic, 0)
-    consumer, bystander = world.consumer(group, [topic]), world.consumer(group, [topic])
+    consumer = world.consumer(group, [topic])
     gather(consumer, 5)
+    bystander = world.consumer(group, [topic])
     consumer.commit({slot: Position(3)}, wait=True)
     bystander.commit({slot: Position(1)})
     with pytest.raises(LogError, match=rf"{topic}\[0\] is not held here"):

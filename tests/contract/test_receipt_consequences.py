@@ -54,7 +54,9 @@ class Desk:
         line = {"recipient_id": "user-0", "addresses": [{"kind": "email", "value": MAIL}]}
         (folder / "people/people.jsonl").write_text(json.dumps(line) + "\n")
         self.clock = Tick(NOW)
-        partitions = dict.fromkeys((PROVIDER_EVENTS, DELIVERIES, "notif_events", LETTERS), 1)
+        partitions = dict.fromkeys(
+            (PROVIDER_EVENTS, DELIVERIES, "notif_events", "notif_alerts", LETTERS), 1
+        )
         self.log = PaperLog(self.clock, partitions)
         self.people = FilePeople(folder / "people", self.clock)
         self.suppressions = FileSuppressions(folder / "suppressions", self.clock)

@@ -34,7 +34,8 @@ def shipped(folder: str) -> set[str]:
 
 
 def test_every_shipped_flow_and_lane_runs() -> None:
-    assert {file for file, _ in processes().values()} == shipped("flows") | shipped("flows/lanes")
+    flows, watches, lanes = map(shipped, ("flows", "flows/watches", "flows/lanes"))
+    assert {file for file, _ in processes().values()} == flows | watches | lanes
 
 
 def test_each_lane_runs_once_for_each_priority() -> None:

@@ -124,6 +124,7 @@ def test_a_lane_needs_its_ladder_at_every_priority(here: Path, tidings: Command)
             for priority in ("high", "low", "normal")
             for name in (f"deliveries.sms.{priority}", f"deliveries.sms.{priority}.retry.10s")
         ),
+        "notif_alerts",
         "notif_dlq.sms",
         "notif_events",
     ]

@@ -14,6 +14,7 @@ from tests.unit.test_docs import BLOCK, blocks
 
 CHECKOUT = Path(__file__).parents[3]
 NAMED = re.compile(r"# (\S+\.\S+)\n")
+FLOW = re.compile(r"flow: (\w+)\s.*\nsource:")
 
 
 def test_the_tutorial_does_what_it_says(tidings: Command, here: Path) -> None:
@@ -54,6 +55,9 @@ def test_the_tests_in_the_documents_pass(
     document: str, text: str, tidings: Command, here: Path
 ) -> None:
     shutil.copytree(CHECKOUT / "flows", here / "flows", ignore=shutil.ignore_patterns("*.test.*"))
+    for name, block in blocks("yaml"):
+        if name == document and (told := FLOW.match(block)):
+            (here / "flows" / f"{told[1]}.yaml").write_text(block)
     (here / "flows" / "orders.test.yaml").write_text(text)
     count = text.count("- name: ")
     said = f"{count} test{'s' * (count > 1)} in 1 file: all passed\n"

@@ -61,7 +61,8 @@ for place = 1, #leases do
   local lease = leases[place]
   local id = key .. lease[1]
   local who = lease[3] .. '\31' .. lease[2]
-  local newest = not lease[4] or is_newest(lease[4], lease[5], lease[6] or 0)
+  local name = lease[4] or ''
+  local newest = name == '' or is_newest(name, lease[5], lease[6] or 0)
   local old
   if newest then
     old = call('SET', id, lease_start .. who, 'NX', 'GET', 'PX', lease_life)
