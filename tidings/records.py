@@ -48,6 +48,13 @@ class Origin(msgspec.Struct, frozen=True, gc=False, array_like=True):
         tail = f"#{self.index}" if self.index else ""
         return f"{self.topic}:{self.partition}:{self.offset}{tail}"
 
+    @classmethod
+    def read(cls, text: str) -> Origin:
+        """What ``str`` made of one. Raises ValueError for any other text."""
+        place, _, index = text.partition("#")
+        topic, partition, offset = place.rsplit(":", 2)
+        return cls(topic, int(partition), int(offset), int(index or 0))
+
 
 class Notification(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A ready notification as a producer writes it: the body of ``POST /v1/notify``.

@@ -24,6 +24,7 @@ DAY = 86_400_000  # ms
 MIB = 1_048_576  # bytes
 
 EVENTS = "notif_events"  # outcomes
+RELEASED = "notif_dlq.released"  # which dead letters were sent once more
 ALERTS = "notif_alerts"  # what the people who run this should know of
 RETRY_DELAYS = ("30s", "5m", "30m")  # the rungs of the retry ladder, where a lane names no others
 

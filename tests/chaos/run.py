@@ -23,7 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import scenarios
+from tests.chaos import scenarios, scene
+from tests.chaos.outage import Outage, outage
 from tests.chaos.quarantine import SCRIPT, quarantine
 from tests.chaos.rounds import PARTS as ROUNDS_TARGETS
 from tests.chaos.rounds import rounds
@@ -42,6 +43,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
     long = Blast(events=events, seconds=kills * SECONDS_A_KILL, seed=seed)
     few = Blast(events=events // 10, seconds=kills * SECONDS_A_KILL, seed=seed)
     short = Blast(events=events // 2, seconds=50.0, seed=seed)
+    many = Blast(events=2 * events, seed=seed)
     every = ["intake", "flow", "lane"]
     return {
         "crash": lambda folder: scenarios.crash(folder, long, TARGETS, kills),
@@ -57,6 +59,8 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
         "frozen-lane": lambda folder: scenarios.frozen(folder, short, "lane", 20.0),
         "rounds": lambda folder: rounds(folder, few, ROUNDS_TARGETS, kills),
         "poison": lambda folder: _poison(folder, seed),
+        "providers": lambda folder: scenarios.lane_storm(folder, many, 10, scene.PROVIDERS),
+        "outage": lambda folder: outage(folder, Outage(seed=seed)),
     }
 
 

@@ -70,8 +70,10 @@ steps:
   - addresses: {kind: device}
   - suppress
   - render: {max_bytes: 4096}
-  - send: {default: sandbox}
+  - send: SEND
 """
+ONE = "{default: sandbox}"
+THREE = "{ios: apns, android: fcm, default: web, in_flight: {web: 1000}}"
 
 TEXT = "{% for one in items %}{{ one.event_id }} {% endfor %}"
 
@@ -94,16 +96,40 @@ providers:
 
 
 class Script(NamedTuple):
-    """What is played: the flow, the texts by name, for how many people, and with which providers
-    beside the sandbox."""
+    """What is played: the flow, the texts by name, for how many people with devices of which
+    platforms in turn, how the lane sends, and the providers beside the sandbox.
+    """
 
     flow: str
     texts: Mapping[str, str]
     people: int
     providers: str = ""
+    send: str = ONE
+    platforms: tuple[str, ...] = ("ios",)
 
 
 GATHERING = Script(FLOW, {"gathered": TEXT}, 1_000)
+THREE_PROVIDERS = """\
+  apns:
+    kind: sandbox
+    file: {folder}/sandbox.jsonl
+    latency: [20ms, 60ms]
+    script:
+      - {{share: 0.02, attempts: 1, answer: retry, code: "503"}}
+  fcm:
+    kind: sandbox
+    file: {folder}/sandbox.jsonl
+    latency: [50ms, 400ms]
+    script:
+      - {{share: 0.05, attempts: 1, answer: retry, code: "429", limited: true, retry_after: 1s}}
+  web:  # many messages a call: they are answered together
+    kind: sandbox
+    file: {folder}/sandbox.jsonl
+    latency: 100ms
+"""
+PROVIDERS = GATHERING._replace(
+    providers=THREE_PROVIDERS, send=THREE, platforms=("ios", "android", "web")
+)
 
 
 class Scene(NamedTuple):
@@ -149,16 +175,17 @@ def write(folder: Path, script: Script, log: str, claims: str) -> Scene:
     for name in ("people", "suppressions", *(f"templates/{text}" for text in script.texts)):
         (folder / name).mkdir(parents=True)
     scene.flow.write_text(script.flow)
-    scene.lane.write_text(LANE)
+    scene.lane.write_text(LANE.replace("SEND", script.send))
     config = CONFIG.format(log=log, claims=claims, folder=folder)
     scene.config.write_text(config + script.providers.format(folder=folder))
     for name, text in script.texts.items():
         body = f"--- title\n{{{{ count }}}}\n--- body\n{text}\n"
         (folder / "templates" / name / "push.en.j2").write_text(body)
     with (folder / "people/people.jsonl").open("w") as file:
-        for recipient in recipients(script.people):
+        for number, recipient in enumerate(recipients(script.people)):
+            platform = script.platforms[number % len(script.platforms)]
             addresses = [
-                {"kind": "device", "value": device, "platform": "ios"}
+                {"kind": "device", "value": device, "platform": platform}
                 for device in devices(recipient)
             ]
             person = {"recipient_id": recipient, "addresses": addresses, **whereabouts(recipient)}

@@ -18,6 +18,7 @@ from tidings.cli import (
     deploy,
     dev,
     devices,
+    dlq,
     emit,
     graph,
     listing,
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 for verb in (
     *(demo, dev, check, test, backtest, graph),
-    *(deploy, run, receipts, devices, topics, emit, tail, tap, listing, schema, new),
+    *(deploy, run, receipts, devices, topics, dlq, emit, tail, tap, listing, schema, new),
     simulate,
 ):
     verb.register(app)

@@ -4,6 +4,7 @@ steps       what can't be built (an unknown category, a bad setting)
 templates   a text for every channel of a `deliver`, and a field for all that it prints
 contents    a `render` above every `send`
 providers   every provider of a `send` is in the settings, and its settings are good
+rates       a provider's rate lets a message through within its life
 settings    types that lead to no category
 circles     flows that would read what they themselves cause
 """
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tidings.compile.steps import build
+from tidings.durations import format_duration
 from tidings.load import bind, read_file
 from tidings.load.nodes import Map, Node
 from tidings.plan import FlowPlan, LanePlan, StepPlan
@@ -23,7 +25,14 @@ from tidings.ports import Template, Templates
 from tidings.problems import Mark, Problems, ValueProblem, listed, suggestion
 from tidings.providers import kind_of
 from tidings.review.replies import check_replies
-from tidings.running.footprint import DELIVER, RENDER, SEND, channels_of, footprint
+from tidings.running.footprint import (
+    DELIVER,
+    RENDER,
+    SEND,
+    channels_of,
+    footprint,
+    priority_of,
+)
 from tidings.running.roster import Role
 from tidings.settings import Settings
 from tidings.text.texts import TextError, Typesetter
@@ -46,6 +55,7 @@ def review(
         else:
             _content(role.plan, problems)
             _providers(role.plan, settings, problems)
+    _rates(roles, problems)
     _circles(roles, settings, env, problems)
     plans = (role.plan for role in roles if isinstance(role.plan, FlowPlan))
     check_replies({plan.name: plan for plan in plans}, problems)
@@ -189,6 +199,36 @@ def _unknown_provider(name: str, step: StepPlan, settings: Settings, problems: P
         step.path,
         suggestion(name, settings.providers) or "add it to `providers` in config/tidings.yaml",
     )
+
+
+def _rates(roles: Sequence[Role], problems: Problems) -> None:
+    """A message that waits for its turn longer than it lives is never sent."""
+    delivers = [
+        (role.plan, step, priority_of(step, role.priority))
+        for role in roles
+        if isinstance(role.plan, FlowPlan)
+        for step in role.plan.steps()
+        if step.operator.name == DELIVER and step.spec.expires
+    ]
+    for role in roles:
+        if not isinstance(role.plan, LanePlan) or role.plan.steps[-1].operator.name != SEND:
+            continue
+        send, channel = role.plan.steps[-1], role.plan.channel
+        for provider in send.spec.providers():
+            rate = send.spec.rate_of(provider)
+            for plan, step, priority in delivers if rate is not None else ():
+                reached = priority == role.priority and channel in channels_of(plan, step)
+                if reached and rate.apart >= step.spec.expires:
+                    one, life = round(rate.apart), format_duration(step.spec.expires)
+                    problems.error(
+                        "slow-rate",
+                        f"`{provider}` gets one message each {format_duration(one)}, and those of "
+                        f"`{step.path}` live for {life}: the second of two would expire",
+                        send.at("rate"),
+                        send.path,
+                        "a higher rate, or a longer `expires`",
+                    )
+                    break
 
 
 # ── Circles ───────────────────────────────────────────────────────────────────────────────────

@@ -8,10 +8,12 @@ how long it was: the whole of it stands in the log, at the letter's origin.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from tidings.log.port import Append, Record
-from tidings.records import DeadLetter
+from tidings.records import DeadLetter, Origin
 from tidings.topics import dead_letters
 
 PREFIX = "tidings-"
@@ -37,6 +39,22 @@ def dead_letter(record: Record, dead: DeadLetter, channel: str) -> Append:
         headers.append((PREFIX + "cut", str(len(body)).encode()))
         body = body[:LARGEST]
     return Append(dead_letters(channel), record.key, body, tuple(headers))
+
+
+def read_letter(record: Record) -> DeadLetter | None:
+    """Why the letter ``record`` was written; None for what is no letter of ours."""
+    told = {
+        name.removeprefix(PREFIX): value.decode("utf-8", "replace")
+        for name, value in record.headers
+        if name.startswith(PREFIX)
+    }
+    fields: dict[str, Any] = {name: told[name] for name in _FIELDS if name in told}
+    try:
+        fields["origin"] = Origin.read(fields["origin"])
+        fields["at"] = int(fields["at"])
+        return DeadLetter(**fields)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _header(value: object) -> bytes:

@@ -162,6 +162,19 @@ def test_a_channel_without_a_text_is_an_error(tidings: Command, flows: Path) -> 
     assert codes(tidings) == ["flows/shop.yaml:4 missing-text"]
 
 
+@pytest.mark.parametrize(("rate", "code"), [("1/6m", 1), ("1/4m", 0), ("10/m", 0)])
+def test_a_rate_that_makes_a_message_wait_longer_than_it_lives_is_an_error(
+    tidings: Command, flows: Path, rate: str, code: int
+) -> None:
+    write(flows, "shop.yaml", "category: orders", "category: orders, expires: 5m")
+    write(flows, "lanes/push.yaml", "{default: sandbox}", f"{{default: sandbox, rate: {rate}}}")
+    said = tidings("check")
+    assert said.code == code
+    assert ("push.yaml:5:36  error[slow-rate]  push.send" in said.out) == bool(code)
+    wrong = "`sandbox` gets one message each 6m, and those of `shop.deliver` live for 5m"
+    assert (wrong in said.out) == bool(code)
+
+
 def test_a_lane_of_an_unknown_channel_is_an_error(tidings: Command, flows: Path) -> None:
     write(flows, "lanes/push.yaml", "lane: push", "lane: pusch")
     assert codes(tidings) == ["flows/lanes/push.yaml:1 unknown-channel"]

@@ -18,7 +18,7 @@ def test_help_names_every_verb(tidings: Command) -> None:
     assert verbs == [
         *("demo", "dev", "check", "test", "backtest", "graph"),
         *("deploy", "run", "receipts", "emit", "tail", "tap"),
-        *("list", "schema", "devices", "topics", "new", "simulate"),
+        *("list", "schema", "devices", "topics", "dlq", "new", "simulate"),
     ]
 
 

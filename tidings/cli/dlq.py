@@ -1,0 +1,92 @@
+"""``tidings dlq``: what could not be sent, and sending it once more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidings.cli.options import Config, LogAddress
+
+_app = typer.Typer(help="Look at the dead letters of lanes, and send them once more.")
+Channels = Annotated[
+    list[str] | None, typer.Option("--channel", help="Only of this one; may be given often.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.add_typer(_app, name="dlq")
+
+
+@_app.command("list")
+def list_(channel: Channels = None, config: Config = None, log: LogAddress = None) -> None:
+    """Count the letters by channel, reason and cause."""
+    from collections import Counter
+
+    from tidings.log.address import open_log
+    from tidings.running.release import letters
+    from tidings.settings import read_settings
+
+    settings = read_settings(config, log)
+    found: Counter[tuple[str, ...]] = Counter()
+    for letter in letters(open_log(settings.log), channel or settings.channels):
+        dead = letter.dead
+        state = "released" if letter.released else ""
+        found[letter.channel, dead.reason, dead.cause, dead.provider, state] += 1
+    rows: list[tuple[str, ...]] = [("channel", "reason", "cause", "provider", "", "letters")]
+    rows += [(*key, str(count)) for key, count in sorted(found.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if found else ():
+        cells = zip(row, widths, strict=True)
+        typer.echo("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+    if not found:
+        typer.echo("there are no letters")
+
+
+@_app.command("release")
+def release(
+    cause: Annotated[
+        str, typer.Option("--cause", help="What was to blame, as `dlq list` shows it.")
+    ] = "provider_down",
+    provider: Annotated[
+        str, typer.Option("--provider", help="Only those that this provider is to blame for.")
+    ] = "",
+    channel: Channels = None,
+    since: Annotated[
+        str, typer.Option("--since", help="Only those of the last so long, as in 2h.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count them, and release none.")
+    ] = False,
+    config: Config = None,
+    log: LogAddress = None,
+) -> None:
+    """Send letters once more whose cause is over: high before normal before low.
+
+    Their lanes take them like others, at the pace of their providers. None goes out twice, however
+    often this is run; what has expired ends as `expired`.
+    """
+    import time
+    from collections import Counter
+
+    from tidings.durations import parse_duration
+    from tidings.log.address import open_log
+    from tidings.running.release import Wanted, letters
+    from tidings.running.release import release as release_letters
+    from tidings.settings import read_settings
+
+    settings = read_settings(config, log)
+    now = int(time.time() * 1000)
+    wanted = Wanted(cause, provider, now - parse_duration(since) if since else 0)
+    channels, opened = channel or [*settings.channels], open_log(settings.log)
+    if dry_run:
+        chosen = [one for one in letters(opened, channels) if wanted.takes(one)]
+        counts = Counter(str(one.priority) for one in chosen)
+    else:
+        counts = release_letters(opened, channels, wanted, now)
+    expired = counts.pop("expired", 0)
+    told = ", ".join(f"{count} {priority}" for priority, count in counts.items() if count)
+    typer.echo(f"{'would release' if dry_run else 'released'} {told or 'none'}")
+    if expired:
+        typer.echo(f"{expired} of them had expired: their lanes say so, and send none of these")
