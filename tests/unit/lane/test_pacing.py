@@ -119,6 +119,16 @@ def test_a_provider_that_says_too_many_gets_fewer_at_once_and_soon_all_again() -
     assert sum(at_once[3:]) / 9 > 30
 
 
+def test_a_provider_that_takes_a_thousand_in_a_call_is_handed_them_at_once() -> None:
+    paper = Paper()
+    lane = paper.lane(terms={"sandbox": Terms(bulk=1_000)}, batch=1_000)
+    filled(paper, 2_500)
+    lane.turn()
+    assert len(lane.in_flight) == 1_000
+    lane.turn(2)
+    assert len(lane.in_flight) == 2_000, "two calls"
+
+
 # ── Breaker ───────────────────────────────────────────────────────────────────────────────────
 
 
