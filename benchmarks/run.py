@@ -24,6 +24,7 @@ SUITE: dict[str, list[str]] = {
     "fcm": ["benchmarks.fcm"],
     "mail": ["benchmarks.mail"],
     "latency": ["benchmarks.latency"],
+    "isolation": ["benchmarks.isolation"],
     "memory": ["benchmarks.memory"],
     "restart": ["benchmarks.restart"],
     "peers": ["benchmarks.peers"],
