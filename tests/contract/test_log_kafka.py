@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition
 
 from tests.contract.log_world import PATIENCE, Watcher, World, gather, into, numbered, until
 from tidings.log.address import open_log
+from tidings.log.kafka import client
 from tidings.log.kafka.client import librdkafka_log
 from tidings.log.port import (
     Append,
@@ -27,6 +28,7 @@ from tidings.log.port import (
     Span,
 )
 from tidings.services.kafka import Kafka
+from tidings.services.process import free_port
 
 PROTOCOLS = ["session.timeout.ms=3000", "group.protocol=consumer"]
 
@@ -188,10 +190,10 @@ def test_a_killed_process_that_has_a_name_gets_its_partitions_back_before_its_se
     ]
 
 
-def test_of_two_processes_with_one_name_the_older_is_told_so(patient: World, group: str) -> None:
-    topic = patient.topic()
-    older = open_log(patient.address, instance="a").consumer(group)
-    younger = open_log(patient.address, instance="a").consumer(group)
+def test_of_two_processes_with_one_name_the_older_is_told_so(classic: World, group: str) -> None:
+    topic = classic.topic()
+    older = open_log(classic.address, instance="a").consumer(group)
+    younger = open_log(classic.address, instance="a").consumer(group)
     older.subscribe([topic], Watcher())
     until(lambda: poll_all(older) == [] and bool(older.assignment()))
     younger.subscribe([topic], Watcher())
@@ -204,6 +206,13 @@ def test_of_two_processes_with_one_name_the_older_is_told_so(patient: World, gro
         until(told)
     younger.close()
     older.close()
+
+
+def test_brokers_that_are_down_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PATIENCE", 0.5)
+    brokers = f"127.0.0.1:{free_port()}"
+    with pytest.raises(LogError, match=f"the topics of {brokers} can't be listed"):
+        open_log(f"kafka:{brokers}").admin().topics()
 
 
 def test_a_name_does_not_go_with_the_brokers_own_protocol() -> None:

@@ -100,6 +100,4 @@ def test_brokers_that_are_down_are_told_at_the_line_that_names_them(here: Instal
     on(here, f"kafka:127.0.0.1:{port}")
     [(code, message)] = problems(here, "--timeout", "3")
     assert (code, message) == ("unreachable", "`log`: no answer in 3 s")
-    assert here.start("deploy", "--plan", "shop.yaml").wait(60) == 1
-    assert f"the topics of 127.0.0.1:{port} can't be listed" in here.err()
     assert "Traceback" not in here.err()

@@ -62,6 +62,10 @@ ROUGH = [
     {"share": 0.03, "attempts": 1, "answer": "retry", "code": "503"},
 ]
 
+# What a killed lane leaves is what had failed, and the script lets it fail once more: a breaker
+# would take that for an outage.
+PATIENT = {"volume": COUNT}
+
 
 @pytest.mark.parametrize("log", LOGS)
 @pytest.mark.timeout(240)
@@ -70,7 +74,7 @@ def test_a_lane_killed_three_times_loses_nothing_and_repeats_what_was_not_marked
 ) -> None:
     lane = stage(
         log,
-        {"default": "sandbox", "in_flight": 100},
+        {"default": "sandbox", "in_flight": 100, "breaker": PATIENT},
         sandbox=sandbox(tmp_path, latency=["20ms", "80ms"], script=ROUGH),
     )
     blast(lane)
@@ -104,7 +108,7 @@ def test_a_lane_that_is_stopped_in_a_blast_repeats_nothing_and_another_goes_on(
 ) -> None:
     lane = stage(
         log,
-        {"default": "sandbox", "in_flight": 100},
+        {"default": "sandbox", "in_flight": 100, "breaker": PATIENT},
         sandbox=sandbox(tmp_path, latency=["20ms", "80ms"], script=ROUGH),
     )
     blast(lane)
