@@ -100,6 +100,13 @@ class People(Protocol):
         """The profile of each, in order; None for a person nobody knows."""
         ...
 
+    def find(self, kind: str, values: Sequence[str]) -> list[tuple[Person, ...]]:
+        """Whose each address of this kind is, in order: nobody's, one person's or several people's.
+
+        Of all tenants; who is erased has none.
+        """
+        ...
+
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address, and only it; tells whether it was there."""
         ...

@@ -78,7 +78,7 @@ def write(folder: Path, *lines: Mapping[str, Any] | str) -> Path:
 @pytest.fixture(params=["file", "function"])
 def people(request: pytest.FixtureRequest, tmp_path: Path) -> People:
     if request.param == "function":
-        return FunctionPeople(PROFILES.get)
+        return FunctionPeople(PROFILES.get, PROFILES)
     write(tmp_path, *LINES)
     return FilePeople(tmp_path, ManualClock(NOW))
 
@@ -127,6 +127,31 @@ def test_an_address_that_is_not_there_is_not_removed(
 def test_a_second_removal_finds_nothing(people: People) -> None:
     people.remove_address(ANA, "device", "tok-1", "Unregistered")
     assert not people.remove_address(ANA, "device", "tok-1", "Unregistered")
+
+
+# ── Whose an address is ───────────────────────────────────────────────────────────────────────
+
+
+def test_whose_an_address_is_comes_in_the_order_asked(people: People) -> None:
+    assert people.find("device", ["tok-2", "tok-9", "tok-1"]) == [(ANA,), (), (ANA,)]
+    assert people.find("email", [MAIL.value, "tok-1"]) == [(ANA,), ()]
+    assert people.find("phone", []) == []
+
+
+def test_an_address_may_be_several_peoples_and_is_nobodys_who_is_erased(people: People) -> None:
+    assert people.find("device", ["shared"]) == [()]
+    for who in (ANA, BOB, CY):
+        people.register(who, a_device("shared", 5_000))
+    [found] = people.find("device", ["shared"])
+    assert sorted(found) == [CY, ANA]
+
+
+def test_an_address_that_went_or_came_is_found_so(people: People) -> None:
+    assert people.find("device", ["tok-1", "tok-9"]) == [(ANA,), ()]
+    people.register(ANA, a_device("tok-9", 5_000), replaces="tok-1")
+    assert people.find("device", ["tok-1", "tok-9"]) == [(), (ANA,)]
+    people.remove_address(ANA, "device", "tok-9", "Unregistered")
+    assert people.find("device", ["tok-1", "tok-9"]) == [(), ()]
 
 
 # ── Registrations, and successes ──────────────────────────────────────────────────────────────
@@ -284,6 +309,18 @@ class TestFile:
         assert people.profiles([ANA]) == [Profile() if before else None]
         clock.advance(1)
         assert people.profiles([ANA]) == [Profile(locale="fr")]
+
+    def test_whose_an_address_is_changes_with_the_file(self, tmp_path: Path) -> None:
+        def phones(value: str) -> Mapping[str, Any]:
+            return {"recipient_id": "ana", "addresses": [{"kind": "phone", "value": value}]}
+
+        write(tmp_path, phones("+1"))
+        clock = ManualClock(NOW)
+        people = FilePeople(tmp_path, clock)
+        assert people.find("phone", ["+1", "+22"]) == [(ANA,), ()]
+        write(tmp_path, phones("+22"))
+        clock.advance(1_000)
+        assert people.find("phone", ["+1", "+22"]) == [(), (ANA,)]
 
     def test_a_file_that_is_gone_holds_nobody(self, tmp_path: Path) -> None:
         path = write(tmp_path, *LINES)

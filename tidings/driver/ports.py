@@ -9,6 +9,7 @@ from tidings.ports import (
     Count,
     LookupFailed,
     Payload,
+    Person,
     Profile,
     Query,
     Question,
@@ -24,7 +25,7 @@ from tidings.stores.suppressions import normalised
 
 def people_of(profiles: Mapping[tuple[str, str], Profile]) -> FunctionPeople:
     """People by (tenant, recipient id); others are unknown."""
-    return FunctionPeople(profiles.get)
+    return FunctionPeople(profiles.get, [Person(*key) for key in profiles])
 
 
 class GivenSuppressions:

@@ -121,6 +121,10 @@ class _OnlyRead:
         """The profile of each."""
         return self._people.profiles(people)
 
+    def find(self, kind: str, values: Sequence[str]) -> list[tuple[Person, ...]]:
+        """Whose each address is."""
+        return self._people.find(kind, values)
+
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Leave it where it is."""
         return False

@@ -18,7 +18,7 @@ a dict. Not thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from sys import intern
@@ -71,6 +71,7 @@ class FilePeople:
         self._successes = Successes(path.with_name(_SUCCESSES))
         self._listens = False  # to successes: flows have no use for them
         self._profiles: dict[_Key, Profile] = {}
+        self._owners: dict[str, Mapping[str, tuple[Person, ...]]] = {}  # by kind, once asked for
         self._entries: list[Entry] = []
         self._read_people()
         self._read_journal()
@@ -78,11 +79,16 @@ class FilePeople:
 
     def profiles(self, people: Sequence[Person]) -> list[Profile | None]:
         """The profile of each, in order; None for a person nobody knows."""
-        now = self._clock.now()
-        if now >= self._next_look:
-            self._next_look = now + _LOOK_EVERY_MS
-            self._look()
+        self._look_again()
         return list(map(self._profiles.get, people))
+
+    def find(self, kind: str, values: Sequence[str]) -> list[tuple[Person, ...]]:
+        """Whose each address is; see ``ports.People``."""
+        self._look_again()
+        owners = self._owners.get(kind)
+        if owners is None:
+            owners = self._owners[kind] = _owners(kind, self._profiles.items())
+        return [owners.get(value, ()) for value in values]
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address for all processes, and across restarts; tells whether it was there."""
@@ -155,6 +161,12 @@ class FilePeople:
         self._journal.append([encode_entry(entry) for entry in entries])
         self._read_journal()
 
+    def _look_again(self) -> None:
+        now = self._clock.now()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_EVERY_MS
+            self._look()
+
     def _look(self) -> None:
         try:
             self._read_people()
@@ -169,6 +181,7 @@ class FilePeople:
         if found is None:
             return
         former, self._profiles = self._profiles, dict(found)
+        self._owners.clear()
         for entry in self._entries:
             self._apply(entry)
         if self._listens:
@@ -205,6 +218,19 @@ class FilePeople:
         profile = self._profiles.get(key)
         if profile is not None:
             self._profiles[key] = applied(profile, entry)
+            self._owners.pop(entry.kind if entry.address is None else entry.address.kind, None)
+
+
+def _owners(
+    kind: str, profiles: Iterable[tuple[_Key, Profile]]
+) -> Mapping[str, tuple[Person, ...]]:
+    """Whose the addresses of a kind are."""
+    found: dict[str, tuple[Person, ...]] = {}
+    for key, profile in profiles:
+        if not profile.erased:
+            for value in dict.fromkeys(one.value for one in profile.addresses if one.kind == kind):
+                found[value] = (*found.get(value, ()), Person(*key))
+    return found
 
 
 def _is_news(profile: Profile, success: Success) -> bool:
@@ -266,10 +292,17 @@ def _shared(address: Address) -> Address:
 
 
 class FunctionPeople:
-    """People made by a function: a load test's million of them need no file and no memory."""
+    """People made by a function: a load test's million of them need no file and no memory.
 
-    def __init__(self, make: Callable[[Person], Profile | None]) -> None:
+    An address is found only of ``everybody``, and of those who have changed: a function can't be
+    asked the other way round.
+    """
+
+    def __init__(
+        self, make: Callable[[Person], Profile | None], everybody: Collection[Person] = ()
+    ) -> None:
         self._make = make
+        self._everybody = everybody
         self._changed: dict[Person, Profile] = {}
 
     def profiles(self, people: Sequence[Person]) -> list[Profile | None]:
@@ -277,6 +310,13 @@ class FunctionPeople:
         if not self._changed:
             return list(map(self._make, people))
         return [self._changed.get(person) or self._make(person) for person in people]
+
+    def find(self, kind: str, values: Sequence[str]) -> list[tuple[Person, ...]]:
+        """Whose each address is; see ``ports.People``."""
+        people = list(dict.fromkeys((*self._everybody, *self._changed)))
+        known = zip(people, self.profiles(people), strict=True)
+        owners = _owners(kind, [(each, profile) for each, profile in known if profile is not None])
+        return [owners.get(value, ()) for value in values]
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         """Forget one address in this process; tells whether it was there."""

@@ -103,6 +103,9 @@ class Folk:
         self.asked.append(list(people))
         return [self.held.get(person.recipient_id) for person in people]
 
+    def find(self, kind: str, values: Sequence[str]) -> list[tuple[Person, ...]]:
+        raise AssertionError("no step asks whose an address is")
+
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
         return False
 
