@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tidings.ports import Clock
 from tidings.problems import ValueProblem, listed, suggestion
-from tidings.receipts import Receipt, Webhook
+from tidings.receipts import Receipt, Reply, Webhook
 from tidings.registry import sender, senders
 from tidings.sender import Sender, SenderKind, Terms
 
@@ -60,7 +60,7 @@ def terms_of(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Terms:
 class Desk(NamedTuple):
     """What reads one provider's callbacks, and the keys that may have signed our references."""
 
-    read: Callable[[Webhook], Sequence[Receipt]]
+    read: Callable[[Webhook], Sequence[Receipt | Reply]]
     keys: Sequence[bytes]
 
 

@@ -18,10 +18,13 @@ from tidings.log.port import Append, Record
 from tidings.records import Kind, Origin
 from tidings.signing import Forged, opened, signed
 
-__all__ = ["PROVIDER_EVENTS", "Forged", "Receipt", "Reference", "Webhook"]
+__all__ = ["PROVIDER_EVENTS", "REPLIES", "Forged", "Receipt", "Reference", "Reply", "Webhook"]
 
 PROVIDER_EVENTS = "provider_events"
 """The topic of webhooks as they came in."""
+
+REPLIES = "replies"
+"""The topic of what people answered, as events that flows read."""
 
 _PROVIDER, _URL, _HTTP = "tidings-provider", "tidings-url", "http-"
 _CERTIFICATE = "tidings-certificate"
@@ -98,6 +101,20 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many such tries there are at most."""
     alert: bool = False
     """People have to look at it."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person has answered. ``address`` is theirs, ``tenant`` whose number they wrote to.
+
+    ``event_id`` is the provider's id of it, ``at`` epoch ms, 0 where the provider did not say.
+    """
+
+    event_id: str
+    channel: str
+    address: str
+    text: str
+    tenant: str = "default"
+    at: int = 0
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):

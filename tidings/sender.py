@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from tidings.ports import Address, Clock
 from tidings.rates import Rate
-from tidings.receipts import Receipt, Webhook
+from tidings.receipts import Receipt, Reply, Webhook
 from tidings.records import Delivery, Origin
 
 
@@ -171,5 +171,5 @@ class SenderKind(Generic[S]):
     name: str
     settings: type[S]
     build: Callable[[S, Clock], Sender]
-    receipts: Callable[[S, Webhook], Sequence[Receipt]] | None = None
+    receipts: Callable[[S, Webhook], Sequence[Receipt | Reply]] | None = None
     terms: Callable[[S], Terms] = lambda settings: Terms()

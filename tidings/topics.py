@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from tidings.log.port import Admin, LogError, TopicSettings
-from tidings.receipts import PROVIDER_EVENTS
+from tidings.receipts import PROVIDER_EVENTS, REPLIES
 from tidings.records import Priority
 
 DAY = 86_400_000  # ms
@@ -119,6 +119,7 @@ DEFAULTS = (
     _rule("notifications.*", 8, 7 * DAY, 1),
     _rule(EVENTS, 8, 7 * DAY, 1),
     _rule(PROVIDER_EVENTS, 8, 7 * DAY, 1),
+    _rule(REPLIES, 8, 7 * DAY, 1),
     _rule(ALERTS, 1, 30 * DAY, 1),
     _rule("notif_dlq.*", 4, 30 * DAY, 16),
 )

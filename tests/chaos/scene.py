@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tidings.receipts import PROVIDER_EVENTS
+from tidings.receipts import PROVIDER_EVENTS, REPLIES
 from tidings.records import Priority
 from tidings.topics import (
     EVENTS,
@@ -200,4 +200,5 @@ def topics() -> list[str]:
         *flow_topics("social", keyed=True),
         *lane_topics("push", Priority.NORMAL),
         PROVIDER_EVENTS,
+        REPLIES,
     ]

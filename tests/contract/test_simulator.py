@@ -31,7 +31,7 @@ from tests.contract.simulated import (
     simulated,
 )
 from tidings.providers import desks
-from tidings.receipts import Reference
+from tidings.receipts import Receipt, Reference
 from tidings.records import Kind
 from tidings.secret import Secret
 from tidings.sender import Verdict
@@ -376,6 +376,7 @@ def read(peer: Peer, kind: str) -> list[Any]:
     found = []
     for webhook in peer.webhooks():
         for receipt in desk.read(webhook):
+            assert isinstance(receipt, Receipt)
             reference = Reference.read(receipt.reference, desk.keys) if receipt.reference else None
             found.append((receipt, reference))
     return found

@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator
 from tidings.log.port import Record
 from tidings.operators.senders.text.twilio_receipts import receipts
 from tidings.operators.senders.twilio import Settings
-from tidings.receipts import Forged, Receipt, Reference, Webhook
+from tidings.receipts import Forged, Receipt, Reference, Reply, Webhook
 from tidings.records import Kind, Origin
 
 TOKEN = "12345"
@@ -92,7 +92,8 @@ def test_what_became_of_a_message(settings: Settings, status: str, kind: Kind) -
 )
 def test_what_became_of_a_call(settings: Settings, status: str, kinds: list[Kind]) -> None:
     found = receipts(settings, webhook({"CallSid": "CA1", "CallStatus": status, "To": "+1"}))
-    assert [receipt.kind for receipt in found] == kinds
+    assert [receipt.kind for receipt in found if isinstance(receipt, Receipt)] == kinds
+    assert len(found) == len(kinds)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,7 @@ def test_what_is_to_be_done_about_a_failure(
     settings: Settings, code: str, consequence: dict[str, object]
 ) -> None:
     [receipt] = receipts(settings, webhook(message("undelivered", ErrorCode=code)))
+    assert isinstance(receipt, Receipt)
     expected = {"again_ms": 0, "tries": 1, "gone": False, "alert": False, "suppress": ""}
     found = {name: getattr(receipt, name) for name in expected | consequence}
     assert found == expected | consequence
@@ -127,13 +129,38 @@ def test_what_is_to_be_done_about_a_failure(
 def test_a_person_says_stop_or_start(settings: Settings, body: str, lift: bool) -> None:
     form = {"MessageSid": "SM2", "SmsStatus": "received", "From": "+12025550100", "Body": body}
     [receipt] = receipts(settings, webhook(form))
+    assert isinstance(receipt, Receipt)
     assert receipt.kind is Kind.UNSUBSCRIBED
     assert (receipt.address, receipt.suppress, receipt.lift) == ("+12025550100", "stop", lift)
 
 
-def test_other_answers_of_people_are_left_alone(settings: Settings) -> None:
-    form = {"MessageSid": "SM2", "SmsStatus": "received", "From": "+1", "Body": "stop the count!"}
-    assert receipts(settings, webhook(form)) == ()
+def answer(body: str, **more: str) -> dict[str, str]:
+    return {"MessageSid": "SM2", "SmsStatus": "received", "From": "+1", "Body": body, **more}
+
+
+@pytest.mark.parametrize("body", ["stop the count!", "  No, Friday\n", "¡Sí!", "help"])
+def test_any_other_text_of_a_person_is_a_reply(settings: Settings, body: str) -> None:
+    called = webhook(answer(body), url=URL + "&tenant=acme")
+    [reply] = receipts(settings, called)
+    text = body.strip()
+    assert reply == Reply(event_id="SM2", channel="sms", address="+1", text=text, tenant="acme")
+
+
+def test_a_yes_opts_in_again_as_at_twilio_and_is_a_reply(settings: Settings) -> None:
+    receipt, reply = receipts(settings, webhook(answer(" Yes! ")))
+    assert isinstance(receipt, Receipt)
+    assert (receipt.suppress, receipt.lift) == ("stop", True)
+    assert reply == Reply(event_id="SM2", channel="sms", address="+1", text="Yes!")
+
+
+def test_a_picture_without_a_text_is_no_reply(settings: Settings) -> None:
+    assert receipts(settings, webhook(answer("", NumMedia="1"))) == []
+
+
+def test_a_word_that_twilio_took_for_a_stop_is_one_and_no_reply(settings: Settings) -> None:
+    [receipt] = receipts(settings, webhook(answer("basta", OptOutType="STOP")))
+    assert isinstance(receipt, Receipt)
+    assert (receipt.suppress, receipt.lift) == ("stop", False)
 
 
 def test_what_twilio_has_not_signed_is_refused(settings: Settings) -> None:

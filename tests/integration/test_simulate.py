@@ -14,7 +14,7 @@ from tests.contract.simulated import a_send
 from tests.engine import create, records
 from tidings.log.address import open_log
 from tidings.providers import desks, sender_of
-from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
+from tidings.receipts import PROVIDER_EVENTS, Receipt, Reference, Webhook
 from tidings.sender import Answer, Send
 from tidings.services.process import spawn, wait_for
 from tidings.simulator.journal import received
@@ -76,6 +76,7 @@ def test_a_provider_is_pretended_and_its_callbacks_are_in_the_log(tmp_path: Path
     desk = desks(providers)["twilio"]
     hooks = [Webhook.of(record) for record in records(log, PROVIDER_EVENTS)]
     [first], [second] = (desk.read(hook) for hook in hooks)
+    assert isinstance(first, Receipt)
     assert first.kind == "delivered"
     assert first.event_id == second.event_id, "told twice"
     assert Reference.read(first.reference, desk.keys).recipient_id == "user-1"

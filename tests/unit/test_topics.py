@@ -8,6 +8,7 @@ import pytest
 from tidings import topics
 from tidings.log.address import open_log
 from tidings.log.port import LogError, TopicSettings
+from tidings.receipts import REPLIES
 from tidings.records import Priority
 from tidings.topics import Change, Step, TopicRule, plan, settings
 
@@ -20,6 +21,7 @@ SAMPLE = [
     *topics.lane_topics("push", Priority.HIGH),
     *topics.lane_topics("push", Priority.NORMAL),
     topics.notifications(Priority.LOW),
+    REPLIES,
 ]
 RULES = [
     TopicRule(pattern="*", replication=3),

@@ -23,7 +23,7 @@ def receipts(
     ] = False,
     instance: Instance = "",
 ) -> None:
-    """Turn what providers call back into outcomes, suppressions and later tries.
+    """Turn what providers call back into outcomes, suppressions, later tries and people's replies.
 
     It reads the webhooks in `provider_events`. As many processes as you like share the work.
     """
@@ -32,7 +32,7 @@ def receipts(
     from tidings import logs
     from tidings.compile.units import receipts as receipts_of
     from tidings.log.address import open_log
-    from tidings.receipts import PROVIDER_EVENTS
+    from tidings.receipts import PROVIDER_EVENTS, REPLIES
     from tidings.running.ground import open_ground
     from tidings.running.process import end, run_units
     from tidings.settings import read_settings
@@ -43,12 +43,13 @@ def receipts(
     settings = read_settings(config, log)
     with closing(open_log(settings.log).admin()) as admin:
         there = admin.topics()
-        wanted = topic_settings((PROVIDER_EVENTS, EVENTS, ALERTS, dead_letters("flow")))
+        names = (PROVIDER_EVENTS, REPLIES, EVENTS, ALERTS, dead_letters("flow"))
+        wanted = topic_settings(names)
         absent = [topic for topic in wanted if topic.name not in there]
         if absent and not create_topics:
-            names = ", ".join(topic.name for topic in absent)
+            missing = ", ".join(topic.name for topic in absent)
             raise Refusal(
-                f"these topics are missing in {settings.log}: {names}\nstart with --create-topics"
+                f"these topics are missing in {settings.log}: {missing}\nstart with --create-topics"
             )
         admin.create(absent)
     with open_ground(settings, asks=False, instance=instance) as ground:

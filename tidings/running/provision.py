@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tidings.log.port import Admin, TopicSettings
-from tidings.receipts import PROVIDER_EVENTS
+from tidings.receipts import PROVIDER_EVENTS, REPLIES
 from tidings.running.footprint import Footprint, footprint, rules
 from tidings.running.roster import Role
 from tidings.settings import Settings
@@ -25,6 +25,7 @@ def needs(roles: Iterable[Role], settings: Settings) -> Footprint:
         found = footprint(role.plan, role.priority, settings.channels)
         sources |= found.sources
         ours |= found.ours
+    ours |= sources & {REPLIES}  # `tidings receipts` writes it
     return Footprint(frozenset(sources - ours), frozenset(ours))
 
 
@@ -32,11 +33,11 @@ def wanted(
     roles: Iterable[Role], settings: Settings, *, sources: bool, receipts: bool = False
 ) -> list[TopicSettings]:
     """What the topics of these roles are to be; with those of upstream services if ``sources``,
-    with that of providers' callbacks if ``receipts``."""
+    with those of providers' callbacks and of people's replies if ``receipts``."""
     need = needs(roles, settings)
     names = need.ours | need.sources if sources else need.ours
     if receipts:
-        names |= {PROVIDER_EVENTS}
+        names |= {PROVIDER_EVENTS, REPLIES}
     return topic_settings(names, rules(settings, need.sources))
 
 

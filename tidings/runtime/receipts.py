@@ -5,10 +5,12 @@
                                                   ──► one more try, later
                                                   ──► a signal to the flow that waits for it
                                                   ──► a word to the people who run this
+                                                  ──► replies, as events that flows read
 
-A callback that can't be read, or that its provider has not signed, is a dead letter. What comes
-twice has one id: the send's, and the provider's own for what happened. The ports are asked before
-anything is written, and all that they are asked for may be done twice.
+A callback that can't be read, or that its provider has not signed, is a dead letter, and so is a
+reply whose sender nobody knows. What comes twice has one id: the send's, and the provider's own for
+what happened. The ports are asked before anything is written, and all that they are asked for may
+be done twice.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from tidings.ids import address_hash, outcome_id, person_key
 from tidings.log.port import Append, Log, LogError, OutOfRange, Reader, Record, Slot
 from tidings.ports import Clock, Io, Person, Suppression
 from tidings.providers import Desk
-from tidings.receipts import PROVIDER_EVENTS, Forged, Receipt, Reference, Webhook
+from tidings.receipts import PROVIDER_EVENTS, Forged, Receipt, Reference, Reply, Webhook
 from tidings.records import (
     Delivery,
     Kind,
@@ -38,11 +40,12 @@ from tidings.records import (
     encode,
 )
 from tidings.redaction import redacted
-from tidings.runtime import soft_bounces
+from tidings.runtime import replies, soft_bounces
 from tidings.runtime.alerts import Alerts, Cause
 from tidings.runtime.batch import FlowBatch, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
+from tidings.runtime.replies import UNKNOWN_SENDER, Answer
 from tidings.runtime.signals import AGAIN, signal_append
 from tidings.topics import EVENTS, deliveries
 
@@ -138,15 +141,18 @@ class Receipts(Member):
     # ── One batch ─────────────────────────────────────────────────────────────────────────────
 
     def _read(self, batch: FlowBatch, io: Io) -> None:
-        cases: list[_Case] = []
-        bad: list[tuple[Item, str, Exception]] = []
+        found: list[_Case | Answer] = []
+        bad: list[tuple[Item, str, Exception | str]] = []
         for item in batch.items:
             try:
-                cases += self._cases(item)
+                found += self._found(item)
             except Forged as error:
                 bad.append((item, "forged", error))
             except (ValueError, KeyError, TypeError) as error:
                 bad.append((item, "undecodable", error))
+        answers = [each for each in found if isinstance(each, Answer)]
+        cases = [each for each in found if isinstance(each, _Case)]
+        senders = replies.senders(answers, self._channels, io.people)
         for case in cases:
             self._carry_out(case, io)
         named = [case for case in cases if case.receipt.address and case.channel]
@@ -156,21 +162,28 @@ class Receipts(Member):
         soft_bounces.lift(arrived, io, batch.now)
         for case in cases:
             self._write(case, batch)
+        for answer, people in zip(answers, senders, strict=True):
+            batch.appends += replies.events(answer, people)
+            if not people:
+                bad.append((answer.item, UNKNOWN_SENDER, replies.nobodys(answer)))
         self._alerts.close_quiet(batch.now, _QUIET_MS)
         batch.appends += self._alerts.take()
         for item, reason, why in bad:
             batch.dead(item, reason, why, self._site)
         batch.items = []
 
-    def _cases(self, item: Item) -> list[_Case]:
+    def _found(self, item: Item) -> list[_Case | Answer]:
         """What one callback says. Raises ValueError for one that can't be read or trusted."""
         assert item.record is not None
         webhook = Webhook.of(item.record)
         desk = self._desks.get(webhook.provider)
         if desk is None:
             raise ValueError(f"no provider `{webhook.provider}` whose callbacks we can read")
-        found = []
+        found: list[_Case | Answer] = []
         for receipt in desk.read(webhook):
+            if isinstance(receipt, Reply):
+                found.append(Answer(item, webhook.provider, receipt))
+                continue
             reference = None
             if receipt.reference:
                 reference = Reference.read(receipt.reference, desk.keys)

@@ -1,9 +1,9 @@
-"""What Twilio tells of a message or a call, and of people who answer STOP, by webhook.
+"""What Twilio tells of a message or a call, and what people answer, by webhook.
 
 Status callbacks come out of order, and some more than once; only what is final is a receipt. Set
 the messaging service's incoming webhook to the same address: Twilio itself heeds a STOP, and so
-learn we to ask it no more. Where several tenants send, each has an address with ``?tenant=`` of its
-own.
+learn we to ask it no more; any other text is a reply. Where several tenants send, each has an
+address with ``?tenant=`` of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from multidict import MultiDict
 
 from tidings.operators.senders.text.twilio_api import FILTERED, STOPPED, Account, classify
-from tidings.receipts import Forged, Receipt, Webhook
+from tidings.receipts import Forged, Receipt, Reply, Webhook
 from tidings.records import Kind
 from tidings.sender import Verdict
 
@@ -36,9 +36,10 @@ _STOP = frozenset(
     {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT", "OPT OUT"}
 )
 _START = frozenset({"START", "UNSTOP", "YES"})
+_YES = "YES"  # opts in again at Twilio, and is what people answer to a question
 
 
-def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt]:
+def receipts(settings: Account, webhook: Webhook) -> Sequence[Receipt | Reply]:
     """What a callback says. Raises Forged where Twilio has not signed it."""
     form = MultiDict(parse_qsl(webhook.body.decode(errors="replace"), keep_blank_values=True))
     _check(settings, webhook, form)
@@ -94,22 +95,28 @@ def _failed(receipt: Receipt, code: int) -> Receipt:
     return replace(receipt, alert=verdict is Verdict.CFG)
 
 
-def _answered(form: Mapping[str, str], tenant: str) -> Sequence[Receipt]:
-    """A person's own text: STOP and START."""
-    word = form.get("OptOutType") or " ".join(form.get("Body", "").upper().split()).rstrip(".!")
-    if word not in _STOP and word not in _START:
-        return ()
+def _answered(form: Mapping[str, str], tenant: str) -> Sequence[Receipt | Reply]:
+    """A person's own text: STOP, START, or a reply. YES is both of the last two."""
+    text, sender = form.get("Body", "").strip(), form.get("From", "")
     sid = form.get("MessageSid", "")
-    return (
-        Receipt(
-            kind=Kind.UNSUBSCRIBED,
-            event_id=f"{sid}:received",
-            tenant=tenant,
-            channel="sms",
-            provider_id=sid,
-            address=form.get("From", ""),
-            suppress="stop",
-            lift=word in _START,
-            detail=word,
-        ),
-    )
+    said = " ".join(text.upper().split()).rstrip(".!")
+    word = form.get("OptOutType") or said
+    found: list[Receipt | Reply] = []
+    opts = word in _STOP or word in _START
+    if opts:
+        found.append(
+            Receipt(
+                kind=Kind.UNSUBSCRIBED,
+                event_id=f"{sid}:received",
+                tenant=tenant,
+                channel="sms",
+                provider_id=sid,
+                address=sender,
+                suppress="stop",
+                lift=word in _START,
+                detail=word,
+            )
+        )
+    if text and (not opts or (said == _YES and word in _START)):
+        found.append(Reply(event_id=sid, tenant=tenant, channel="sms", address=sender, text=text))
+    return found

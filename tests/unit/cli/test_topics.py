@@ -78,7 +78,19 @@ def test_a_change_of_partitions_is_refused_and_then_nothing_is_done(
 def test_without_files_what_providers_call_back_has_its_topic(here: Path, tidings: Command) -> None:
     assert tidings("topics", "apply").code == 0
     assert topics(here)["provider_events"] == 8
+    assert topics(here)["replies"] == 8
     assert tidings("topics", "plan").out.startswith("sqlite:")
+
+
+def test_a_flow_that_reads_replies_has_their_topic(here: Path, tidings: Command) -> None:
+    (here / "asks.yaml").write_text(
+        "flow: asks\nsource: {topics: [visits, replies], key: recipient_id}\nsteps:\n"
+        "  - deliver: {to: sms, template: otp_code, category: codes}\n"
+    )
+    tidings("topics", "apply", "asks.yaml")
+
+    assert topics(here)["replies"] == 8
+    assert "visits" not in topics(here)
 
 
 def test_a_flow_that_waits_has_its_topics_where_its_deliveries_come_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from tests.paper_log import PaperLog
 from tidings.compile.units import Ground, receipts
 from tidings.log.port import Append, Slot
 from tidings.ports import Io, Person, Question, Suppression, Unavailable
-from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
+from tidings.receipts import PROVIDER_EVENTS, REPLIES, Reference, Webhook
 from tidings.records import (
     Delivery,
     Origin,
@@ -38,7 +39,7 @@ HOUR = 3_600_000
 DELIVERIES, LETTERS = "deliveries.sms.normal", "notif_dlq.flow"
 WATCH = "tidings.orders"
 URL = "https://notify.example.com/twilio"
-NUMBER = "+12025550100"
+NUMBER, HOME = "+12025550100", "+12025550101"
 KEY = b"k" * 32
 
 
@@ -52,13 +53,17 @@ class Stage:
         phone = {"kind": "phone", "value": NUMBER}
         mail = {"kind": "email", "value": "ana@example.com"}
         ana = {"recipient_id": "ana", "addresses": [phone, mail]}
-        (folder / "people/people.jsonl").write_text(json.dumps(ana) + "\n")
+        home = {"kind": "phone", "value": HOME}
+        bob, cy = ({"recipient_id": name, "addresses": [home]} for name in ("bob", "cy"))
+        zoe = {"recipient_id": "zoe", "tenant": "acme", "addresses": [phone, home]}
+        lines = [json.dumps(person) + "\n" for person in (ana, bob, cy, zoe)]
+        (folder / "people/people.jsonl").write_text("".join(lines))
         self.clock = Tick(NOW)
-        topics = (PROVIDER_EVENTS, DELIVERIES, "notif_events", ALERTS, LETTERS, WATCH)
+        topics = (PROVIDER_EVENTS, REPLIES, DELIVERIES, "notif_events", ALERTS, LETTERS, WATCH)
         partitions = dict.fromkeys(topics, 1)
         self.log = PaperLog(self.clock, partitions)
         self.group = self.log.group("tidings.receipts")
-        self.people = FilePeople(folder / "people", self.clock)
+        self.people = FlakyPeople(folder / "people", self.clock)
         self.suppressions = FlakySuppressions(folder / "suppressions", self.clock)
         io = Io(
             people=self.people,
@@ -76,7 +81,12 @@ class Stage:
             "callback": {"url": URL, "key": f"file:{folder}/key"},
         }
         settings = Settings(providers={"twilio": provider, "sandbox": {"kind": "sandbox"}})
-        self.unit = receipts(Ground(self.log, io, settings, "holder"))
+        self.ground = Ground(self.log, io, settings, "holder")
+        self.start()
+
+    def start(self) -> None:
+        """A process that has all to itself."""
+        self.unit = receipts(self.ground)
         self.unit.start()
         self.consumer = self.unit._consumer
         self.group.share(dict.fromkeys(self.consumer.slots(), self.consumer))  # type: ignore[attr-defined, arg-type]
@@ -117,6 +127,19 @@ class Stage:
         hook = Webhook(provider="twilio", url=url, headers=headers, body=urlencode(form).encode())
         self.log.write(hook.append())
 
+    def answered(self, text: str, sender: str = NUMBER, sid: str = "SM7", tenant: str = "") -> None:
+        """A person texts, and Twilio calls."""
+        url = f"{URL}?tenant={tenant}" if tenant else URL
+        form = {"MessageSid": sid, "SmsStatus": "received", "From": sender, "Body": text}
+        headers = {"x-twilio-signature": RequestValidator("12345").compute_signature(url, form)}
+        hook = Webhook(provider="twilio", url=url, headers=headers, body=urlencode(form).encode())
+        self.log.write(hook.append())
+
+    def replies(self) -> list[tuple[bytes | None, dict[str, Any]]]:
+        """The events that flows read."""
+        found = engine.records(self.log, REPLIES)
+        return [(one.key, json.loads(one.value or b"")) for one in found]
+
     def settle(self) -> None:
         quiet = 0
         while quiet < 5:
@@ -144,6 +167,19 @@ class Stage:
         [profile] = self.people.profiles([Person("default", "ana")])
         assert profile is not None
         return [address.value for address in profile.addresses]
+
+
+class FlakyPeople(FilePeople):
+    """The people; they can be away."""
+
+    away = False
+    asked = 0
+
+    def find(self, kind: str, values: Sequence[str]) -> list[tuple[Person, ...]]:
+        self.asked += 1
+        if self.away:
+            raise Unavailable("the people are away")
+        return super().find(kind, values)
 
 
 class FlakySuppressions(FileSuppressions):
@@ -347,3 +383,105 @@ def test_while_the_list_is_away_nothing_is_said_and_nothing_is_lost(stage: Stage
     stage.settle()
     assert [one.reason for one in outcomes(stage.log)] == ["stop"]
     assert stage.suppressed() is not None
+
+
+# ── Replies ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reply_is_an_event_of_whose_number_it_is(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.answered("  Yes, on Friday ")
+    stage.settle()
+    [(key, event)] = stage.replies()
+    at = event.pop("at")
+    assert NOW <= at <= stage.clock.now()
+    assert (key, event) == (
+        b"ana",
+        {
+            "event_id": "SM7",
+            "type": "reply",
+            "recipient_id": "ana",
+            "tenant": "default",
+            "channel": "sms",
+            "text": "Yes, on Friday",
+            "provider": "twilio",
+        },
+    )
+    assert outcomes(stage.log) == []
+    assert "Friday" not in "".join(capsys.readouterr())
+
+
+def test_a_number_of_several_people_is_a_reply_of_each_and_of_no_other_tenants(
+    stage: Stage,
+) -> None:
+    stage.answered("no", HOME, "SM7")
+    stage.answered("maybe", HOME, "SM8", tenant="acme")
+    stage.settle()
+    assert [(key, one["tenant"], one["text"]) for key, one in stage.replies()] == [
+        (b"bob", "default", "no"),
+        (b"cy", "default", "no"),
+        (b"acme\x1fzoe", "acme", "maybe"),
+    ]
+    assert stage.people.asked == 1, "one question a batch"
+
+
+def test_a_reply_that_is_called_back_twice_is_one_event(stage: Stage) -> None:
+    for _ in range(2):
+        stage.answered("no")
+        stage.settle()
+    assert [(key, one["event_id"]) for key, one in stage.replies()] == 2 * [(b"ana", "SM7")]
+
+
+def test_a_reply_that_a_killed_process_had_written_is_written_again_as_the_same_event(
+    stage: Stage,
+) -> None:
+    stage.answered("no", HOME)
+    while not stage.replies():
+        stage.clock.advance(100)
+        turn(stage.unit)
+    assert Slot(PROVIDER_EVENTS, 0) not in stage.group.positions, "killed before it says so"
+    stage.group.evict(stage.consumer)  # type: ignore[arg-type]
+    stage.start()
+    stage.settle()
+    bob, cy, *again = stage.replies()
+    assert again == [bob, cy]
+    assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 1
+
+
+def test_a_reply_of_nobody_we_know_is_a_dead_letter_and_no_line_has_it(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.answered("it is me", "+12025550199")
+    stage.answered("and me", NUMBER, tenant="umbrella")
+    stage.settle()
+    assert stage.replies() == []
+    assert stage.reasons() == ["unknown_sender", "unknown_sender"]
+    assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 2
+    said = "".join(capsys.readouterr())
+    assert "a reply whose sender nobody knows" in said
+    for secret in ("it is me", "0199", "and me", "0100"):
+        assert secret not in said
+    for letter in engine.records(stage.log, LETTERS):
+        assert "0199" not in dict(letter.headers)["tidings-error"].decode()
+
+
+def test_a_yes_is_a_reply_and_ends_a_stop(stage: Stage) -> None:
+    stage.answered("STOP", sid="SM7")
+    stage.answered("YES", sid="SM8")
+    stage.settle()
+    assert [one["text"] for _, one in stage.replies()] == ["YES"]
+    assert stage.suppressed() is None
+
+
+def test_while_people_are_away_no_reply_is_lost(stage: Stage) -> None:
+    stage.people.away = True
+    stage.answered("no")
+    for _ in range(10):
+        stage.clock.advance(100)
+        turn(stage.unit)
+    assert Slot(PROVIDER_EVENTS, 0) not in stage.group.positions
+    stage.people.away = False
+    stage.settle()
+    assert [one["text"] for _, one in stage.replies()] == ["no"]
+    assert stage.reasons() == []
