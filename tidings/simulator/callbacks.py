@@ -39,6 +39,10 @@ class Target(Protocol):
         """Send these; gives those that were not taken."""
         ...
 
+    def tick(self) -> None:
+        """Look after what was taken; called some times a second."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -81,6 +85,7 @@ class Callbacks:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
+            self._target.tick()
             now, ready = self._now(), deque[tuple[int, Make, Webhook]]()
             while self._due and self._due[0][0] <= now:
                 _, _, tries, make = heappop(self._due)
@@ -114,8 +119,11 @@ class ToLog:
     async def send(self, webhooks: Sequence[Webhook]) -> list[Webhook]:
         """Append them; none is refused, the log keeps trying."""
         self._producer.append([one.append() for one in webhooks], _confirmed)
-        self._producer.poll()
         return []
+
+    def tick(self) -> None:
+        """Let the producer write what has lingered long enough."""
+        self._producer.poll()
 
     async def close(self) -> None:
         """Wait a moment for what is not confirmed."""
@@ -135,6 +143,9 @@ class ToUrl:
         """Post them, all at once."""
         taken = await asyncio.gather(*map(self._post, webhooks))
         return [one for one, yes in zip(webhooks, taken, strict=True) if not yes]
+
+    def tick(self) -> None:
+        """Nothing: each is posted at once."""
 
     async def close(self) -> None:
         """Let go."""

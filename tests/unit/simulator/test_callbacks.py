@@ -35,6 +35,9 @@ class Shelf:
         self._refuses -= len(webhooks)
         return list(webhooks) if self._refuses >= 0 else []
 
+    def tick(self) -> None:
+        """It keeps nothing back."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
