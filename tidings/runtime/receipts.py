@@ -9,8 +9,8 @@
 
 A callback that can't be read, or that its provider has not signed, is a dead letter, and so is a
 reply whose sender nobody knows. What comes twice has one id: the send's, and the provider's own for
-what happened. The ports are asked before anything is written, and all that they are asked for may
-be done twice.
+what happened. The ports and the log are asked before anything is written, and all that they are
+asked for may be done twice: while one of them is away the batch waits.
 """
 
 from __future__ import annotations
@@ -25,8 +25,17 @@ import structlog
 from tidings.contract import Item, Part, Site
 from tidings.holder import this_process
 from tidings.ids import address_hash, outcome_id, person_key
-from tidings.log.port import Append, Log, LogError, OutOfRange, Reader, Record, Slot
-from tidings.ports import Clock, Io, Person, Suppression
+from tidings.log.port import (
+    Append,
+    Log,
+    LogError,
+    OutOfRange,
+    OutOfRangeError,
+    Reader,
+    Record,
+    Slot,
+)
+from tidings.ports import Clock, Io, Person, Suppression, Unavailable
 from tidings.providers import Desk
 from tidings.receipts import PROVIDER_EVENTS, Forged, Receipt, Reference, Reply, Webhook
 from tidings.records import (
@@ -79,6 +88,13 @@ class _Case(NamedTuple):
         return self.reference.tenant if self.reference is not None else self.receipt.tenant
 
 
+class _Known(NamedTuple):
+    """What the log says of a case: its delivery, where that is needed, and whether a flow waits."""
+
+    delivery: Delivery | None
+    awaited: bool
+
+
 class Receipts(Member):
     """Reads ``provider_events``. ``channels`` maps a channel to the kind of address it needs."""
 
@@ -106,8 +122,8 @@ class Receipts(Member):
         self._alerts = Alerts(_NAME, this_process())
         self._positions: dict[Slot, Label] = {}
         self._reader: Reader | None = None
-        self._topics_there: frozenset[str] = frozenset()
-        self._ask_topics_at = 0
+        self._there: dict[str, int] = {}  # those that are there, and their partitions
+        self._missing_until: dict[str, int] = {}  # topics that were not there, and when to ask anew
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -160,8 +176,9 @@ class Receipts(Member):
         soft_bounces.count(soft, io, batch.now)
         arrived = [_bounce(case) for case in named if case.receipt.kind is Kind.DELIVERED]
         soft_bounces.lift(arrived, io, batch.now)
-        for case in cases:
-            self._write(case, batch)
+        known = [self._ask_log(case) for case in cases]
+        for case, said in zip(cases, known, strict=True):
+            self._write(case, said, batch)
         for answer, people in zip(answers, senders, strict=True):
             batch.appends += replies.events(answer, people)
             if not people:
@@ -212,13 +229,11 @@ class Receipts(Member):
 
     # ── What is written ───────────────────────────────────────────────────────────────────────
 
-    def _write(self, case: _Case, batch: FlowBatch) -> None:
+    def _write(self, case: _Case, known: _Known, batch: FlowBatch) -> None:
         reference, receipt = case.reference, case.receipt
         if reference is None:
             return  # whose it was nobody knows: it has its consequence, and no line
-        delivery = None
-        if receipt.again_ms or receipt.alert:
-            delivery = self._delivery(reference.origin)
+        delivery = known.delivery
         outcome = _outcome(case, reference)
         if receipt.alert:
             _alert(outcome, delivery)
@@ -238,7 +253,7 @@ class Receipts(Member):
             topic = deliveries(again.channel, again.priority)
             batch.appends.append(Append(topic, key, encode(again)))
             batch.appends.append(Append(EVENTS, key, encode(_deferred(outcome, again))))
-        elif reference.reply_to and self._is_there(reference.reply_to):
+        elif known.awaited:
             kind = receipt.kind.value
             batch.appends.append(
                 signal_append(
@@ -250,28 +265,59 @@ class Receipts(Member):
                 )
             )
 
-    def _is_there(self, topic: str) -> bool:
-        """Whether a flow's topic is there: one that was taken away must not stop the others."""
-        if topic not in self._topics_there and self._clock.now() >= self._ask_topics_at:
-            self._ask_topics_at = self._clock.now() + _ASK_TOPICS_MS
-            with closing(self._log.admin()) as admin:
-                self._topics_there = frozenset(admin.topics())
-            if topic not in self._topics_there:
-                _LOG.warning("nobody waits for this any more: there is no such topic", topic=topic)
-        return topic in self._topics_there
+    # ── What the log is asked ─────────────────────────────────────────────────────────────────
+
+    def _ask_log(self, case: _Case) -> _Known:
+        """Raises Unavailable where the log can't answer now."""
+        reference, receipt = case.reference, case.receipt
+        if reference is None:
+            return _Known(None, False)
+        try:
+            delivery = None
+            if receipt.again_ms or receipt.alert:
+                delivery = self._delivery(reference.origin)
+            awaited = bool(reference.reply_to) and self._partitions(reference.reply_to) > 0
+        except LogError as error:
+            self._there = {}  # one of them may be gone
+            _LOG.warning("the log does not answer; receipts wait", error=str(error))
+            raise Unavailable(str(error)) from error
+        return _Known(delivery, awaited)
+
+    def _partitions(self, topic: str) -> int:
+        """How many a topic has, 0 where it was taken away: that must not stop the others."""
+        if topic in self._there:
+            return self._there[topic]
+        now = self._clock.now()
+        if 0 < self._missing_until.get(topic, 0) - now <= _ASK_TOPICS_MS:
+            return 0
+        with closing(self._log.admin()) as admin:
+            found = {name: one.partitions for name, one in admin.topics().items()}
+        if PROVIDER_EVENTS not in found:  # what we read from: no list to be believed
+            raise LogError(f"{PROVIDER_EVENTS} is not among the log's topics")
+        self._there = found
+        if topic not in found:
+            self._missing_until[topic] = now + _ASK_TOPICS_MS
+            _LOG.warning("what a receipt is for has been taken away: no such topic", topic=topic)
+        return found.get(topic, 0)
 
     def _delivery(self, origin: Origin) -> Delivery | None:
         """The delivery at these coordinates; None where the log no longer holds it."""
+        if origin.partition >= self._partitions(origin.topic):
+            return None
         if self._reader is None:
             self._reader = self._log.reader()
         slot = Slot(origin.topic, origin.partition)
+        span = self._reader.span(slot)
+        error: object = f"the log holds {span.first} to {span.end}"
         try:
-            for records in self._reader.read(slot, origin.offset, origin.offset + 1):
-                for record in records:
-                    if record.offset == origin.offset:
-                        return decode_delivery(record.value or b"")
-        except (LogError, msgspec.DecodeError) as error:
-            _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
+            if span.first <= origin.offset < span.end:
+                for records in self._reader.read(slot, origin.offset, origin.offset + 1):
+                    for record in records:
+                        if record.offset == origin.offset:
+                            return decode_delivery(record.value or b"")
+        except (OutOfRangeError, msgspec.DecodeError) as raised:
+            error = raised
+        _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
         return None
 
 
