@@ -148,7 +148,7 @@ def _write(folder: Path, log: str, claims: str, plan: Outage) -> Path:
 
 def _lane(scene: Path, priority: Priority, folder: Path) -> Worker:
     arguments = [
-        *(str(scene / "push.yaml"), "--priority", str(priority)),
+        *("run", str(scene / "push.yaml"), "--priority", str(priority)),
         *("--config", str(scene / "tidings.yaml")),
     ]
     return Worker("lane", arguments, folder / f"lane-{priority}")
