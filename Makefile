@@ -32,7 +32,7 @@ setup: $(DEV)  ## everything for working on Tidings, into .venv
 demo: $(RUN)  ## the whole road on sample traffic (ARGS="--for 30s --json", KAFKA=1: over Kafka)
 	@$(BIN)/tidings demo $(if $(KAFKA),--kafka) $(ARGS)
 
-test: $(DEV)  ## lint, types, floors, then all tests against real servers (ARGS: pytest's)
+test: $(DEV)  ## lint, types, floors, then all tests by two workers (ARGS: pytest's)
 	@.ci/system ensure
 	@[ "$${TIDINGS_TEST_KAFKA:-}" = off ] || $(PYTHON) -m tidings.services.kafka fetch
 	@$(MAKE) lint

@@ -3,6 +3,9 @@
 One Kafka and one Valkey serve the whole session; a test that kills its server asks for one of its
 own by `start_kafka` or `start_valkey`. Where Kafka can't be had, the tests that need it fail with
 the sentence that says how to get it; TIDINGS_TEST_KAFKA=off deselects them instead.
+
+The whole suite is run by two workers, each with servers of its own: a file of tests, or one test of
+whole processes, goes to the worker that is free. What names files, `-k` or `-m` runs without.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import hypothesis
 import pytest
 import redis
 from confluent_kafka.admin import NewTopic
+from xdist.scheduler import LoadScopeScheduling
 
 from tidings.services.kafka import Kafka
 from tidings.services.nginx import Nginx
@@ -32,6 +36,8 @@ hypothesis.settings.load_profile("tidings")
 
 _ROOT = Path(__file__).parent
 _FASTEST_FIRST = ("unit", "contract", "services", "integration", "chaos")
+_LONG = ("integration", "chaos")  # one of their tests takes as long as a file of others
+_WORKERS = 2  # each waits for servers half of its time, and has a Kafka in memory
 _KAFKA_FIXTURES = {"kafka", "topic", "start_kafka"}
 _KAFKA_IS_OFF = os.environ.get("TIDINGS_TEST_KAFKA", "") == "off"
 
@@ -46,6 +52,25 @@ class MakeTopic(Protocol):
         config: Mapping[str, str | int] | None = None,
     ) -> str:
         """Makes a topic on the session's Kafka and gives its name."""
+
+
+class OneFileToOneWorker(LoadScopeScheduling):  # type: ignore[misc]
+    """Deals out files in their order, so that their fixtures are set up once; long tests singly."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return nodeid if Path(file).parts[1] in _LONG else file
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers where nothing was named: a part of the suite is back sooner than they are up."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return 0 if not whole or config.option.keyword or config.option.markexpr else _WORKERS
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneFileToOneWorker:
+    """Ours, whatever `--dist` says."""
+    return OneFileToOneWorker(config, log)
 
 
 def pytest_report_header() -> str | None:

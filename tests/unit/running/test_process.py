@@ -136,7 +136,7 @@ class TestHousekeeper:
     def test_young_garbage_is_collected_when_there_is_enough_of_it(self) -> None:
         keeper = Housekeeper(lambda: None)
         keeper.pull()
-        kept = [[] for _ in range(YOUNG_AT // 2)]  # type: ignore[var-annotated]
+        kept = [[] for _ in range(YOUNG_AT * 3 // 4)]  # type: ignore[var-annotated]
         keeper.pull()
         assert gc.get_count()[0] >= YOUNG_AT // 2
         kept += [[] for _ in range(YOUNG_AT)]
