@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from tests import engine
 from tests.engine import PHONE, Tick, append, ground_of
@@ -183,7 +183,7 @@ def told(log: Log, news: News) -> list[Append]:
         for record in engine.records(log, topic)
         if (delivery := decode_delivery(record.value or b"")).reply_to
     ]
-    waited.sort(key=lambda one: (one[0].created_at, one[1]))
+    waited.sort(key=lambda one: (one[0].created_at, astuple(one[1])))  # of one instant: by place
     return [reply(delivery, news.kind, at) for delivery, at in waited[-1 - news.back :][:1]]
 
 
