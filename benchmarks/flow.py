@@ -121,7 +121,7 @@ def _ground(bootstrap: str, valkey: str) -> Any:
     from tidings.settings import CategorySettings, Settings
     from tidings.stores.claims_valkey import ValkeyClaims
     from tidings.stores.clock import SystemClock
-    from tidings.stores.people import FunctionPeople
+    from tidings.stores.people_made import FunctionPeople
     from tidings.stores.suppressions import FileSuppressions
     from tidings.stores.valkey import Valkey
 

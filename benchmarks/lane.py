@@ -87,7 +87,7 @@ def run_lane(
     from tidings.settings import CategorySettings, Settings
     from tidings.stores.claims_valkey import ValkeyClaims
     from tidings.stores.clock import SystemClock
-    from tidings.stores.people import FunctionPeople
+    from tidings.stores.people_made import FunctionPeople
     from tidings.stores.suppressions import FileSuppressions
     from tidings.stores.templates import FileTemplates
     from tidings.stores.valkey import Valkey

@@ -16,7 +16,7 @@ from tidings.runtime.unit import Unit
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.clock import ManualClock
-from tidings.stores.people import FunctionPeople
+from tidings.stores.people_made import FunctionPeople
 from tidings.stores.suppressions import FileSuppressions
 from tidings.topics import EVENTS, settings
 

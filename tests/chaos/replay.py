@@ -26,7 +26,7 @@ from tidings.plan import FlowPlan, load
 from tidings.ports import Address, Person, Profile
 from tidings.problems import Problems
 from tidings.settings import load_settings
-from tidings.stores.people import FunctionPeople
+from tidings.stores.people_made import FunctionPeople
 
 
 class Said(NamedTuple):

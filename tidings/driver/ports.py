@@ -19,7 +19,7 @@ from tidings.ports import (
     Templates,
 )
 from tidings.stores.payloads import SignedPayloads
-from tidings.stores.people import FunctionPeople
+from tidings.stores.people_made import FunctionPeople
 from tidings.stores.suppressions import normalised
 
 

@@ -16,83 +16,31 @@ asked for may be done twice: while one of them is away the batch waits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from typing import Any, NamedTuple
-
-import msgspec
-import structlog
 
 from tidings.contract import Item, Part, Site
 from tidings.holder import this_process
-from tidings.ids import address_hash, outcome_id, person_key
-from tidings.log.port import (
-    Append,
-    Log,
-    LogError,
-    OutOfRange,
-    OutOfRangeError,
-    Reader,
-    Record,
-    Slot,
-)
-from tidings.ports import Clock, Io, Person, Suppression, Unavailable
+from tidings.ids import person_key
+from tidings.log.port import Append, Log, OutOfRange, Record, Slot
+from tidings.ports import Clock, Io, Person, Suppression
 from tidings.providers import Desk
-from tidings.receipts import PROVIDER_EVENTS, Forged, Receipt, Reference, Reply, Webhook
-from tidings.records import (
-    Delivery,
-    Kind,
-    Origin,
-    Outcome,
-    Signal,
-    Stage,
-    decode_delivery,
-    encode,
-)
-from tidings.redaction import redacted
+from tidings.receipts import PROVIDER_EVENTS, Forged, Reference, Reply, Webhook
+from tidings.records import Kind, Origin, Signal, encode
 from tidings.runtime import replies, soft_bounces
 from tidings.runtime.alerts import Alerts, Cause
 from tidings.runtime.batch import FlowBatch, stages
 from tidings.runtime.flight import Label
+from tidings.runtime.lookback import Known, Lookback
 from tidings.runtime.member import Member
+from tidings.runtime.receipt_case import STEP, Case, deferred, once_more, outcome_of, raise_alarm
 from tidings.runtime.replies import UNKNOWN_SENDER, Answer
 from tidings.runtime.signals import AGAIN, signal_append
 from tidings.topics import EVENTS, deliveries
 
-_LOG = structlog.get_logger(__name__)
-_NAME = "receipts"
-_GONE = "invalid"
-_LONGEST_DETAIL = 2_000  # characters
-_ASK_TOPICS_MS = 30_000  # between two looks for a topic that is not there
 _QUIET_MS = 3_600_000  # without such a receipt, and the trouble is over
 _SEE = (
     "look the code up with the provider, and the outcomes whose reason is needs_people: carriers "
     "that filter want another text or a registered sender"
 )
-
-
-class _Case(NamedTuple):
-    """One receipt in hand. ``reference`` is None where the provider gave none back."""
-
-    item: Item
-    provider: str
-    receipt: Receipt
-    reference: Reference | None
-    at: int
-
-    @property
-    def channel(self) -> str:
-        return self.reference.channel if self.reference is not None else self.receipt.channel
-
-    @property
-    def tenant(self) -> str:
-        return self.reference.tenant if self.reference is not None else self.receipt.tenant
-
-
-class _Known(NamedTuple):
-    """What the log says of a case: its delivery, where that is needed, and whether a flow waits."""
-
-    delivery: Delivery | None
-    awaited: bool
 
 
 class Receipts(Member):
@@ -108,28 +56,25 @@ class Receipts(Member):
         clock: Clock,
     ) -> None:
         super().__init__(
-            _NAME,
-            f"tidings.{_NAME}",
+            STEP,
+            f"tidings.{STEP}",
             (PROVIDER_EVENTS,),
             log=log,
             clock=clock,
             on_out_of_range=OutOfRange.FAIL,
         )
-        self.stages = stages([(f"{_NAME}.read", self._read)], io)
+        self.stages = stages([(f"{STEP}.read", self._read)], io)
         self._desks = desks
         self._channels = channels
-        self._site = Site(f"{_NAME}.read", _NAME, Part.INTAKE)
-        self._alerts = Alerts(_NAME, this_process())
+        self._site = Site(f"{STEP}.read", STEP, Part.INTAKE)
+        self._alerts = Alerts(STEP, this_process())
         self._positions: dict[Slot, Label] = {}
-        self._reader: Reader | None = None
-        self._there: dict[str, int] = {}  # those that are there, and their partitions
-        self._missing_until: dict[str, int] = {}  # topics that were not there, and when to ask anew
+        self._lookback = Lookback(log, clock)
 
     def close(self) -> None:
         """Let go of the clients."""
         super().close()
-        if self._reader is not None:
-            self._reader.close()
+        self._lookback.close()
 
     def lost(self, slots: Sequence[Slot]) -> None:
         """Forget."""
@@ -157,7 +102,7 @@ class Receipts(Member):
     # ── One batch ─────────────────────────────────────────────────────────────────────────────
 
     def _read(self, batch: FlowBatch, io: Io) -> None:
-        found: list[_Case | Answer] = []
+        found: list[Case | Answer] = []
         bad: list[tuple[Item, str, Exception | str]] = []
         for item in batch.items:
             try:
@@ -167,16 +112,16 @@ class Receipts(Member):
             except (ValueError, KeyError, TypeError) as error:
                 bad.append((item, "undecodable", error))
         answers = [each for each in found if isinstance(each, Answer)]
-        cases = [each for each in found if isinstance(each, _Case)]
+        cases = [each for each in found if isinstance(each, Case)]
         senders = replies.senders(answers, self._channels, io.people)
         for case in cases:
             self._carry_out(case, io)
         named = [case for case in cases if case.receipt.address and case.channel]
-        soft = [_bounce(case) for case in named if case.receipt.soft]
+        soft = [case.bounce() for case in named if case.receipt.soft]
         soft_bounces.count(soft, io, batch.now)
-        arrived = [_bounce(case) for case in named if case.receipt.kind is Kind.DELIVERED]
+        arrived = [case.bounce() for case in named if case.receipt.kind is Kind.DELIVERED]
         soft_bounces.lift(arrived, io, batch.now)
-        known = [self._ask_log(case) for case in cases]
+        known = [self._lookback.ask(case) for case in cases]
         for case, said in zip(cases, known, strict=True):
             self._write(case, said, batch)
         for answer, people in zip(answers, senders, strict=True):
@@ -189,14 +134,14 @@ class Receipts(Member):
             batch.dead(item, reason, why, self._site)
         batch.items = []
 
-    def _found(self, item: Item) -> list[_Case | Answer]:
+    def _found(self, item: Item) -> list[Case | Answer]:
         """What one callback says. Raises ValueError for one that can't be read or trusted."""
         assert item.record is not None
         webhook = Webhook.of(item.record)
         desk = self._desks.get(webhook.provider)
         if desk is None:
             raise ValueError(f"no provider `{webhook.provider}` whose callbacks we can read")
-        found: list[_Case | Answer] = []
+        found: list[Case | Answer] = []
         for receipt in desk.read(webhook):
             if isinstance(receipt, Reply):
                 found.append(Answer(item, webhook.provider, receipt))
@@ -205,19 +150,19 @@ class Receipts(Member):
             if receipt.reference:
                 reference = Reference.read(receipt.reference, desk.keys)
             at = receipt.at or item.time
-            found.append(_Case(item, webhook.provider, receipt, reference, at))
+            found.append(Case(item, webhook.provider, receipt, reference, at))
         return found
 
-    def _carry_out(self, case: _Case, io: Io) -> None:
+    def _carry_out(self, case: Case, io: Io) -> None:
         """Addresses that must not be sent to. Raises Unavailable; then all of it is done again."""
         receipt, channel = case.receipt, case.channel
-        reason = receipt.suppress or (_GONE if receipt.gone else "")
+        reason = case.reason()
         if reason and receipt.address and channel:
             suppression = Suppression(
                 channel=channel,
                 address=receipt.address,
                 reason=reason,
-                scope=_scope(case),
+                scope=case.scope(),
                 source=case.provider,
                 until=case.at if receipt.lift else 0,
             )
@@ -229,14 +174,14 @@ class Receipts(Member):
 
     # ── What is written ───────────────────────────────────────────────────────────────────────
 
-    def _write(self, case: _Case, known: _Known, batch: FlowBatch) -> None:
+    def _write(self, case: Case, known: Known, batch: FlowBatch) -> None:
         reference, receipt = case.reference, case.receipt
         if reference is None:
             return  # whose it was nobody knows: it has its consequence, and no line
         delivery = known.delivery
-        outcome = _outcome(case, reference)
+        outcome = outcome_of(case, reference)
         if receipt.alert:
-            _alert(outcome, delivery)
+            raise_alarm(outcome, delivery)
             self._alerts.opened(
                 Cause("receipts_need_people", f"{case.provider}/{receipt.code}"),
                 case.at,
@@ -248,11 +193,11 @@ class Receipts(Member):
         batch.appends.append(Append(EVENTS, key, encode(outcome)))
         again = None
         if receipt.again_ms and delivery is not None:
-            again = _again(delivery, receipt, case.at)
+            again = once_more(delivery, receipt, case.at)
         if again is not None:
             topic = deliveries(again.channel, again.priority)
             batch.appends.append(Append(topic, key, encode(again)))
-            batch.appends.append(Append(EVENTS, key, encode(_deferred(outcome, again))))
+            batch.appends.append(Append(EVENTS, key, encode(deferred(outcome, again))))
         elif known.awaited:
             kind = receipt.kind.value
             batch.appends.append(
@@ -264,147 +209,3 @@ class Receipts(Member):
                     Signal(reference.wait, kind, reference.round % AGAIN),
                 )
             )
-
-    # ── What the log is asked ─────────────────────────────────────────────────────────────────
-
-    def _ask_log(self, case: _Case) -> _Known:
-        """Raises Unavailable where the log can't answer now."""
-        reference, receipt = case.reference, case.receipt
-        if reference is None:
-            return _Known(None, False)
-        try:
-            delivery = None
-            if receipt.again_ms or receipt.alert:
-                delivery = self._delivery(reference.origin)
-            awaited = bool(reference.reply_to) and self._partitions(reference.reply_to) > 0
-        except LogError as error:
-            self._there = {}  # one of them may be gone
-            _LOG.warning("the log does not answer; receipts wait", error=str(error))
-            raise Unavailable(str(error)) from error
-        return _Known(delivery, awaited)
-
-    def _partitions(self, topic: str) -> int:
-        """How many a topic has, 0 where it was taken away: that must not stop the others."""
-        if topic in self._there:
-            return self._there[topic]
-        now = self._clock.now()
-        if 0 < self._missing_until.get(topic, 0) - now <= _ASK_TOPICS_MS:
-            return 0
-        with closing(self._log.admin()) as admin:
-            found = {name: one.partitions for name, one in admin.topics().items()}
-        if PROVIDER_EVENTS not in found:  # what we read from: no list to be believed
-            raise LogError(f"{PROVIDER_EVENTS} is not among the log's topics")
-        self._there = found
-        if topic not in found:
-            self._missing_until[topic] = now + _ASK_TOPICS_MS
-            _LOG.warning("what a receipt is for has been taken away: no such topic", topic=topic)
-        return found.get(topic, 0)
-
-    def _delivery(self, origin: Origin) -> Delivery | None:
-        """The delivery at these coordinates; None where the log no longer holds it."""
-        if origin.partition >= self._partitions(origin.topic):
-            return None
-        if self._reader is None:
-            self._reader = self._log.reader()
-        slot = Slot(origin.topic, origin.partition)
-        span = self._reader.span(slot)
-        error: object = f"the log holds {span.first} to {span.end}"
-        try:
-            if span.first <= origin.offset < span.end:
-                for records in self._reader.read(slot, origin.offset, origin.offset + 1):
-                    for record in records:
-                        if record.offset == origin.offset:
-                            return decode_delivery(record.value or b"")
-        except (OutOfRangeError, msgspec.DecodeError) as raised:
-            error = raised
-        _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
-        return None
-
-
-def _bounce(case: _Case) -> soft_bounces.Bounce:
-    receipt = case.receipt
-    return soft_bounces.Bounce(
-        case.tenant, case.channel, receipt.address, receipt.event_id, case.at, case.provider
-    )
-
-
-def _scope(case: _Case) -> str:
-    if case.receipt.scope != "category":
-        return case.receipt.scope
-    return case.reference.category if case.reference is not None else "all"
-
-
-def _outcome(case: _Case, reference: Reference) -> Outcome:
-    receipt = case.receipt
-    subject = f"{reference.send_id}\x1f{receipt.event_id}"
-    return Outcome(
-        outcome_id=outcome_id(subject, receipt.kind.value, 0),
-        at=case.at,
-        stage=Stage.RECEIPT,
-        kind=receipt.kind,
-        recipient_id=reference.recipient_id,
-        flow=reference.flow,
-        step=_NAME,
-        tenant=reference.tenant,
-        notif_id=reference.notif_id,
-        send_id=reference.send_id,
-        reason=receipt.suppress or (_GONE if receipt.gone else ""),
-        detail=receipt.detail[:_LONGEST_DETAIL],
-        channel=reference.channel,
-        category=reference.category,
-        campaign_id=reference.campaign_id,
-        address=address_hash(reference.tenant, reference.channel, receipt.address)
-        if receipt.address
-        else "",
-        provider=case.provider,
-        provider_id=receipt.provider_id,
-        code=receipt.code,
-        origin=reference.origin,
-    )
-
-
-def _alert(outcome: Outcome, delivery: Delivery | None) -> None:
-    """Say it to the people who run this, and say of what content, without what is private."""
-    outcome.reason = "needs_people"
-    content: dict[str, Any] = {}
-    if delivery is not None:
-        content = {"template": delivery.template, "data": redacted(delivery.data)}
-        said = f"{outcome.detail}; {encode(content).decode()}"
-        outcome.detail = said[:_LONGEST_DETAIL]
-    _LOG.error(
-        "a provider's receipt needs people",
-        provider=outcome.provider,
-        code=outcome.code,
-        detail=outcome.detail,
-        notif_id=outcome.notif_id,
-        flow=outcome.flow,
-    )
-
-
-def _again(delivery: Delivery, receipt: Receipt, at: int) -> Delivery | None:
-    """The same delivery once more; None where that is not to be, or comes too late."""
-    not_before = at + receipt.again_ms
-    if delivery.round // AGAIN >= receipt.tries or 0 < delivery.expires_at <= not_before:
-        return None
-    return msgspec.structs.replace(
-        delivery,
-        round=delivery.round + AGAIN,
-        attempt=0,
-        spared=0,
-        answers={},
-        not_before=not_before,
-        awaits=(),
-    )
-
-
-def _deferred(outcome: Outcome, again: Delivery) -> Outcome:
-    """The decision to try it again."""
-    return msgspec.structs.replace(
-        outcome,
-        outcome_id=outcome_id(outcome.outcome_id, Kind.DEFERRED.value, 0),
-        stage=Stage.DECISION,
-        kind=Kind.DEFERRED,
-        reason="failed_after_it_was_sent",
-        detail="",
-        round=again.round,
-    )

@@ -10,9 +10,11 @@ in their order whenever the people are read anew.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
-from tidings.ports import Address, Profile
+from tidings.ports import Address, Person, Profile
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -93,3 +95,15 @@ def succeeded(profile: Profile, kind: str, value: str, at: int, least: int = 0) 
             addresses[place] = msgspec.structs.replace(one, last_success_at=at)
             return with_addresses(profile, tuple(addresses))
     return profile
+
+
+def owners_of(
+    kind: str, profiles: Iterable[tuple[tuple[str, str], Profile]]
+) -> Mapping[str, tuple[Person, ...]]:
+    """Whose the addresses of a kind are, by address; nobody's who is erased."""
+    found: dict[str, tuple[Person, ...]] = {}
+    for key, profile in profiles:
+        if not profile.erased:
+            for value in dict.fromkeys(one.value for one in profile.addresses if one.kind == kind):
+                found[value] = (*found.get(value, ()), Person(*key))
+    return found

@@ -30,7 +30,7 @@ from tidings.records import Origin, Outcome, decode_delivery, decode_outcome
 from tidings.runtime import member
 from tidings.runtime.signals import reply
 from tidings.settings import StateSettings
-from tidings.stores.people import FunctionPeople
+from tidings.stores.people_made import FunctionPeople
 from tidings.topics import EVENTS
 from tidings.topics import settings as topics_of
 

@@ -24,7 +24,7 @@ from tidings.ports import Person, Profile, Unavailable
 from tidings.records import Delivery, Entry, Origin, Outcome, decode_delivery, encode
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.task import Task
-from tidings.stores.people import FunctionPeople
+from tidings.stores.people_made import FunctionPeople
 
 NOW = 1_000_000
 ENTRIES, STATE, DELIVERIES = "tidings.social", "tidings.social.state", "deliveries.push.normal"
