@@ -138,7 +138,7 @@ def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
     assert FilePeople(tmp_path, ManualClock()).profiles([ANA]) == [Profile(locale="en")]
 
 
-def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(self, tmp_path: Path) -> None:
+def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "people.jsonl"
     path.write_text('{"recipient_id":"ana"}\n{"recipient_id":"bob","loc')
     clock = ManualClock(NOW)
@@ -174,7 +174,7 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
     assert "recipient_id" in third
 
 
-def test_a_file_that_turns_wrong_changes_nothing_until_it_is_right(self, tmp_path: Path) -> None:
+def test_a_file_that_turns_wrong_changes_nothing_until_it_is_right(tmp_path: Path) -> None:
     write(tmp_path, {"recipient_id": "ana", "locale": "es"})
     clock = ManualClock(NOW)
     people = FilePeople(tmp_path, clock)
@@ -230,7 +230,7 @@ def test_the_journal_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert devices(FilePeople(tmp_path, ManualClock(NOW))) == TOKENS[1:]
 
 
-def test_successes_are_durable_and_told_once_a_day_by_all_processes(self, tmp_path: Path) -> None:
+def test_successes_are_durable_and_told_once_a_day_by_all_processes(tmp_path: Path) -> None:
     write(tmp_path, *LINES)
     one, other = (FilePeople(tmp_path, ManualClock(NOW)) for _ in range(2))
     one.note_successes([Success(ANA, "device", "tok-1", NOW)])
