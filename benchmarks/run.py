@@ -18,6 +18,7 @@ SUITE: dict[str, list[str]] = {
     "flow": ["benchmarks.flow"],
     "flow-100k": ["benchmarks.flow", "--parts", "flow,plain", "--recipients", "100000",
                   "--events", "1400000"],
+    "backtest": ["benchmarks.backtest"],
     "lane": ["benchmarks.lane"],
     "apns": ["benchmarks.apns"],
     "sms": ["benchmarks.sms"],
@@ -29,7 +30,7 @@ SUITE: dict[str, list[str]] = {
     "restart": ["benchmarks.restart"],
     "peers": ["benchmarks.peers"],
 }  # fmt: skip
-WITH_RUNS = ("flow", "flow-100k", "lane")
+WITH_RUNS = ("flow", "flow-100k", "backtest", "lane")
 
 
 def main() -> int:
