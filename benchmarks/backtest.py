@@ -111,7 +111,7 @@ def _figures(events: int, cpu: float, wall: float) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run both, or the one that ``--part`` names in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=80_000)
+    parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--recipients", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true")

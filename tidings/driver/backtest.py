@@ -1,9 +1,10 @@
 """A recorded log through two versions of a flow, in virtual time: what would have been different.
 
 Both versions read the same records at the times at which they were appended, in one pass, so that
-a long log goes through a small memory. Nobody is sent anything: what is counted is what the flows
-decide. People and suppressions are those of now; claims and caps begin empty, for both alike. An
-escalation hears that each round was sent at once, and nothing more: of `until` all rounds go out.
+a long log goes through a small memory; where they differ behind the cut alone, one intake serves
+both. Nobody is sent anything: what is counted is what the flows decide. People and suppressions are
+those of now; claims and caps begin empty, for both alike. An escalation hears that each round was
+sent at once, and nothing more: of `until` all rounds go out.
 """
 
 from __future__ import annotations
@@ -17,20 +18,13 @@ from typing import Any
 
 import msgspec
 
-from tidings.driver.driver import AT_ONCE, Driver
-from tidings.driver.ports import LocalCaps
+from tidings.driver.driver import AT_ONCE
 from tidings.driver.tally import Costs, Difference, Tally, costs_of, difference
+from tidings.driver.version import versions_of
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import Io
-from tidings.settings import Settings, StateSettings
-from tidings.stores.claims_local import LocalClaims
-from tidings.stores.clock import ManualClock
-
-SLACK = 1_000  # ms of the log that are handled together: what production has in hand in a blast
-OPEN_FOR = 30 * 86_400_000  # ms after the last record, for windows that are open then
-STATE = StateSettings(buckets=64, save_rate=10_000)
-REMEMBERED = 10_000_000  # claims
+from tidings.settings import Settings
 
 
 class LogLineError(Exception):
@@ -51,27 +45,6 @@ class Comparison(msgspec.Struct, frozen=True):
     costs: tuple[Costs, Costs] | None = None
 
 
-class Version:
-    """One version of the flow on its way through the log."""
-
-    def __init__(self, plan: FlowPlan, settings: Settings, io: Io, start: int) -> None:
-        clock = ManualClock(start)
-        own = io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)
-        self._topics = frozenset(plan.source.names())
-        self._driver = Driver(plan, settings, own, clock, slack=SLACK, accepts=True, state=STATE)
-        self.tally = Tally()
-
-    def feed(self, records: Iterable[Record]) -> None:
-        """Take records in, those of its own topics."""
-        self._driver.feed([record for record in records if record.topic in self._topics])
-        self.tally.take(self._driver)
-
-    def end(self) -> None:
-        """Let what is open close."""
-        self._driver.drain(self._driver.clock.now() + OPEN_FOR)
-        self.tally.take(self._driver)
-
-
 def backtest(
     before: FlowPlan,
     after: FlowPlan,
@@ -89,11 +62,13 @@ def backtest(
     rest = iter(records)
     part = list(islice(rest, AT_ONCE))
     start, count = part[0].time if part else 0, 0
-    versions = [Version(plan, settings, io, start) for plan in (before, after)]
+    intakes, versions = versions_of((before, after), settings, io, start)
     with _collecting_rarely():
         while part:
+            for intake in intakes:
+                intake.feed(part)
             for version in versions:
-                version.feed(part)
+                version.feed()
             count += len(part)
             progress(len(part))
             part = list(islice(rest, AT_ONCE))

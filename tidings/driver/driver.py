@@ -8,20 +8,26 @@
 In production a quiet partition gets a marker when a deadline is overdue; here it is written at the
 deadline itself, since the clock is ours. What is decided is the same, for it is decided at the
 deadline. In one thread, without waiting: the same input gives the same output to the byte.
+
+A flow is cut at its own topic, and a driver may move one side of the cut alone: an intake, whose
+entries can be taken from that topic, or a keyed part, which is fed with entries as with events.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tidings.compile.steps import build
 from tidings.compile.units import Ground, intake, keyed
+from tidings.contract import Part
 from tidings.driver.callbacks import Callbacks, desks
 from tidings.driver.courier import Script, ScriptedCourier
+from tidings.driver.hearing import Hearing, Told
 from tidings.driver.replies import accept
 from tidings.ids import wait_id
 from tidings.log.memory import MemoryLog
@@ -30,20 +36,20 @@ from tidings.plan import FlowPlan, LanePlan
 from tidings.ports import Io
 from tidings.problems import Problems
 from tidings.receipts import PROVIDER_EVENTS
-from tidings.records import Kind, Origin, Priority, Signal, decode_delivery
+from tidings.records import Origin, Priority, Signal
 from tidings.running.footprint import footprint
 from tidings.runtime.intake import Intake
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.receipts import Receipts
-from tidings.runtime.signals import reply, signal_append
+from tidings.runtime.signals import signal_append
 from tidings.settings import Settings, StateSettings
 from tidings.stores.clock import ManualClock
 from tidings.topics import deliveries, entries
 from tidings.topics import settings as topics_of
 
-ESCALATE = "escalate"
+BOTH = (Part.INTAKE, Part.KEYED)
 AT_ONCE = 1_000  # records of a slice: what a unit pulls
 STATE = StateSettings(buckets=1, save_rate=10_000)  # nothing restarts here
 
@@ -86,8 +92,9 @@ class Driver:
     """One flow in virtual time. ``io.clock`` must be ``clock``.
 
     ``slack`` (ms) is how late a marker may be: 0 stops at every deadline, more handles several at
-    once. ``partitions`` are those of every topic. With ``accepts``, what the flow delivers counts
-    as sent at once where it waits for that, in the place of lanes. Raises ProblemsError for a flow
+    once. ``partitions`` are those of every topic. ``told`` says what the flow hears of a delivery
+    that it waits for, in the place of lanes, and ``signals`` are those that it hears besides, each
+    at its time. ``parts`` are the sides of the cut that are moved. Raises ProblemsError for a flow
     that can't be built.
     """
 
@@ -103,7 +110,9 @@ class Driver:
         callbacks: Callbacks | None = None,
         slack: int = 0,
         partitions: int = 1,
-        accepts: bool = False,
+        told: Told | None = None,
+        signals: Iterable[tuple[int, Append]] = (),
+        parts: Collection[Part] = BOTH,
         state: StateSettings = STATE,
         priority: Priority = Priority.NORMAL,
     ) -> None:
@@ -122,25 +131,23 @@ class Driver:
         if callbacks is not None:
             names.add(PROVIDER_EVENTS)
         self.topics = sorted(names)
-        waits = accepts and any(step.operator.name == ESCALATE for step in flow.steps())
-        self._accepted = {
-            Slot(name, number): 0
-            for name in self.topics
-            if waits and name.startswith("deliveries.")
-            for number in range(partitions)
-        }
         self.log.admin().create(
             [msgspec.structs.replace(each, partitions=partitions) for each in topics_of(names)]
         )
-        if flow.keyed:
+        if flow.keyed and Part.INTAKE in parts:
             self.log.topic(entries(flow.name)).clock = self._entered_at
         ground = Ground(self.log, io, settings.model_copy(update={"state": state}), "driver")
         self._producer = self.log.producer()
-        self._intake = intake(flow, ground, priority)
-        self._keyed = keyed(flow, ground, priority) if flow.keyed else None
+        self._keyed = None
+        if flow.keyed and Part.KEYED in parts:
+            self._keyed = keyed(flow, ground, priority)
+        self._hearing = None
+        if told is not None and self._keyed is not None:
+            delivered = [name for name in self.topics if name.startswith("deliveries.")]
+            self._hearing = Hearing(self.log, entries(flow.name), delivered, told, signals)
         self._lanes = [self._lane(each, ground) for each in lanes]
         units = (
-            self._intake,
+            intake(flow, ground, priority) if Part.INTAKE in parts else None,
             self._keyed,
             None if callbacks is None else self._receipts(lanes, settings.channels, ground),
         )
@@ -187,17 +194,14 @@ class Driver:
         self._producer.poll()
 
     def feed(self, records: Iterable[Record]) -> None:
-        """Replay records of a source, in order of time, each at its own; what falls within the
-        slack of the first is handled together."""
-        part: list[Record] = []
-        for record in records:
-            late = part and record.time > part[0].time + self._slack
-            if late or len(part) == AT_ONCE:
-                self._replay(part)
-                part = []
-            part.append(record)
-        if part:
-            self._replay(part)
+        """Replay records, in order of time, each at its own; what falls within the slack of the
+        first is handled together."""
+        whole, start = list(records), 0
+        while start < len(whole):
+            most = min(start + AT_ONCE, len(whole))
+            end = bisect_right(whole, whole[start].time + self._slack, start, most, key=_time)
+            self._replay(whole[start:end])
+            start = end
 
     def records(self, topic: str) -> Iterator[Record]:
         """All that a topic holds, partition by partition."""
@@ -226,7 +230,7 @@ class Driver:
         """Let time pass while something waits, but not beyond ``until`` (epoch ms)."""
         self.settle()
         while 0 < (due := self.deadline()) <= until:
-            self._go(due)
+            self._go(min(due + self._slack, until))
 
     def deadline(self) -> int:
         """The next instant at which something is due, 0 for none."""
@@ -234,6 +238,8 @@ class Driver:
         due += [self.courier.deadline(), self._callbacks.deadline()]
         if self._keyed is not None:
             due.append(self._keyed.deadline())
+        if self._hearing is not None:
+            due.append(self._hearing.deadline())
         return min(filter(None, due), default=0)
 
     def holds(self) -> bool:
@@ -244,33 +250,24 @@ class Driver:
         """Have everything done that can be done now."""
         busy = True
         while busy:
-            called = [*self._callbacks.due(self.clock.now())]
-            self._producer.append(called, _confirmed)
-            busy = bool(called)
+            busy = self._call()
             for unit in self._units:
                 while _turn(unit):
                     busy = True
             for lane in self._lanes:
                 while self._turn_lane(lane):
                     busy = True
-            busy = self._accept() or busy
 
-    def _accept(self) -> bool:
-        """Have what was delivered count as sent; tells whether there was something."""
-        news: list[Append] = []
-        reader = self.log.reader()
-        for slot, seen in self._accepted.items():
-            first, end = reader.span(slot)
-            for batch in reader.read(slot, max(first, seen), end):
-                for record in batch:
-                    delivery = decode_delivery(record.value or b"")
-                    if delivery.reply_to:
-                        origin = Origin(slot.topic, slot.partition, record.offset)
-                        news.append(reply(delivery, Kind.SENT, origin))
-            self._accepted[slot] = end
-        self._producer.append(news, _confirmed)
-        self._producer.poll()
-        return bool(news)
+    def _call(self) -> bool:
+        """Have what became of deliveries told, if it is due; tells whether there was something."""
+        now = self.clock.now()
+        called = [*self._callbacks.due(now)]
+        if self._hearing is not None:
+            called += self._hearing.due(now)
+        if called:
+            self._producer.append(called, _confirmed)
+            self._producer.poll()
+        return bool(called)
 
     def _go(self, at: int) -> None:
         """Go to an instant; what is overdue there, and can't be helped, must not stop time."""
@@ -286,13 +283,11 @@ class Driver:
 
     def _replay(self, part: Sequence[Record]) -> None:
         self.advance(part[0].time)
-        topics = {record.topic: self.log.topic(record.topic) for record in part}
-        self._times = {name: (topic.span(0).end, []) for name, topic in topics.items()}
-        for record in part:
-            name, time = record.topic, record.time
-            self._times[name][1].append(time)
-            append = Append(name, record.key, record.value, record.headers, 0)
-            _confirmed(topics[name].append(append, time))
+        self._times = {}
+        for name in {record.topic for record in part}:
+            topic, mine = self.log.topic(name), [each for each in part if each.topic == name]
+            self._times[name] = topic.span(0).end, [record.time for record in mine]
+            topic.replay(mine)
         self.clock.set(max(part[-1].time, self.clock.now()))
         self.settle()
 
@@ -328,6 +323,10 @@ def _turn(unit: Intake | KeyedFlow | Receipts) -> bool:
         batch = stage.run(batch)
     unit.push(batch)
     return True
+
+
+def _time(record: Record) -> int:
+    return record.time
 
 
 def _confirmed(error: object | None, receipt: object = None) -> None:

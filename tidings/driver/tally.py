@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from heapq import nsmallest
 from typing import NamedTuple
 
 import msgspec
@@ -50,28 +51,36 @@ class Tally:
         self.delivered: Counter[tuple[str, str]] = Counter()
         self.dropped: Counter[tuple[str, str]] = Counter()
         self.dead = 0
-        self.fates: dict[tuple[str, str, str], Fate] = {}
+        self.fates: dict[Person, dict[str, Fate]] = {}
 
     def take(self, driver: Driver) -> None:
         """Count what the driver has written since the last time, and let it go."""
-        fates = self.fates
         for record in driver.records(EVENTS):
             told = _decode(record.value or b"")
             if told.kind != _QUEUED:
                 self.dropped[told.step, told.reason] += 1
                 continue
             self.delivered[told.channel, told.category] += 1
+            fates = self.fates.setdefault((told.tenant, told.recipient_id), {})
+            fate = Fate(told.at, (told.channel,))
             for member in told.members:
-                key = (told.tenant, told.recipient_id, member)
-                before = fates.get(key)
-                channels = (told.channel,) if before is None else (*before.channels, told.channel)
-                fates[key] = Fate(told.at if before is None else before.at, channels)
+                before = fates.setdefault(member, fate)
+                if before is not fate:
+                    fates[member] = Fate(before.at, (*before.channels, told.channel))
         self.dead += sum(
             driver.log.topic(topic).span(0).end - driver.log.topic(topic).span(0).first
             for topic in driver.topics
             if topic.startswith("notif_dlq.")
         )
         driver.forget(driver.topics)
+
+    def add(self, other: Tally) -> None:
+        """Add what was decided elsewhere."""
+        self.delivered += other.delivered
+        self.dropped += other.dropped
+        self.dead += other.dead
+        for person, fates in other.fates.items():
+            self.fates.setdefault(person, {}).update(fates)
 
 
 def costs_of(tally: Tally, prices: Mapping[str, float]) -> Costs:
@@ -116,39 +125,42 @@ class Difference(NamedTuple):
 def difference(before: Tally, after: Tally, samples: int) -> Difference:
     """Who gains, loses or is shifted; samples are the first people by name."""
     events: Counter[str] = Counter()
-    people: dict[str, set[Person]] = {"gained": set(), "lost": set(), "shifted": set()}
-    changed: dict[Person, list[Change]] = {}
-    for key, old, new in _differing(before.fates, after.fates):
-        kind = "gained" if old is None else "lost" if new is None else "shifted"
-        tenant, recipient_id, event = key
-        events[kind] += 1
-        people[kind].add((tenant, recipient_id))
-        changed.setdefault((tenant, recipient_id), []).append(Change(event, old, new))
-    shown = tuple(
-        Affected(*person, tuple(sorted(changed[person], key=_when)))
-        for person in sorted(changed)[:samples]
-    )
+    people: Counter[str] = Counter()
+    affected: list[Person] = []
+    for person in before.fates.keys() | after.fates.keys():
+        old, new = _fates_of(person, before, after)
+        if old == new:
+            continue
+        counts = {
+            "gained": len(new.keys() - old.keys()),
+            "lost": len(old.keys() - new.keys()),
+            "shifted": sum([event in new and new[event] != fate for event, fate in old.items()]),
+        }
+        events.update(counts)
+        people.update([kind for kind, count in counts.items() if count])
+        affected.append(person)
     return Difference(
         events["gained"],
         events["lost"],
         events["shifted"],
-        len(people["gained"]),
-        len(people["lost"]),
-        len(people["shifted"]),
-        shown,
+        people["gained"],
+        people["lost"],
+        people["shifted"],
+        tuple(
+            Affected(*person, tuple(_changes(*_fates_of(person, before, after))))
+            for person in nsmallest(samples, affected)
+        ),
     )
 
 
-def _differing(
-    before: Mapping[tuple[str, str, str], Fate], after: Mapping[tuple[str, str, str], Fate]
-) -> Iterator[tuple[tuple[str, str, str], Fate | None, Fate | None]]:
-    for key, old in before.items():
-        new = after.get(key)
-        if new != old:
-            yield key, old, new
-    for key, new in after.items():
-        if key not in before:
-            yield key, None, new
+def _fates_of(person: Person, *tallies: Tally) -> list[dict[str, Fate]]:
+    return [tally.fates.get(person, {}) for tally in tallies]
+
+
+def _changes(old: Mapping[str, Fate], new: Mapping[str, Fate]) -> list[Change]:
+    """What differs, in order of time."""
+    changes = [Change(event, old.get(event), new.get(event)) for event in old.keys() | new.keys()]
+    return sorted([each for each in changes if each.before != each.after], key=_when)
 
 
 def _when(change: Change) -> tuple[int, str]:

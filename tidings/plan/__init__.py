@@ -13,8 +13,17 @@ state and outcomes go by it.
 """
 
 from tidings.plan.files import SourceSpec
-from tidings.plan.model import FlowPlan, LanePlan, StepPlan, fields_read
+from tidings.plan.model import FlowPlan, LanePlan, StepPlan, alike, fields_read
 from tidings.plan.reader import load
 from tidings.plan.rounds import ways
 
-__all__ = ["FlowPlan", "LanePlan", "SourceSpec", "StepPlan", "fields_read", "load", "ways"]
+__all__ = [
+    "FlowPlan",
+    "LanePlan",
+    "SourceSpec",
+    "StepPlan",
+    "alike",
+    "fields_read",
+    "load",
+    "ways",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,16 @@ class FlowPlan:
         """Every step, branches and their insides included."""
         for step in (*self.intake, *self.keyed, *self.tail):
             yield from step.walk()
+
+
+def alike(steps: Sequence[StepPlan], others: Sequence[StepPlan]) -> bool:
+    """Whether two lists of steps do the same: the same operators, settings and paths."""
+    return len(steps) == len(others) and all(
+        (one.operator, one.path, one.spec) == (other.operator, other.path, other.spec)
+        and len(one.arms) == len(other.arms)
+        and all(map(alike, one.arms, other.arms))
+        for one, other in zip(steps, others, strict=True)
+    )
 
 
 def fields_read(steps: Iterable[StepPlan]) -> frozenset[str] | None:

@@ -20,7 +20,9 @@ from tests import engine
 from tests.engine import PHONE, Tick, append, ground_of
 from tidings.compile.dataflow import dataflow, run
 from tidings.compile.units import Ground, intake, keyed
+from tidings.contract import Part
 from tidings.driver import Driver
+from tidings.driver.driver import BOTH
 from tidings.log.port import Append, Log, Record
 from tidings.log.sqlite import SqliteLog
 from tidings.log.sqlite.producer import SqliteProducer
@@ -251,10 +253,10 @@ def written(log: Log) -> list[bytes]:
     return sorted(behind + delivered)
 
 
-def driver(flow: str, folder: str) -> Driver:
+def driver(flow: str, folder: str, partitions: int = PARTITIONS, **how: Any) -> Driver:
     clock, state = Tick(NOW), StateSettings(buckets=3)
-    here = ground(Path(folder), None, clock)
-    return Driver(the_plan(flow), here.settings, here.io, clock, partitions=PARTITIONS, state=state)
+    here, plan = ground(Path(folder), None, clock), the_plan(flow)
+    return Driver(plan, here.settings, here.io, clock, partitions=partitions, state=state, **how)
 
 
 @FLOWS
@@ -334,3 +336,28 @@ def test_what_is_replayed_together_is_decided_as_what_is_replayed_one_by_one(
             outcomes.append(sorted(map(decided, engine.outcomes(replayed.log))))
     assert outcomes[0] == outcomes[1]
     assert outcomes[0]
+
+
+@given(events=EVENTS_OF, slack=st.sampled_from([0, 1, 100, 1_000]))
+@settings(max_examples=20)
+def test_an_intake_and_behind_it_a_keyed_part_alone_decide_as_the_whole_flow(
+    events: list[Event], slack: int
+) -> None:
+    at, records = NOW, []
+    for number, event in enumerate(events):
+        at += event.after
+        made = as_append(number, event)
+        records.append(Record(SOURCE, 0, number, at, made.key, made.value))
+    with TemporaryDirectory() as folder:
+        whole, before, behind = (
+            driver(FLOW, folder, slack=slack, partitions=1, parts=parts)
+            for parts in (BOTH, (Part.INTAKE,), (Part.KEYED,))
+        )
+        whole.feed(records)
+        before.feed(records)
+        behind.feed(before.records(ENTRIES))
+        for each in (whole, behind):
+            each.drain(at + 100_000)
+        told = engine.outcomes(before.log) + engine.outcomes(behind.log)
+        assert sorted(map(decided, told)) == sorted(map(decided, engine.outcomes(whole.log)))
+        assert {outcome.step for outcome in engine.outcomes(before.log)} <= set(INTAKE)

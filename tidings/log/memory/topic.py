@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 
 from tidings.log.partitioner import partition_of
@@ -30,8 +30,8 @@ class MemoryTopic:
         self._partitions = [_Partition() for _ in range(settings.partitions)]
         self._turns = count()
 
-    def append(self, append: Append, time: int = 0) -> LogError | None:
-        """Write one, at ``time`` if it is given; gives the error of one that can't be written."""
+    def append(self, append: Append) -> LogError | None:
+        """Write one; gives the error of one that can't be written."""
         key, value, headers = append.key, append.value, append.headers
         settings, number = self.settings, append.partition
         size = len(key or b"") + len(value or b"")
@@ -49,13 +49,25 @@ class MemoryTopic:
         elif number < 0 and key is not None:
             number = partition_of(key, settings.partitions)
         held = self._partitions[number]
-        records, time = held.records, time or self.clock(append)
+        records, time = held.records, self.clock(append)
         if time > held.time:
             held.time = time
         offset = held.first + len(records)
         records.append(Record(settings.name, number, offset, held.time, key, value, headers))
         self.written += 1
         return None
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Write records of another log to the first partition, each at its own time."""
+        held, name = self._partitions[0], self.settings.name
+        offset, last = held.first + len(held.records), held.time
+        written = [
+            Record(name, 0, number, last := max(last, one.time), one.key, one.value, one.headers)
+            for number, one in enumerate(records, offset)
+        ]
+        held.records += written
+        held.time = last
+        self.written += len(written)
 
     def read(self, partition: int, first: int, end: int) -> list[Record]:
         """The records from ``first`` up to, not including, ``end``."""
