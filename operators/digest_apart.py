@@ -134,7 +134,7 @@ class Apart:
         if window.ranks is not None:
             window.ranks = [window.ranks[at] for at in kept]
         if window.singles is not None and len(window.singles) == count:
-            window.singles = [window.singles[place] for place in stay] or None
+            window.singles = [window.singles[place] for place in stay]
         if self._actors:
             here = left.columns[self._actors].numbers
             window.actors = {key: name for key, name in window.actors.items() if key in here}

@@ -63,8 +63,6 @@ def keep(window: Window, kept: Any, rule: Keep, score: float = 0.0) -> None:
         at = bisect_right(window.ranks, -score)
         window.ranks.insert(at, -score)
         del window.ranks[most:]
-    elif rule.which == "first" and at >= most:
-        return
     window.kept.insert(at, kept)
     over = slice(max(0, len(window.kept) - most)) if rule.which == "last" else slice(most, None)
     del window.kept[over]

@@ -100,9 +100,9 @@ class Escalate:
         else:
             if wait is not None:
                 self._over(state, group, who, "superseded", f"by {item.event_id}", out)
-            body = msgspec.json.encode(item.data).decode()
+            body = msgspec.json.encode(item.data)
             self._make_room(state, len(body), who, out)
-            self._begin(state, group, item, body, now, out)
+            self._begin(state, group, item, body.decode(), now, out)
         return state or None
 
     def on_signal(
@@ -146,10 +146,10 @@ class Escalate:
     # ── One wait ──────────────────────────────────────────────────────────────────────────────
 
     def _make_room(self, state: State, wanted: int, who: Who, out: Out) -> None:
-        used = sum([len(wait.body) for wait in state.values()]) + wanted
+        used = sum([len(wait.body.encode()) for wait in state.values()]) + wanted
         while state and (len(state) >= self._most or used > self._most_bytes):
             oldest = next(iter(state))
-            used -= len(state[oldest].body)
+            used -= len(state[oldest].body.encode())
             self._over(state, oldest, who, "too_many_open", "", out)
 
     def _begin(self, state: State, group: str, item: Item, body: str, now: int, out: Out) -> None:

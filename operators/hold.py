@@ -134,17 +134,17 @@ class Hold:
         if 0 < item.expires_at <= at:
             out.drop(item, Kind.EXPIRED, why, f"it could go at {_shown(at)}")
             return state
-        body = msgspec.json.encode(item.data).decode()
+        body = msgspec.json.encode(item.data)
         if state is None:
             state = []
-        used = sum([len(each.body) for each in state])
+        used = sum([len(each.body.encode()) for each in state])
         if len(state) >= self._spec.max_held or used + len(body) > self._spec.max_bytes:
             out.drop(item, Kind.SUPPRESSED, "too_many_held", f"{len(state)} are held")
             return state or None
         origin = item.origin
         held = Held(
             release=at,
-            body=body,
+            body=body.decode(),
             event_id=item.event_id,
             offset=origin.offset,
             index=origin.index,

@@ -22,7 +22,7 @@ from tidings.contract import (
     Who,
     reads_expressions,
 )
-from tidings.durations import Duration
+from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, FieldPath
 from tidings.records import Kind
 
@@ -33,7 +33,7 @@ class LimitSpec(Spec):
     at_most: int = Field(ge=1, le=10_000)
     """How many may pass."""
 
-    within: Duration
+    within: PositiveDuration
     """In any stretch of time of this length."""
 
     by: tuple[FieldPath, ...] = ()

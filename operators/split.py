@@ -87,17 +87,11 @@ class Split:
             first = item.origin.index * MOST
             topic, partition, offset, _ = msgspec.structs.astuple(item.origin)
             for index, element in enumerate(elements, first):
-                yield Item(
+                yield msgspec.structs.replace(
+                    item,
                     data={**rest, self._as: element},
                     origin=Origin(topic, partition, offset, index),
-                    time=item.time,
-                    recipient_id=item.recipient_id,
-                    event_id=item.event_id,
-                    tenant=item.tenant,
-                    members=item.members,
-                    record=item.record,
-                    category=item.category,
-                    expires_at=item.expires_at,
+                    whole=True,
                 )
 
 

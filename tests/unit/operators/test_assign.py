@@ -95,6 +95,33 @@ def test_a_larger_arm_moves_only_those_who_go_into_it() -> None:
     assert moved == {("plain", "plain"), ("bold", "bold"), ("plain", "bold")}
 
 
+def test_who_is_held_out_is_not_drawn_by_the_lot_of_the_arms() -> None:
+    counts = Counter(arms(HALVES.replace("1}", "1}, holdout: 0.3")).values())
+
+    assert abs(counts["plain"] - counts["bold"]) < 5 * 118  # 14,000 in halves: 5 deviations
+
+
+@pytest.mark.parametrize(
+    ("weights", "lot", "arm"),
+    [
+        ("{plain: 1, bold: 1}", 0.0, "plain"),
+        ("{plain: 1, bold: 1}", 0.5, "bold"),
+        ("{plain: 1, bold: 1}, holdout: 0.5", 0.5, "bold"),  # the share of 0.5 ends below it
+        ("{none: 0, bold: 1}, holdout: 0.1", 0.1, "bold"),
+        # The ends of ten tenths are sums that fall short of 1.
+        (f"{{{', '.join(f'a{n}: 1' for n in range(10))}, none: 0}}", 1 - 2**-53, "a9"),
+    ],
+)
+def test_a_lot_at_an_edge_is_in_the_arm_that_begins_there(
+    monkeypatch: pytest.MonkeyPatch, weights: str, lot: float, arm: str
+) -> None:
+    monkeypatch.setattr("tidings.operators.assign.unit", lambda seed: lot)
+
+    (one,) = drawn(f"assign: {{experiment: tone, arms: {weights}}}", "ana").items
+
+    assert one.data["variant"] == arm
+
+
 def test_several_experiments_are_all_told_of() -> None:
     outbox = drawn("assign: {experiment: tone, arms: {bold: 1, plain: 0}}", "ana")
     built("assign: {experiment: size, arms: {large: 1, small: 0}, as: size}").process(

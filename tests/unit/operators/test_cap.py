@@ -46,6 +46,7 @@ class Counting(LocalCaps):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[list[Count]] = []
+        self.given_back: list[str] = []
         self.away = False
 
     def count(self, counts: Sequence[Count], now: int) -> list[bool]:

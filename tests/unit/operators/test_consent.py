@@ -76,6 +76,16 @@ def test_a_channel_whose_every_address_is_suppressed_is_denied() -> None:
     assert outbox.items[0].denied == {"email": "suppressed"}
 
 
+def test_what_is_suppressed_for_one_is_so_for_nobody_else() -> None:
+    people = {who: Profile(addresses=(phone(who),)) for who in ("ana", "bob", "eve")}
+    gone = Suppression(channel="push", address="bob", reason="gone")
+    outbox = Outbox([item({"recipient_id": who}) for who in people])
+
+    built("consent: {category: social}").process(outbox, ports(people, [gone]), NOW)
+
+    assert [each.denied for each in outbox.items] == [{}, {"push": "suppressed"}, {}]
+
+
 def test_the_category_is_looked_up_by_the_events_type() -> None:
     step = built("consent: {}", types={"sale": "promo", "login": "security"})
     sale, login = item({"type": "sale"}), item({"type": "login"})

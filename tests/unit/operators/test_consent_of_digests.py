@@ -169,6 +169,18 @@ def test_what_may_go_on_different_channels_or_is_of_another_category_goes_apart(
     ]
 
 
+def test_each_of_two_parts_has_an_id_of_its_own_and_the_same_in_a_replay() -> None:
+    choices = Profile(pairs={"social/push": False})
+    events = [THREE[0], Event("e4", "sale", None)]
+
+    first, again = judged(digest(events), choices), judged(digest(events), choices)
+
+    ids = [each.event_id for each in first.items]
+    assert [each.members for each in first.items] == [("e1",), ("e4",)]
+    assert ids == [each.event_id for each in again.items]
+    assert len({*ids, "d1"}) == 3
+
+
 def test_events_of_an_unknown_type_are_dead_and_the_others_pass() -> None:
     outbox = judged(digest([*THREE, Event("e4", "gossip", "bob")]), Profile())
 

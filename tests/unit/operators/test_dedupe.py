@@ -126,4 +126,4 @@ def test_without_claims_high_goes_on_by_what_it_has_seen_itself() -> None:
     new, new_again = item({"event_id": "new"}, offset=2), item({"event_id": "new"}, offset=3)
     before_again = item({"event_id": "before"}, offset=4)
 
-    assert passed(step, claims, before, before_again, new, new_again) == [before, new]
+    assert passed(step, claims, before_again, before, new, new_again) == [before, new]

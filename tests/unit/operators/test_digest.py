@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.operators.one_person import START, Played, pass_time, play
 from tests.unit.operators.support import HOUR, built, item
-from tidings.contract import Part
+from tidings.contract import Part, Who
 from tidings.operators.digest_window import State
 from tidings.problems import ProblemsError, ValueProblem
 from tidings.timetable import Timetable
@@ -70,6 +70,30 @@ def test_a_window_with_just_enough_is_a_digest() -> None:
     played = play(digest("window: 10s, min_items: 3"), [(n, {}) for n in range(3)], 60_000)
 
     assert [each.members for each in played.passed] == [("e0", "e1", "e2")]
+
+
+@pytest.mark.parametrize(
+    ("versions", "together"),
+    [
+        ([3, 3], False),
+        ([3, 3, 2], True),  # by the version that closes it, it has enough
+        ([1, 3], True),  # the first of them is not known singly
+        ([3, 1, 3], True),  # the second is not
+        ([2, 3], False),
+    ],
+)
+def test_a_window_is_given_singly_where_the_version_that_closes_it_knows_all_of_it_so(
+    versions: list[int], together: bool
+) -> None:
+    steps = [digest(f"window: 10s, min_items: {least}") for least in versions]
+    state, out = None, Played()
+    for number in range(2):
+        state = steps[number].on_item(state, item({}, event_id=f"e{number}"), START, out)
+
+    steps[-1].on_time(state, Who("default", "ana", "tidings.f", 0), START + 10_000, out)
+
+    members = [each.members for each in out.items]
+    assert members == ([("e0", "e1")] if together else [("e0",), ("e1",)])
 
 
 def test_a_calendar_window_closes_at_its_time_on_the_persons_clock() -> None:
@@ -157,13 +181,32 @@ def test_what_would_have_expired_when_its_window_closes_ends_at_once() -> None:
     assert played.state is None
 
 
-def test_a_sliding_window_closes_before_the_first_of_its_events_expires() -> None:
+@pytest.mark.parametrize(
+    ("expires", "closes"),
+    [
+        (12_000, 11_999),
+        (18_000, 17_999),  # just when it would have closed
+        (18_001, 18_000),
+    ],
+)
+def test_a_sliding_window_closes_before_the_first_of_its_events_expires(
+    expires: int, closes: int
+) -> None:
+    step = digest("gap: 10s, max_wait: 1m")
+    events: list[Any] = [(0, {}), (8_000, {})]
+
+    played = play(step, events, 60_000, fields={"expires_at": START + expires})
+
+    assert [(each.at, each.members) for each in played.passed] == [(closes, ("e0", "e1"))]
+
+
+def test_an_event_that_would_not_live_to_the_end_of_a_sliding_window_ends_at_once() -> None:
     step = digest("gap: 10s, max_wait: 1m")
     events: list[Any] = [(n * 8_000, {}) for n in range(3)]
 
     played = play(step, events, 60_000, fields={"expires_at": START + 12_000})
 
-    assert [(each.at, each.members) for each in played.passed] == [(11_999, ("e0", "e1"))]
+    assert [each.members for each in played.passed] == [("e0", "e1")]
     assert [each.members for each in played.dropped] == [("e2",)]
 
 

@@ -68,14 +68,22 @@ def test_an_urgent_event_alone_goes_at_once_and_opens_nothing() -> None:
     assert played.state is None
 
 
-def test_an_urgent_event_needs_to_live_no_longer_than_now() -> None:
-    step = digest("window: 10s, flush: urgent")
-    events: list[Any] = [(0, {"urgent": False}), (1_000, {"urgent": True})]
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize(("expires", "passes"), [(1_001, True), (1_000, False)])
+def test_an_urgent_event_needs_to_live_no_longer_than_now(
+    opened: bool, expires: int, passes: bool
+) -> None:
+    step, out = digest("window: 10s, flush: urgent"), Played()
+    state = step.on_item(None, item({"urgent": False}), START, out) if opened else None
 
-    played = play(step, events, 60_000, fields={"expires_at": START + 5_000})
+    urgent = item({"urgent": True}, event_id="e2", expires_at=START + expires)
+    out.now = START + 1_000
+    state = step.on_item(state, urgent, out.now, out)
 
-    assert [each.members for each in played.dropped] == [("e0",)]
-    assert [(each.at, each.members) for each in played.passed] == [(1_000, ("e1",))]
+    gone = ("e1", "e2") if opened else ("e2",)
+    assert [each.members for each in out.passed] == ([gone] if passes else [])
+    assert out.dropped == ([] if passes else [(1_000, ("e2",), "expired", "digest", "")])
+    assert (state is None) == (passes or not opened)
 
 
 def test_an_unlike_takes_back_a_like_and_the_rest_is_counted_anew() -> None:
@@ -233,6 +241,17 @@ def test_of_what_matches_only_that_of_a_kind_may_be_taken_back() -> None:
 
     assert [each.members for each in played.passed] == [("e1",)]
     assert played.dropped[0][1:] == (("e0",), "cancelled", "cancelled", "by e2")
+
+
+@pytest.mark.parametrize("rule", ["match: [actor_id]", "event: of"])
+def test_an_event_that_does_not_say_what_it_takes_back_takes_nothing(rule: str) -> None:
+    step, out = digest(f"window: 10s, cancel: {{when: type == 'undo', {rule}}}"), Played()
+    like, undo = item({"type": "like", "actor_id": "None"}, event_id="None"), item({"type": "undo"})
+
+    state = step.on_item(step.on_item(None, like, START, out), undo, START, out)
+
+    assert [(each.members, each.detail) for each in out.dropped] == [(("e1",), "took back 0")]
+    assert [window.members for window in state.values()] == [["None"]]
 
 
 def test_what_is_taken_back_twice_is_told_under_two_ids() -> None:

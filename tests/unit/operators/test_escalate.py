@@ -223,6 +223,17 @@ def test_what_is_no_failure_as_chosen_is_the_end_of_it(kind: str) -> None:
     assert (alert.rounds(), alert.ends()) == ([(0, "push", 1)], [])
 
 
+def test_a_round_that_failed_twice_is_followed_as_long_after_the_first_time() -> None:
+    alert = Escalation(FAILING)
+    alert.event(0, "e")
+    alert.hear(0, "failed")
+    alert.hear(1, "failed", round=2)
+    alert.hear(1.5, "bounced", round=2)
+    alert.end()
+
+    assert alert.rounds() == [(0, "push", 1), (0, "sms", 2), (2, "email", 3)]
+
+
 def test_a_failure_that_comes_too_late_is_none() -> None:
     alert = Escalation(FAILING)
     alert.event(0, "e")
@@ -241,6 +252,22 @@ def test_what_was_unknown_and_has_arrived_has_not_failed() -> None:
     alert.end()
 
     assert alert.rounds() == [(0, "push", 1), (0, "sms", 2)]
+
+
+@pytest.mark.parametrize(("minute", "follows"), [(30, True), (60.5, True), (61.5, False)])
+def test_what_has_arrived_after_all_may_still_fail_as_long_as_any(
+    minute: float, follows: bool
+) -> None:
+    alert = Escalation(FAILING)
+    alert.event(0, "e")
+    alert.hear(0, "failed")
+    alert.hear(1, "unknown", round=2)
+    alert.hear(1.5, "sent", round=2)
+    alert.hear(minute, "bounced", round=2)
+    alert.end()
+
+    third = [(minute + 1, "email", 3)] if follows else []
+    assert alert.rounds() == [(0, "push", 1), (0, "sms", 2), *third]
 
 
 # ── By an event ───────────────────────────────────────────────────────────────────────────────
@@ -344,6 +371,18 @@ def test_of_too_large_ones_too_and_the_newest_is_never_refused() -> None:
     assert len(alert.rounds()) == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "open_"),
+    [("x" * 501, 2), ("x" * 502, 1), ("é" * 250 + "x", 2), ("é" * 251, 1)],
+)
+def test_how_much_is_open_is_counted_in_bytes_of_json(text: str, open_: int) -> None:
+    alert = Escalation(UNTIL.replace("until", "max_bytes: 1024, until"))
+    for number in range(2):
+        alert.event(0, f"e{number}", text=text)  # {"text":"…"} is 11 bytes and the text
+
+    assert len(alert.out.state) == open_
+
+
 # ── A first round that another flow sends ─────────────────────────────────────────────────────
 
 WATCH = (
@@ -368,6 +407,8 @@ def test_a_round_that_another_flow_has_sent_is_waited_for() -> None:
         (["sent"], [(2, "sms", 2)]),
         (["failed", "failed"], [(1, "sms", 2)]),
         (["sent", "delivered"], []),
+        (["delivered", "opened"], []),  # the first has ended it, the second is about nothing
+        (["sent", "sent"], [(2, "sms", 2)]),
     ],
 )
 def test_news_that_comes_before_its_event_is_kept_for_it(news: list[str], rounds: Any) -> None:
@@ -379,6 +420,25 @@ def test_news_that_comes_before_its_event_is_kept_for_it(news: list[str], rounds
 
     assert watch.rounds() == rounds
     assert watch.ends() == ([] if rounds else [(1, "e", "engaged")])
+
+
+def test_news_that_is_told_twice_is_kept_once() -> None:
+    watch = Escalation(WATCH)
+    for _ in range(3):
+        watch.hear(0, "sent")
+
+    assert [wait.news for wait in watch.out.state.values()] == [("sent",)]
+
+
+def test_news_of_a_round_of_its_own_waits_for_no_event() -> None:
+    watch = Escalation(WATCH.replace("], until", ", {channel: email, after: 1m}], until"))
+    watch.event(0, "e", who=1)
+    watch.hear(0, "failed")
+    watch.hear(1, "failed", round=2)  # the last one goes out
+    watch.hear(2, "bounced", round=2)
+
+    assert watch.rounds() == [(0, "sms", 2), (1, "email", 3)]
+    assert watch.out.state is None
 
 
 def test_news_whose_event_never_comes_is_forgotten() -> None:

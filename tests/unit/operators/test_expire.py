@@ -48,6 +48,8 @@ def test_what_came_into_the_log_past_its_moment_ends_as_expired_whatever_it_is_b
         ("2026-07-02T12:00:00Z", NOW + 6 * HOUR),  # later than `after` allows
         (None, NOW + 6 * HOUR),
         (0, NOW + 6 * HOUR),
+        (0.0, NOW + 6 * HOUR),
+        (10**14, NOW + 6 * HOUR),  # the last moment that there is
     ],
 )
 def test_the_earliest_of_all_moments_counts(valid_until: Any, expires_at: int) -> None:
@@ -57,6 +59,14 @@ def test_the_earliest_of_all_moments_counts(valid_until: Any, expires_at: int) -
     step.process(outbox, ports(), NOW)
 
     assert outbox.items[0].expires_at == expires_at
+
+
+def test_the_earliest_moment_that_there_is_has_passed() -> None:
+    outbox = Outbox([item({"valid_until": 10**11})])
+
+    built("expire: {at: valid_until}").process(outbox, ports(), NOW)
+
+    assert [each.kind for each in outbox.dropped] == ["expired"]
 
 
 def test_an_earlier_expire_is_never_put_off() -> None:
@@ -84,6 +94,9 @@ def test_an_event_without_the_field_lives_on() -> None:
         "2026-07-01T13:00:00",  # in which zone?
         "tomorrow",
         True,
+        False,
+        10**11 - 1,
+        10**14 + 1,
         1e300,
         -5,
         ["2026-07-01T13:00:00Z"],

@@ -273,6 +273,13 @@ def test_a_moment_beyond_the_life_of_the_log_is_dead() -> None:
     assert len(played.state) == 1
 
 
+@pytest.mark.parametrize(("when", "why"), [(1.0, "delay"), (1.001, "send_at"), (0.5, "delay")])
+def test_what_is_held_says_what_for(when: float, why: str) -> None:
+    played = play(held("delay: 1h, send_at: when"), [(0, {"when": at(when)})])
+
+    assert [(each.kind, each.reason) for each in played.dropped] == [("deferred", why)]
+
+
 def test_what_would_be_too_old_by_then_is_expired_at_once() -> None:
     step = held(QUIET)
 
@@ -305,6 +312,15 @@ def test_jitter_spreads_people_and_keeps_a_persons_own_together() -> None:
     assert len(set(times)) > 190
 
 
+def test_jitter_puts_off_nothing_that_may_go_at_once() -> None:
+    step = f"send_at: when, {QUIET}, jitter: 1h"
+
+    assert passed(step, (0, MADRID)) == [(0, "e0")]
+    assert passed(step, (0, {"when": at(0), **MADRID})) == [(0, "e0")]
+    ((later, _),) = passed(step, (0, {"when": START + 1, **MADRID}))
+    assert 1 < later <= HOUR
+
+
 def test_jitter_does_not_push_anything_into_quiet_hours() -> None:
     step = held(f"send_at: when, {QUIET}, jitter: 1h")
 
@@ -326,6 +342,18 @@ def test_no_more_is_held_for_a_person_than_is_said() -> None:
             ("too_many_held", f"{len(played.passed)} are held")
         }
     assert (len(few.passed), len(small.passed)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [("x" * 501, 2), ("x" * 502, 1), ("é" * 250 + "x", 2), ("é" * 251, 1), ("📷" * 126, 1)],
+)
+def test_the_bytes_that_are_held_are_those_of_the_events_as_json(text: str, passes: int) -> None:
+    step = held("delay: 1h, max_bytes: 1024")  # {"text":"…"} is 11 bytes and the text
+
+    played = play(step, [(n, {"text": text}) for n in range(3)], 2 * HOUR)
+
+    assert len(played.passed) == passes
 
 
 def test_it_is_woken_for_the_next_and_never_forgets() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.operators.support import NOW, Outbox, built, item, ports
+from tests.unit.operators.support import NOW, Outbox, built, item, phone, ports
 from tidings.contract import Part
+from tidings.log.port import Record
+from tidings.ports import Profile
 from tidings.problems import ProblemsError
 from tidings.records import Origin
 
@@ -25,6 +27,32 @@ def test_each_element_becomes_an_event_with_the_other_fields() -> None:
         ({"post": "p1", "recipient_id": "bob"}, Origin("events", 0, 7, 1), "e1"),
     ]
     assert list(outbox.rest) == []
+
+
+def test_all_that_is_known_of_an_event_is_known_of_its_elements() -> None:
+    step = built("split: {over: followers, as: recipient_id}", Part.INTAKE)
+    record = Record("events", 0, 7, NOW, None, b"{}")
+    known = {"tenant": "acme", "record": record, "expires_at": NOW + 1, "time": NOW - 1}
+    event = item({"followers": ["ana"]}, 7, way="1.", whole=False, **known)
+    outbox = Outbox([event])
+
+    step.process(outbox, ports(), NOW)
+
+    expected = item({}, 7, way="1.", whole=True, **known)  # the record is no longer all of it
+    expected.data = {"recipient_id": "ana"}
+    assert outbox.items == [expected]
+
+
+def test_elements_of_the_ways_of_a_fan_out_become_notifications_of_their_own() -> None:
+    split = built("split: {over: followers, as: recipient_id}", Part.INTAKE)
+    deliver = built("deliver: {to: push, template: t, category: social}")
+    event = item({"followers": ["ana"], "recipient_id": "ana"})
+    outbox = Outbox([event.copy(0, 2), event.copy(1, 2)])
+
+    split.process(outbox, ports(), NOW)
+    deliver.process(outbox, ports({"ana": Profile(addresses=(phone(),))}), NOW)
+
+    assert len({each.notif_id for each in outbox.delivered}) == 2
 
 
 def test_a_list_inside_a_map_is_taken_out_of_it_and_the_map_stays() -> None:
@@ -45,6 +73,15 @@ def test_an_empty_list_is_nobody() -> None:
     step.process(outbox, ports(), NOW)
 
     assert (outbox.items, outbox.died) == ([], [])
+
+
+def test_a_list_of_just_as_many_as_are_taken_is_split() -> None:
+    step = built("split: {over: followers, at_most: 3}", Part.INTAKE)
+    outbox = Outbox([item({"followers": ["a", "b", "c"]})])
+
+    step.process(outbox, ports(), NOW)
+
+    assert [each.data["recipient_id"] for each in outbox.items] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

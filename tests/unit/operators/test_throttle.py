@@ -45,6 +45,19 @@ def test_a_burst_of_one_spaces_them_evenly() -> None:
     assert passed(step, 0, 0, 14 * MINUTE, 15 * MINUTE) == [0, 15 * MINUTE]
 
 
+@pytest.mark.parametrize(
+    ("step", "within", "most"),
+    [
+        ("throttle: {at_most: 1700, within: 3s, burst: 2}", 3_000, 1_701),  # every 1.7647 ms
+        ("throttle: {at_most: 5, within: 5ms}", 5, 5),  # one a millisecond, the most there is
+    ],
+)
+def test_a_rate_finer_than_the_time_in_the_log_is_never_exceeded(
+    step: str, within: int, most: int
+) -> None:
+    assert len(passed(step, *range(within))) == most
+
+
 def test_each_value_of_by_has_a_bucket_of_its_own() -> None:
     step = built("throttle: {within: 1h, by: [sensor, room.floor]}", Part.KEYED)
     door, window = {"sensor": "door", "room": {"floor": 1}}, {"sensor": "w", "room": {"floor": 1}}
@@ -78,11 +91,22 @@ def test_it_is_forgotten_when_its_buckets_are_full_again() -> None:
     assert step.horizon(state) == Horizon(act_at=0, forget_at=START + 6_667)
 
 
+def test_of_several_buckets_the_last_to_be_full_is_waited_for() -> None:
+    step = built("throttle: {within: 1s, by: [sensor]}", Part.KEYED)
+
+    state = play(step, [(0, {"sensor": "door"}), (400, {"sensor": "window"})]).state
+
+    assert step.horizon(state) == Horizon(act_at=0, forget_at=START + 1_400)
+
+
 def test_a_person_of_many_keys_is_remembered_by_those_that_are_not_full() -> None:
     step = built("throttle: {within: 1s, by: [sensor]}", Part.KEYED)
     many = [(n * 100, {"sensor": str(n)}) for n in range(1_000)]
+    at_once = [(0, {"sensor": str(n)}) for n in range(33)]
 
     assert len(play(step, many).state) <= 33
+    assert set(play(step, at_once).state) == {str(n) for n in range(33)}
+    assert set(play(step, [*at_once, (1_000, {"sensor": "new"})]).state) == {"new"}
 
 
 def test_it_reads_the_fields_of_by() -> None:
