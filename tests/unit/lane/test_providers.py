@@ -169,6 +169,28 @@ def test_a_provider_that_refuses_our_credentials_is_stopped_and_tried_again_by_o
     assert {one.kind for one in refused} == {"retried"}
 
 
+@pytest.mark.parametrize("late", [Verdict.OK, Verdict.RETRY, Verdict.INV])
+def test_what_was_under_way_when_a_provider_stopped_does_not_have_it_go_on(late: Verdict) -> None:
+    paper = Paper()
+    lane = paper.lane(SendSpec(default="sandbox", in_flight=2))
+    for number in range(10):
+        paper.deliver(f"n{number}", "phone")
+    lane.turn(2)
+    first, second = lane.in_flight
+    lane.answer(first, Verdict.CFG, code="InvalidProviderToken")
+    lane.turn()
+    paper.clock.advance(50)
+    lane.answer(second, late)
+    lane.turn(5)
+    assert lane.in_flight == []
+    paper.clock.advance(30_000)
+    lane.turn()
+    [probe] = lane.in_flight
+    lane.answer(probe, Verdict.OK)
+    lane.turn(2)
+    assert len(lane.in_flight) == 2
+
+
 def test_what_a_stopped_provider_refused_has_used_up_no_retry() -> None:
     paper = Paper()
     lane = paper.lane()

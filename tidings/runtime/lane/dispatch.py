@@ -305,7 +305,7 @@ class Dispatch:
                 continue
             quota.answers += 1
             quota.latency = at - send.now
-            if quota.stopped_until and answer.verdict is not Verdict.CFG:
+            if answer.verdict is not Verdict.CFG and quota.proved(send.now):
                 quota.go_on(now)
             parcel: Parcel = send.ticket
             parcel.news = True

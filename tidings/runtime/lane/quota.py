@@ -66,6 +66,7 @@ class Quota:
         self.resting = 0  # those that wait for a time, not for a place
         self.congested = False
         self.stopped_until = 0  # 0 while it takes our credentials
+        self._stopped_at = 0
         self.breaker = Breaker(breaker)
         self.bucket = Bucket(rate, counts_limited=counts_limited) if rate is not None else None
         self.answers = self.good = self.bad = self.limited = 0  # since the last round
@@ -187,7 +188,12 @@ class Quota:
                 code=answer.code,
                 fix=_STOPPED.format(name=self.name),
             )
-        self.stopped_until = until
+        self.stopped_until, self._stopped_at = until, now
+
+    def proved(self, sent_at: int) -> bool:
+        """Whether it is stopped, and an answer to what was sent at ``sent_at`` tells that it need
+        not be: what was under way when it stopped tells nothing."""
+        return self.stopped_until > 0 and sent_at > self._stopped_at
 
     def go_on(self, now: int) -> None:
         """It takes sends again."""
