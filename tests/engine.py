@@ -11,14 +11,14 @@ from tidings.log.port import Append, Log, Record, Slot
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.ports import Address, Io, Profile
 from tidings.problems import Problems
-from tidings.records import Outcome, decode_outcome
+from tidings.records import Alert, Outcome, decode_alert, decode_outcome
 from tidings.runtime.unit import Unit
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.clock import ManualClock
 from tidings.stores.people_made import FunctionPeople
 from tidings.stores.suppressions import FileSuppressions
-from tidings.topics import EVENTS, settings
+from tidings.topics import ALERTS, EVENTS, settings
 
 PHONE = Profile(addresses=(Address(kind="device", value="token", platform="ios"),))
 
@@ -97,6 +97,11 @@ def records(log: Log, topic: str) -> Iterator[Record]:
 def outcomes(log: Log) -> list[Outcome]:
     """All outcomes."""
     return [decode_outcome(record.value or b"") for record in records(log, EVENTS)]
+
+
+def alerts(log: Log) -> list[Alert]:
+    """All alerts."""
+    return [decode_alert(record.value or b"") for record in records(log, ALERTS)]
 
 
 class Tick(ManualClock):

@@ -22,11 +22,13 @@ from html import unescape
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
+import msgspec
 from pydantic import Field
 
 from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
 from tidings.operators.senders.aws_signer import Signer
+from tidings.operators.senders.push.mix_up import MixUp
 from tidings.operators.senders.text.sms import SmsSettings, Text, text_of
 from tidings.ports import Clock
 from tidings.redaction import text_redacted
@@ -97,12 +99,16 @@ def form(text: Text, category: str, settings: Settings) -> bytes:
     return urlencode(fields).encode()
 
 
+_BAD_PARAMETER = frozenset(
+    {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationError"}
+)
+_MOST = (
+    "so are most of the last: does `region` send text messages, are `sender_id` and `origination` "
+    "your own?"
+)
 _CODES = {
     **dict.fromkeys(("EndpointDisabled", "NotFound", "OptedOut"), Verdict.INV),
-    **dict.fromkeys(
-        ("InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationError"),
-        Verdict.DROP,
-    ),
+    **dict.fromkeys(_BAD_PARAMETER, Verdict.DROP),
     **dict.fromkeys(
         ("InternalError", "InternalFailure", "ServiceUnavailable", "RequestTimeout"),
         Verdict.RETRY,
@@ -122,8 +128,8 @@ _message_id = re.compile(r"<MessageId>\s*([^<]{1,100}?)\s*</MessageId>").search
 def classify(status: int, body: bytes) -> Answer:
     """What a refusal means, by Amazon's code, else by the status.
 
-    A parameter that is not valid is the number's fault where the message says so. What Amazon says
-    quotes numbers, so it is kept without them.
+    A parameter that is not valid is the number's fault where the message says so; see ``Sns`` for
+    when it is not. What Amazon says quotes numbers, so it is kept without them.
     """
     xml = body.decode(errors="replace")
     found, said = _code(xml), _message(xml)
@@ -153,6 +159,8 @@ class Sns:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
+        self._mix_up = MixUp()
         self._pool: Pool | None = None
         self._signer: Signer
         self._refreshing: asyncio.Task[None] | None = None
@@ -229,29 +237,31 @@ class Sns:
         for send, text, done in ready:
             body = form(text, send.category, self._settings)
             headers = self._signer.headers("/", body, _FORM)
-            answered = partial(_answered, send, text, done)
+            answered = partial(self._answered, send, text, done)
             self._pool.request("POST", "/", headers, body, answered)
 
-
-def _answered(send: Send, text: Text, done: Done, result: Result) -> None:
-    if isinstance(result, Failure):
-        unsent = result.fate is Fate.NOT_SENT
-        answer = Answer(
-            verdict=Verdict.RETRY if unsent else Verdict.AMB,
-            code="NotSent" if unsent else "NoAnswer",
-            detail=result.why,
-        )
-    elif result.status == 200:
-        found = _message_id(result.body.decode(errors="replace"))
-        answer = Answer(
-            verdict=Verdict.OK,
-            provider_id=found[1] if found else "",
-            segments=text.segments,
-            cost=text.cost,
-        )
-    else:
-        answer = classify(result.status, result.body)
-    done(send, answer)
+    def _answered(self, send: Send, text: Text, done: Done, result: Result) -> None:
+        if isinstance(result, Failure):
+            unsent = result.fate is Fate.NOT_SENT
+            answer = Answer(
+                verdict=Verdict.RETRY if unsent else Verdict.AMB,
+                code="NotSent" if unsent else "NoAnswer",
+                detail=result.why,
+            )
+        elif result.status == 200:
+            self._mix_up.good += 1
+            found = _message_id(result.body.decode(errors="replace"))
+            answer = Answer(
+                verdict=Verdict.OK,
+                provider_id=found[1] if found else "",
+                segments=text.segments,
+                cost=text.cost,
+            )
+        else:
+            answer = classify(result.status, result.body)
+            if answer.code in _BAD_PARAMETER and self._mix_up.bad(self._clock.now()):
+                answer = msgspec.structs.replace(answer, verdict=Verdict.CFG, detail=_MOST)
+        done(send, answer)
 
 
 SENDER = SenderKind(_NAME, Settings, Sns)

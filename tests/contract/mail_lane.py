@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.engine import append, create, outcomes, plan_of, records, turn
+from tests.engine import alerts, append, create, outcomes, plan_of, records, turn
 from tidings.compile.units import lane
 from tidings.log.port import Append, Log, Position, Record, Slot
 from tidings.plan import LanePlan
@@ -24,7 +24,7 @@ from tidings.records import Delivery, Origin, Outcome, Priority, decode_delivery
 from tidings.running.ground import open_ground
 from tidings.runtime.lane.lane import Lane
 from tidings.settings import Settings
-from tidings.topics import EVENTS, lane_topics
+from tidings.topics import ALERTS, EVENTS, lane_topics
 
 BAD, GOOD = "bad@example.org", "good@example.org"
 TOPIC = "deliveries.email.normal"
@@ -49,6 +49,7 @@ class Left(NamedTuple):
     attempts: list[Outcome]
     delayed: dict[str, dict[str, Delivery]]  # by rung, by person
     letters: set[str]  # whose deliveries are among the dead letters
+    alerts: set[tuple[str, str, str]]  # of each its kind, its state and its code
     unsettled: int  # deliveries that the lane's position has not passed
 
     @property
@@ -87,7 +88,7 @@ class MailLane:
         plan = plan_of(self._folder, LANE)
         assert isinstance(plan, LanePlan)
         with open_ground(self._settings) as ground:
-            create(ground.log, *lane_topics("email", Priority.NORMAL), EVENTS)
+            create(ground.log, *lane_topics("email", Priority.NORMAL), EVENTS, ALERTS)
             append(
                 ground.log,
                 *(
@@ -120,6 +121,7 @@ class MailLane:
                 attempts=[one for one in said if one.stage == "attempt"],
                 delayed={name: found for name, found in rungs.items() if found},
                 letters={one.recipient_id for one in letters},
+                alerts={(one.kind, one.state, one.code) for one in alerts(ground.log)},
                 unsettled=_unsettled(ground.log),
             )
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.engine import append, create, outcomes, plan_of, records, turn
+from tests.engine import alerts, append, create, outcomes, plan_of, records, turn
 from tests.peers.h2_server import Exchange, H2Server
 from tidings.compile.units import lane
 from tidings.log.port import Append, Log, Position, Record, Slot
@@ -35,7 +35,7 @@ from tidings.records import (
 from tidings.running.ground import open_ground
 from tidings.runtime.lane.lane import Lane
 from tidings.settings import Settings
-from tidings.topics import EVENTS, lane_topics
+from tidings.topics import ALERTS, EVENTS, lane_topics
 
 TOPIC = "deliveries.push.normal"
 RUNGS = {"30s": 30_000, "5m": 300_000}
@@ -59,6 +59,7 @@ class Left(NamedTuple):
     attempts: list[Outcome]
     delayed: dict[str, dict[str, Delivery]]  # by rung, by person
     letters: set[str]  # whose deliveries are among the dead letters
+    alerts: set[tuple[str, str, str]]  # of each its kind, its state and its code
     unsettled: int  # deliveries that the lane's position has not passed
     exchanges: list[Exchange]
 
@@ -141,7 +142,7 @@ class PushLane:
         plan = plan_of(self._folder, LANE.format(provider="provider"))
         assert isinstance(plan, LanePlan)
         with open_ground(settings) as ground:
-            create(ground.log, *lane_topics("push", Priority.NORMAL), EVENTS)
+            create(ground.log, *lane_topics("push", Priority.NORMAL), EVENTS, ALERTS)
             append(
                 ground.log,
                 *(Append(TOPIC, b"one partition", encode(_delivery(who))) for who in people),
@@ -174,6 +175,7 @@ class PushLane:
                     one.recipient_id
                     for one in map(_delivery_in, records(ground.log, "notif_dlq.push"))
                 },
+                alerts={(one.kind, one.state, one.code) for one in alerts(ground.log)},
                 unsettled=_unsettled(ground.log, len(people)),
                 exchanges=[],
             )

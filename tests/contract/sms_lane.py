@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.engine import append, create, outcomes, plan_of, records, turn
+from tests.engine import alerts, append, create, outcomes, plan_of, records, turn
 from tidings.compile.units import Ground, lane
 from tidings.log.port import Append, Position, Slot
 from tidings.plan import LanePlan
@@ -27,7 +27,7 @@ from tidings.records import (
 )
 from tidings.running.ground import open_ground
 from tidings.settings import Settings
-from tidings.topics import EVENTS, deliveries, lane_topics
+from tidings.topics import ALERTS, EVENTS, deliveries, lane_topics
 
 HIGH = Priority.HIGH
 TOPIC = deliveries("sms", HIGH)
@@ -57,6 +57,8 @@ class Left(NamedTuple):
     voice: dict[str, Delivery]
     """Handed over to the next channel."""
     letters: set[str]
+    alerts: set[tuple[str, str, str]]
+    """Of each its kind, its state and its code."""
     unsettled: int
     """Deliveries that the lane's position has not passed."""
 
@@ -102,7 +104,7 @@ class SmsLane:
         plan = plan_of(self._folder, LANE.replace("SEND", json.dumps(self._send)))
         assert isinstance(plan, LanePlan)
         with open_ground(self._settings) as ground:
-            topics = [*lane_topics("sms", HIGH, RUNGS), EVENTS, deliveries("voice", HIGH)]
+            topics = [*lane_topics("sms", HIGH, RUNGS), EVENTS, ALERTS, deliveries("voice", HIGH)]
             create(ground.log, *topics)
             for who in numbers:
                 append(ground.log, Append(TOPIC, b"one", encode(_delivery(who, life, fields))))
@@ -141,6 +143,7 @@ class SmsLane:
             delayed={who: one for rung in rungs for who, one in rung.items()},
             voice=_by_person(ground, deliveries("voice", HIGH)),
             letters=set(_by_person(ground, "notif_dlq.sms")),
+            alerts={(one.kind, one.state, one.code) for one in alerts(ground.log)},
             unsettled=_unsettled(ground),
         )
 

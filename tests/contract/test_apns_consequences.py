@@ -40,6 +40,11 @@ def told(left: Left) -> set[tuple[str, str]]:
     return {(one.kind, one.code) for one in left.attempts}
 
 
+def stopped(code: str) -> set[tuple[str, str, str]]:
+    """The one alert that there is."""
+    return {("provider_stopped", "open", code)}
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
@@ -70,6 +75,7 @@ def test_very_many_bad_tokens_stop_the_provider_and_the_devices_stay(
     assert left.devices["ana"] == {"good0"}
     assert told(left) == {("failed", reason), ("sent", ""), ("retried", reason)}
     assert left.ends.keys() == {"ana"}
+    assert left.alerts == stopped(reason)
     assert not left.letters
     assert left.unsettled == 1
 
@@ -135,6 +141,7 @@ def test_the_provider_is_stopped_and_the_messages_are_kept(
     assert left.asked == {"bad0": 1}, "nothing more was sent"
     assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
     assert told(left) == {("retried", reason)}
+    assert left.alerts == stopped(reason)
     assert not left.ends
     assert not left.letters
     assert left.unsettled == 2
@@ -144,8 +151,27 @@ def test_an_expired_token_is_signed_anew_once_and_then_stops_the_provider(tmp_pa
     left = a_lane(tmp_path).run(refuses(403, "ExpiredProviderToken"), attempts=1)
     assert left.asked == {"bad0": 2}
     assert len({one.headers["authorization"] for one in left.exchanges}) == 2
+    assert left.alerts == stopped("ExpiredProviderToken")
     assert not left.ends
     assert left.unsettled == 2
+
+
+def test_what_an_expired_token_refused_goes_out_with_the_new_one(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def refuse(exchange: Exchange) -> None:
+        seen.append(exchange.headers["authorization"])
+        if seen[-1] == seen[0]:
+            refuses(403, "ExpiredProviderToken")(exchange)
+        else:
+            exchange.respond(200)
+
+    left = a_lane(tmp_path).run(refuse)
+    assert left.asked == {"bad0": 2, "good0": 1, "bad1": 1}
+    assert {who: end.kind for who, end in left.ends.items()} == {"ana": "sent", "ben": "sent"}
+    assert told(left) == {("sent", "")}
+    assert not left.alerts
+    assert left.unsettled == 0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ def told(left: Left) -> set[tuple[str, str]]:
     return {(one.kind, one.code) for one in left.attempts}
 
 
+def stopped(code: str) -> set[tuple[str, str, str]]:
+    """The one alert that there is."""
+    return {("provider_stopped", "open", code)}
+
+
 ALL = {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
 FIDS = {"bad": "d-baaaaaaaaaaaaaaaaad", "good": "d-goooooooooooooooood"}  # and a digit: 22
 
@@ -94,6 +99,7 @@ def test_very_many_tokens_of_another_project_stop_the_provider_and_the_devices_s
     mismatch = "SENDER_ID_MISMATCH"
     assert told(left) == {("failed", mismatch), ("sent", ""), ("retried", mismatch)}
     assert left.ends.keys() == {"ana"}
+    assert left.alerts == stopped(mismatch)
     assert left.unsettled == 1
 
 
@@ -151,6 +157,7 @@ def test_the_provider_is_stopped_and_the_messages_are_kept(
     assert left.asked == {"bad0": 1}, "nothing more was sent"
     assert left.devices == ALL
     assert told(left) == {("retried", code)}
+    assert left.alerts == stopped(code)
     assert not left.ends
     assert not left.letters
     assert left.unsettled == 2
@@ -166,8 +173,23 @@ def test_our_token_refused_is_asked_for_once_more_and_then_stops_the_provider(
     ]
     assert len(tokens.asked) == 2
     assert told(left) == {("retried", "UNAUTHENTICATED")}
+    assert left.alerts == stopped("UNAUTHENTICATED")
     assert not left.ends
     assert left.unsettled == 2
+
+
+def test_what_our_old_token_did_not_send_the_new_one_sends(a_lane: Callable[..., PushLane]) -> None:
+    def refuse(exchange: Exchange) -> None:
+        if exchange.headers["authorization"] == "Bearer token-1":
+            answers(401)(exchange)
+        else:
+            exchange.respond(200, b'{"name":"projects/p/messages/m-1"}')
+
+    left = a_lane().run(refuse)
+    assert left.asked == {"bad0": 2, "good0": 1, "bad1": 1}
+    assert {who: end.kind for who, end in left.ends.items()} == {"ana": "sent", "ben": "sent"}
+    assert told(left) == {("sent", "")}
+    assert not left.alerts
 
 
 def test_an_account_that_google_has_closed_stops_the_provider_before_anything_is_sent(
@@ -178,6 +200,7 @@ def test_an_account_that_google_has_closed_stops_the_provider_before_anything_is
     assert not left.exchanges
     assert told(left) == {("retried", "NoAccessToken")}
     assert left.attempts[0].detail == "invalid_grant: no such account"
+    assert left.alerts == stopped("NoAccessToken")
     assert left.unsettled == 2
 
 

@@ -3,6 +3,7 @@ tables, by what is left behind."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from tests.contract.mail_lane import BAD, GOOD, Left, MailLane
+from tests.contract.test_smtp import server_side
 from tests.peers.mail_server import MailServer, Says, never
 from tests.peers.provider import Got, Provider, Say
+from tidings.services.certificate import self_signed
 
 SECOND = 1_000
 KEPT = {"bad": {BAD}, "good": {GOOD}}
@@ -46,8 +49,10 @@ def assert_delayed(left: Left, *, spared: int = 0) -> None:
 
 
 def assert_stopped(left: Left) -> None:
-    """The provider is stopped and the message kept: it is read again by whoever comes next."""
+    """The provider is stopped with an alert, and the message kept: it is read again by whoever
+    comes next."""
     assert left.addresses == KEPT
+    assert {(kind, state) for kind, state, _ in left.alerts} == {("provider_stopped", "open")}
     assert "bad" not in left.ends
     assert not left.delayed
     assert not left.letters
@@ -99,6 +104,7 @@ def of_ses(refusal: Say) -> Callable[[Got], Say]:
     ("status", "error", "message", "consequence"),
     [
         (429, "TooManyRequestsException", "slow down", "limit"),
+        (429, "ThrottlingException", "", "limit"),
         (500, "InternalServiceErrorException", "", "retry"),
         (503, "", "", "retry"),
         (400, "LimitExceededException", "", "stop"),
@@ -260,16 +266,24 @@ def smtp(folder: Path, port: int, **changes: Any) -> MailLane:
     [
         ("recipient", "550 5.1.1 no such user", "gone"),
         ("recipient", "550 5.1.2 no such domain", "gone"),
+        ("recipient", "553 5.1.3 bad address", "gone"),
+        ("recipient", "550 5.1.6 has moved", "gone"),
         ("recipient", "556 5.1.10 null MX", "gone"),
         ("recipient", "550 5.2.1 disabled", "gone"),
+        ("recipient", "550 no such user", "gone"),
+        ("recipient", "551 not local", "gone"),
         ("recipient", "450 4.7.1 greylisted", "retry"),
         ("recipient", "451 4.3.0 trouble", "retry"),
         ("recipient", "552 5.2.2 mailbox full", "retry"),
         ("recipient", "554 5.7.1 relay access denied", "stop"),
         ("recipient", "550 5.7.1 policy", "drop"),
+        ("recipient", "550 listed at a blocklist", "drop"),
+        ("recipient", "421 4.7.0 too many of you", "limit"),
+        ("recipient", "452 too many", "retry"),
         ("content", "554 5.7.1 spam", "drop"),
         ("content", "552 5.3.4 too big", "drop"),
         ("content", "451 4.3.0 disk", "retry"),
+        ("content", "552 5.3.1 the system is full", "retry"),
     ],
 )
 def test_a_mail_that_a_server_refuses(
@@ -279,7 +293,8 @@ def test_a_mail_that_a_server_refuses(
     with MailServer(says=given) as server:
         left = smtp(tmp_path, server.port).run()
     CONSEQUENCE[consequence](left)
-    assert {code for who, _, code in left.told if who == "bad"} == {reply.split()[1]}
+    status, said = reply.split()[:2]
+    assert {code for who, _, code in left.told if who == "bad"} == {said if "." in said else status}
 
 
 @pytest.mark.parametrize(
@@ -293,10 +308,21 @@ def test_a_server_that_falls_silent(tmp_path: Path, command: str, consequence: s
     CONSEQUENCE[consequence](left)
 
 
-def test_a_server_that_does_not_take_our_sender(tmp_path: Path) -> None:
-    with MailServer(says={"sender": lambda _: "550 5.1.8 who are you?"}) as server:
+@pytest.mark.parametrize("reply", ["550 5.1.8 who are you?", "530 5.7.0 log in first"])
+def test_a_server_that_does_not_take_our_sender(tmp_path: Path, reply: str) -> None:
+    with MailServer(says={"sender": lambda _: reply}) as server:
         left = smtp(tmp_path, server.port).run(attempts=1)
     assert_stopped(left)
+
+
+def test_a_server_that_does_not_take_our_password(tmp_path: Path) -> None:
+    made = self_signed(tmp_path, now=datetime.datetime.now(datetime.UTC))
+    (tmp_path / "password").write_text("wrong")
+    with MailServer(login=("ana", "secret"), starttls=server_side(made)) as server:
+        given = {"user": "ana", "password": f"file:{tmp_path}/password", "ca": made.certificate}
+        left = smtp(tmp_path, server.port, tls="starttls", **given).run(attempts=1)
+    assert_stopped(left)
+    assert {code for _, _, code in left.told} == {"5.7.8"}
 
 
 # ── What no provider need be asked ────────────────────────────────────────────────────────────
