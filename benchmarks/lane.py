@@ -3,7 +3,7 @@
     python -m benchmarks.lane [--deliveries N] [--runs N] [--json]
 
 Decode, expiry, addresses, consent, suppression, sandboxed Jinja title and body, lease, send, mark,
-both outcomes confirmed, offset committed. Once with a provider that answers at once, once with one
+the outcomes confirmed, offset committed. Once with a provider that answers at once, once with one
 that takes 20 to 80 ms, and once each with APNs' and FCM's senders over TLS, for which nginx stands
 in. The devices were heard of today, as most have been when a message comes.
 """
@@ -100,6 +100,8 @@ def run_lane(
     problems.raise_if_any()
     assert isinstance(plan, LanePlan)
     clock = SystemClock()
+    server = Valkey(valkey)
+    server.load()  # as a lane does when it starts
     platform = "android" if providers["provider"]["kind"] == "fcm" else "ios"
     address = Address(kind="device", value=device, platform=platform, last_success_at=clock.now())
     phone = Profile(addresses=(address,))
@@ -107,7 +109,7 @@ def run_lane(
         people=FunctionPeople(lambda person: phone),
         suppressions=FileSuppressions(folder, clock),
         templates=FileTemplates(content_root() / "config" / "templates", clock),
-        claims=ValkeyClaims(Valkey(valkey)),
+        claims=ValkeyClaims(server),
         caps=None,  # type: ignore[arg-type]  # a lane asks for none
         clock=clock,
     )

@@ -11,7 +11,7 @@ from tidings.log.port import Append, Log, Record, Slot
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.ports import Address, Io, Profile
 from tidings.problems import Problems
-from tidings.records import Alert, Outcome, decode_alert, decode_outcome
+from tidings.records import Alert, Outcome, decode_alert, outcomes_of
 from tidings.runtime.unit import Unit
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
@@ -96,7 +96,7 @@ def records(log: Log, topic: str) -> Iterator[Record]:
 
 def outcomes(log: Log) -> list[Outcome]:
     """All outcomes."""
-    return [decode_outcome(record.value or b"") for record in records(log, EVENTS)]
+    return [one for record in records(log, EVENTS) for one in outcomes_of(record.value or b"")]
 
 
 def alerts(log: Log) -> list[Alert]:

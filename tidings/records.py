@@ -16,6 +16,8 @@ from typing import Any, TypedDict, cast
 
 import msgspec
 
+from tidings.ids import outcome_id
+
 
 class Priority(StrEnum):
     """How urgent a notification is; each has topics, processes and connections of its own."""
@@ -207,6 +209,9 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     hand stands: the entry of a decision, the delivery of an attempt or an end. ``cost`` is in
     millionths of the account's currency. ``latency_ms`` of an attempt runs from call to answer, of
     an end from the delivery's ``created_at``.
+
+    A record of stage ``end`` that names a send tells of two outcomes, see ``outcomes_of``; its
+    ``took_ms`` is the latency of the attempt.
     """
 
     outcome_id: str
@@ -240,6 +245,7 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     locale: str = ""
     variant: str = ""
     origin: Origin | None = None
+    took_ms: int = 0
 
 
 class Alert(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -287,8 +293,39 @@ decode_entry = msgspec.json.Decoder(Entry).decode
 decode_delivery = msgspec.json.Decoder(Delivery).decode
 decode_notification = msgspec.json.Decoder(Notification).decode
 decode_alert = msgspec.json.Decoder(Alert).decode
-decode_outcome = msgspec.json.Decoder(Outcome).decode
+decode_outcome = msgspec.json.Decoder(Outcome).decode  # a record as it stands
 decode_event = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def outcomes_of(value: bytes) -> tuple[Outcome, ...]:
+    """The outcomes that one record of ``notif_events`` tells of, as all who read them count them.
+
+    Nearly every delivery has one address, which takes it: what was tried and how that ended is
+    written as one record, an end that says which send it was. It is an attempt and an end, with the
+    ids that they would have apart; any other record is one outcome. Raises msgspec's DecodeError.
+    """
+    told = decode_outcome(value)
+    if not told.send_id or told.stage != Stage.END:
+        return (told,)
+    attempt = msgspec.structs.replace(
+        told,
+        outcome_id=outcome_id(told.send_id, told.kind, told.attempt),
+        stage=Stage.ATTEMPT.value,
+        latency_ms=told.took_ms,
+        took_ms=0,
+    )
+    end = msgspec.structs.replace(
+        told,
+        send_id="",
+        address="",
+        provider="",
+        provider_id="",
+        code="",
+        detail="",
+        cost=0,
+        took_ms=0,
+    )
+    return attempt, end
 
 
 def fields_of(names: Iterable[str]) -> Any:

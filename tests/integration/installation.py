@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from tidings.log.address import open_log
 from tidings.log.port import Append, Slot
 from tidings.operators.senders.sandbox import Received, received
+from tidings.records import outcomes_of
 from tidings.services.process import wait_for
 
 PATIENCE = 60.0  # seconds: several processes start on a machine that others use as well
@@ -109,7 +111,7 @@ class Installation:
             slot = Slot("notif_events", partition)
             for batch in reader.read(slot, 0, reader.span(slot).end):
                 for record in batch:
-                    yield json.loads(record.value or b"")
+                    yield from map(msgspec.to_builtins, outcomes_of(record.value or b""))
         reader.close()
 
     def close(self) -> None:

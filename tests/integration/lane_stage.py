@@ -16,7 +16,7 @@ import redis
 from tidings.log.address import open_log
 from tidings.log.port import Append, Position, Record, Slot
 from tidings.operators.senders.sandbox import Received, received
-from tidings.records import Delivery, Origin, Outcome, Priority, decode_outcome, encode
+from tidings.records import Delivery, Origin, Outcome, Priority, encode, outcomes_of
 from tidings.services.process import spawn, wait_for
 from tidings.topics import EVENTS, lane_topics, settings
 
@@ -111,8 +111,8 @@ class Stage:
         return found
 
     def outcomes(self, stage: str) -> list[Outcome]:
-        found = [decode_outcome(record.value or b"") for record in self.records(EVENTS)]
-        return [one for one in found if one.stage == stage]
+        values = [record.value or b"" for record in self.records(EVENTS)]
+        return [one for value in values for one in outcomes_of(value) if one.stage == stage]
 
     def lag(self) -> int:
         """What the group has not settled, as its positions say."""

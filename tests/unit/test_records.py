@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidings import records
+from tidings.ids import outcome_id
 from tidings.log.port import Record
 from tidings.records import (
     Alert,
@@ -128,6 +129,7 @@ FULL: dict[str, msgspec.Struct] = {
         locale="es-AR",
         variant="b",
         origin=Origin("deliveries.push.high", 7, 99),
+        took_ms=12,
     ),
     "alert": Alert(
         alert_id="0123456789abcdef0123456789abcdef",
@@ -209,6 +211,59 @@ def test_a_record_is_written_as_the_golden_file_says(
 @pytest.mark.parametrize(("name", "form", "record"), EXAMPLES)
 def test_the_golden_file_reads_as_the_record(name: str, form: str, record: msgspec.Struct) -> None:
     assert DECODE[name](on_the_wire(golden(name)[form])) == record
+
+
+def test_an_end_that_names_its_send_is_the_attempt_and_the_end_as_if_written_apart() -> None:
+    alike: dict[str, Any] = {
+        "at": 1_760_000_000_123,
+        "kind": "sent",
+        "recipient_id": "ana",
+        "flow": "social",
+        "step": "push.send",
+        "notif_id": "n-1",
+        "channel": "push",
+        "attempt": 2,
+        "template_version": "9a1b",
+        "origin": Origin("deliveries.push.high", 7, 99),
+    }
+    told: dict[str, Any] = {
+        "send_id": "s-1",
+        "address": "0123",
+        "provider": "apns",
+        "provider_id": "p-1",
+        "code": "200",
+        "detail": "taken",
+        "cost": 1_200,
+    }
+    written = Outcome(outcome_id="o-1", stage="end", latency_ms=900, took_ms=37, **alike, **told)
+
+    assert records.outcomes_of(encode(written)) == (
+        Outcome(
+            outcome_id=outcome_id("s-1", "sent", 2),
+            stage="attempt",
+            latency_ms=37,
+            **alike,
+            **told,
+        ),
+        Outcome(outcome_id="o-1", stage="end", latency_ms=900, **alike),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "send_id"), [("attempt", "s-1"), ("receipt", "s-1"), ("end", ""), ("decision", "")]
+)
+def test_any_other_record_of_outcomes_is_one(stage: str, send_id: str) -> None:
+    one = Outcome(
+        outcome_id="o-1",
+        at=1,
+        stage=stage,
+        kind="sent",
+        recipient_id="ana",
+        flow="social",
+        step="push.send",
+        send_id=send_id,
+    )
+    assert records.outcomes_of(encode(one)) == (one,)
 
 
 @pytest.mark.parametrize("name", FULL)

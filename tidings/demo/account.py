@@ -20,7 +20,7 @@ import msgspec
 
 from tidings.demo.upstreams import Listed
 from tidings.log.port import Record
-from tidings.records import Delivery, Kind, Outcome, Stage, decode_delivery, decode_outcome
+from tidings.records import Delivery, Kind, Outcome, Stage, decode_delivery, outcomes_of
 from tidings.topics import EVENTS
 
 
@@ -67,29 +67,30 @@ class Account:
             for recipient in line.recipients:
                 self.emitted[EventKey(line.id, recipient)] = line.topic
 
-    def read(self, record: Record) -> Outcome | None:
-        """Enter a record of outcomes, deliveries or dead letters; gives back an outcome."""
+    def read(self, record: Record) -> list[Outcome]:
+        """Enter a record of outcomes, deliveries or dead letters; gives back new outcomes."""
         if record.topic == EVENTS:
-            return self._outcome(decode_outcome(record.value or b""))
+            return [one for one in outcomes_of(record.value or b"") if self._outcome(one)]
         if record.topic.startswith("deliveries."):
             self._delivery(decode_delivery(record.value or b""), record)
         elif record.topic.startswith("notif_dlq."):
             self._letter(record)
-        return None
+        return []
 
-    def _outcome(self, outcome: Outcome) -> Outcome | None:
+    def _outcome(self, outcome: Outcome) -> bool:
+        """Enter it; whether it is new."""
         if outcome.stage == Stage.DECISION:
             if outcome.outcome_id in self.decisions:
-                return None
+                return False
             self.decisions[outcome.outcome_id] = outcome
             for member in outcome.members:
                 self.decided.add(EventKey(member, outcome.recipient_id))
         elif outcome.stage == Stage.END:
             key = DeliveryKey(outcome.notif_id, outcome.channel, outcome.round)
             if key in self.ended:
-                return None  # the first one counts
+                return False  # the first one counts
             self.ended[key] = outcome
-        return outcome
+        return True
 
     def _delivery(self, delivery: Delivery, record: Record) -> None:
         key = DeliveryKey(delivery.notif_id, delivery.channel, delivery.round)

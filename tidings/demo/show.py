@@ -130,8 +130,7 @@ class Show:
         for child, what in self.house.look():
             self.troubles.append(f"{child.program.name} {what}")
         for record in self._follower.poll():
-            outcome = self.account.read(record)
-            if outcome is not None:
+            for outcome in self.account.read(record):
                 self.scene.hear(outcome)
         self._enter_list()
         arrivals: list[tuple[str, Arrival]] = []

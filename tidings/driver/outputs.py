@@ -15,7 +15,7 @@ from tidings.records import (
     Outcome,
     Stage,
     decode_delivery,
-    decode_outcome,
+    outcomes_of,
 )
 from tidings.runtime.letters import PREFIX
 from tidings.topics import EVENTS, dead_letters
@@ -57,11 +57,11 @@ def outputs(driver: Driver) -> list[Output]:
     people: dict[str, str] = {}
     found: list[Output] = []
     for record in driver.records(EVENTS):
-        outcome = decode_outcome(record.value or b"")
-        people[outcome.send_id] = outcome.recipient_id
-        output = _told(outcome, written)
-        if output is not None:
-            found.append(output)
+        for outcome in outcomes_of(record.value or b""):
+            people[outcome.send_id] = outcome.recipient_id
+            output = _told(outcome, written)
+            if output is not None:
+                found.append(output)
     found += letters
     found += _sends(driver, people)
     return sorted(found, key=lambda output: output.at)

@@ -35,8 +35,8 @@ from tidings.records import (
     Outcome,
     Priority,
     decode_delivery,
-    decode_outcome,
     encode,
+    outcomes_of,
 )
 from tidings.runtime.lane.courier import Courier, Load
 from tidings.runtime.lane.lane import Lane
@@ -414,7 +414,7 @@ class Paper:
         ]
 
     def outcomes(self, stage: str = "") -> list[Outcome]:
-        found = [decode_outcome(record.value or b"") for record in self.of(EVENTS)]
+        found = [one for record in self.of(EVENTS) for one in outcomes_of(record.value or b"")]
         return [one for one in found if stage in ("", one.stage)]
 
     def ends(self) -> dict[tuple[str, str], list[str]]:

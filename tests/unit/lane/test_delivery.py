@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from tests.unit.lane.paper import NOW, SPEC, TOPIC, Paper, a_delivery, id_of, site
+from tidings.ids import outcome_id
 from tidings.log.port import Append, LogError, Slot
 from tidings.operators.send import Retry, SendSpec
 from tidings.ports import Address, Lease
 from tidings.ports import Verdict as Leased
-from tidings.records import Kind, Outcome, Priority, encode
+from tidings.records import Kind, Outcome, Priority, decode_outcome, encode, outcomes_of
 from tidings.sender import Verdict
+from tidings.topics import EVENTS
 
 RUNG_30S = f"{TOPIC}.retry.30s"
 DEAD = "notif_dlq.push"
@@ -62,6 +64,27 @@ def test_an_accepted_send_is_an_attempt_and_the_end_and_then_the_position_moves(
         assert one.origin is not None
         assert str(one.origin) == f"{TOPIC}:0:0"
     assert attempt.outcome_id != end.outcome_id
+
+
+def test_what_its_only_address_takes_is_one_record_and_of_two_addresses_each_has_its_own() -> None:
+    paper = Paper()
+    lane = paper.lane()
+    paper.deliver("n1", "phone")
+    paper.deliver("n2", "phone", "tablet")
+    lane.turn()
+    lane.answer_all()
+    lane.turn()
+    paper.confirm()
+    written = [decode_outcome(record.value or b"") for record in paper.of(EVENTS)]
+    assert [(one.notif_id, one.stage) for one in written] == [
+        ("n1", "end"),
+        ("n2", "attempt"),
+        ("n2", "attempt"),
+        ("n2", "end"),
+    ]
+    attempt, end = outcomes_of(paper.of(EVENTS)[0].value or b"")
+    assert attempt.outcome_id == outcome_id(id_of("n1", "phone"), "sent", 1)
+    assert end.outcome_id == outcome_id("n1\x1fpush\x1f0", "sent", 0)
 
 
 def test_a_transient_error_is_tried_again_in_place_and_holds_neither_place_nor_lease() -> None:

@@ -10,6 +10,7 @@ from tidings.ports import Address, Lease, Mark
 from tidings.records import Priority
 from tidings.runtime.lane.courier import LATE
 from tidings.sender import Verdict
+from tidings.topics import EVENTS
 
 BOTH = SendSpec(ios="apns", android="fcm", in_flight=2)
 RUNG_30S = f"{TOPIC}.retry.30s"
@@ -353,6 +354,35 @@ def test_what_was_sent_before_a_crash_is_told_again_word_for_word() -> None:
     assert {one.outcome_id: one for one in paper.outcomes()} == {
         one.outcome_id: one for one in replayed
     }
+
+
+def test_what_its_only_address_took_before_a_crash_is_told_again_in_the_same_bytes() -> None:
+    paper = Paper()
+    first = paper.lane()
+    paper.deliver("n1", "phone")
+    first.turn()
+    first.answer_all(Verdict.RETRY)
+    first.turn()
+    paper.clock.advance(1_200)
+    first.turn()
+    paper.clock.advance(55)
+    first.answer_all(Verdict.OK, provider_id="p7", code="200", detail="queued", cost=3)
+    first.turn()  # marked and appended
+    paper.clock.advance(60_000)
+    second = paper.lane()  # the first is dead
+    second.turn()
+    assert not second.in_flight
+    second.confirm()
+    [replayed] = [record.value for record in paper.of(EVENTS)]
+    first.confirm()  # had it lived, it would have said the same, and the retry before
+    assert [record.value for record in paper.of(EVENTS)].count(replayed) == 2
+    assert [(one.stage, one.kind, one.attempt) for one in paper.outcomes()] == [
+        ("attempt", "sent", 2),
+        ("end", "sent", 2),
+        ("attempt", "retried", 1),
+        ("attempt", "sent", 2),
+        ("end", "sent", 2),
+    ]
 
 
 def test_what_is_done_is_settled_without_a_word() -> None:

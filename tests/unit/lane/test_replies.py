@@ -106,7 +106,7 @@ def test_it_is_settled_when_the_flow_has_heard() -> None:
     lane.turn()
     lane.answer_all()
     lane.turn()
-    lane.confirm(2)  # of a signal, an attempt and an end
+    lane.confirm(1)  # of a signal and the outcome
     lane.turn(5, pass_ms=300)
     assert not paper.settled()(0)
     paper.confirm()

@@ -269,8 +269,11 @@ class Dispatch:
         parcel: Parcel = send.ticket
         parcel.marked += (send.send_id,)
         if leased.verdict is Claim.SENT:
-            self._settlement.attempt(parcel, send, kept)
             parcel.news = True
+            if kept.verdict is _OK:
+                self._endings.took(send, kept)
+                return
+            self._settlement.attempt(parcel, send, kept)
         self._endings.close(send, kept.verdict, kept.at)
 
     def _spill(self, now: int) -> None:
@@ -312,7 +315,6 @@ class Dispatch:
             if answer.replacement:
                 self._removals.replace(_person(parcel), send.address, answer.replacement, now)
             kept = stored(send, answer, at)
-            self._settlement.attempt(parcel, send, kept)
             if answer.verdict is _OK:
                 if send.now >= quota.breaker.since:
                     quota.good += 1
@@ -320,11 +322,12 @@ class Dispatch:
                 # and the outcome is written behind it.
                 self._leases.mark(send.send_id, pack(kept))
                 parcel.marked += (send.send_id,)
-                self._endings.close(send, kept.verdict, at)
+                self._endings.took(send, kept)
                 if at - send.address.last_success_at >= A_DAY:
                     delivery = parcel.delivery
                     self._successes.add(delivery.tenant, delivery.recipient_id, send.address, at)
             else:
+                self._settlement.attempt(parcel, send, kept)
                 quota.refused(answer, send.now)
                 self._refused(send, answer, at, now)
         for quota in self._quotas.values():

@@ -8,11 +8,11 @@ some are another process's      nothing: it will do all of it again
 from __future__ import annotations
 
 from tidings.records import Kind
+from tidings.runtime.lane.answers import Stored
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Tracker
-from tidings.sender import Send, Verdict
+from tidings.sender import Send
 
-_OK = Verdict.OK
 _FAILED = Kind.FAILED  # unless an address has answered better
 
 
@@ -23,6 +23,17 @@ class Endings:
         self._tracker = tracker
         self._settlement = settlement
 
+    def took(self, send: Send, answer: Stored) -> None:
+        """An address has taken it."""
+        parcel: Parcel = send.ticket
+        others = parcel.open > 1 or parcel.later or parcel.delivery.answers or parcel.abandoned
+        if not others:  # as of nearly all; an order of several answers would not repeat itself
+            parcel.open = 0
+            self._settlement.sent(parcel, send, answer)
+            return
+        self._settlement.attempt(parcel, send, answer)
+        self.close(send, answer.verdict, answer.at)
+
     def close(self, send: Send, word: str, at: int) -> None:
         """An address has given its last answer; ``word`` is a verdict, ``expired`` or
         ``cancelled``."""
@@ -30,10 +41,6 @@ class Endings:
         if send.attempt > parcel.tried:
             parcel.tried = send.attempt
         parcel.open -= 1
-        plain = word == _OK and parcel.news and parcel.later is None and not parcel.abandoned
-        if plain and not parcel.open:  # nearly all: nobody will ask what the address has answered
-            self._settlement.sent(parcel, at)
-            return
         parcel.delivery.answers[send.send_id] = word
         if not parcel.open:
             self.finish(parcel, at)

@@ -33,6 +33,7 @@ class Said(msgspec.Struct, omit_defaults=True, gc=False):
     cost: int = 0
     template_version: str = ""
     locale: str = ""
+    took_ms: int = 0
 
 
 class _Alike(msgspec.Struct, omit_defaults=True, gc=False):

@@ -1,7 +1,8 @@
 """The words that are written about a delivery: outcomes, hand-overs and dead letters.
 
     attempt       one address, one try
-    end           once for each delivery: sent, suppressed, expired, failed, unknown, cancelled
+    end           once for each delivery: sent, suppressed, expired, failed, unknown, cancelled;
+                  in one record with its attempt where its only address has taken it
     signal        the same, to the flow that waits for it
     ladder        the same delivery, to be read again from a rung's topic
     next channel  another delivery of the same notification, when this channel has failed
@@ -208,9 +209,34 @@ class Settlement:
             self._failed(parcel, reason, detail, at, step)
         self._end(parcel, kind, at, reason, detail, step or self._path, goes_on=bool(chain))
 
-    def sent(self, parcel: Parcel, at: int) -> None:
-        """The delivery's last word where an address has just taken it: nothing outweighs that."""
-        self._end(parcel, _SENT, at, "", "", self._path)
+    def sent(self, parcel: Parcel, send: Send, answer: Stored) -> None:
+        """The delivery's last word where its only address has taken it: one record tells of the
+        attempt and of the end, see ``records.outcomes_of``."""
+        delivery = parcel.delivery
+        kind, at = _TEXT[_SENT], answer.at
+        if delivery.reply_to:
+            self._reply(parcel, kind)
+        self._tell(
+            parcel,
+            Said(
+                outcome_id(_subject(delivery), kind, 0),
+                at,
+                _END,
+                kind,
+                self._path,
+                answer.attempt,
+                max(0, at - delivery.created_at),
+                send.send_id,
+                address_hash(send.tenant, send.channel, send.address.value),
+                answer.provider,
+                answer.provider_id,
+                answer.code,
+                answer.detail,
+                cost=answer.cost,
+                took_ms=answer.latency_ms,
+            ),
+        )
+        self._tracker.finish(parcel)
 
     def _end(
         self,
