@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from tests.unit.lane.paper import TOPIC, Paper, PaperLane, id_of
 from tidings.log.port import Position, Slot
 from tidings.log.positions import Settled
-from tidings.operators.send import Retry, SendSpec
+from tidings.operators.send import BreakerSpec, Retry, SendSpec
 from tidings.records import decode_delivery
 from tidings.sender import Send, Verdict
 
-SPEC = SendSpec(default="sandbox", in_flight=3, retry=Retry(in_place=(1_000,), ladder=(30_000,)))
+SPEC = SendSpec(
+    default="sandbox",
+    in_flight=3,
+    retry=Retry(in_place=(1_000,), ladder=(30_000,)),
+    # None opens: while one is, no retry is used up, and what never works is tried for ever.
+    breaker=BreakerSpec(volume=10_000),
+)
 PARTITIONS = 2
 PLACES = ("phone", "tablet", "watch")
 SCRIPTS: dict[str, tuple[Verdict, ...]] = {  # what an address answers; the last one stays
