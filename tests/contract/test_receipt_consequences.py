@@ -113,6 +113,7 @@ def told(folder: Path, kind: str, *events: dict[str, Any]) -> Left:
     desk = Desk(folder, providers)
     with closing(desk.caps):
         desk.hear(webhooks)
+        desk.clock.advance(10_000)  # the last event is of a few seconds from now
         left = desk.left()
     assert left.letters == 0
     assert left.addresses == [MAIL], "it stays with its person, who may have it mended"
@@ -131,6 +132,8 @@ def told(folder: Path, kind: str, *events: dict[str, Any]) -> Left:
         ("sendgrid", {"event": "unsubscribed"}, "unsubscribe"),
         ("sendgrid", {"event": "failed", "code": "Bounced Address"}, "hard_bounce"),
         ("sendgrid", {"event": "failed", "code": "Spam Reporting Address"}, "complaint"),
+        ("sendgrid", {"event": "failed", "code": "Unsubscribed Address"}, "unsubscribe"),
+        ("sendgrid", {"event": "failed", "code": "Invalid"}, "hard_bounce"),
     ],
 )
 def test_the_address_is_suppressed_for_good(
@@ -142,6 +145,21 @@ def test_the_address_is_suppressed_for_good(
     [outcome] = left.said
     assert (outcome.stage, outcome.kind, outcome.reason) == ("receipt", event["event"], reason)
     assert (outcome.recipient_id, outcome.notif_id) == ("user-0", "n-0")
+
+
+GROUP = {"event": "unsubscribed", "code": "group_unsubscribe"}
+
+
+def test_who_leaves_a_group_gets_no_more_of_that_category_until_they_come_back(
+    tmp_path: Path,
+) -> None:
+    left = told(tmp_path, "sendgrid", GROUP)
+    assert left.suppressed == Suppression(
+        channel="email", address=MAIL, reason="unsubscribe", scope="social", source="sendgrid"
+    )
+    (tmp_path / "back").mkdir()
+    back = told(tmp_path / "back", "sendgrid", GROUP, {**GROUP, "code": "group_resubscribe"})
+    assert back.suppressed is None
 
 
 @pytest.mark.parametrize(
@@ -177,6 +195,7 @@ def test_what_nobody_can_tell_and_what_is_the_mails_own_fault_is_only_noted(
     ("kind", "event"),
     [
         ("ses", {"event": "failed", "code": "Bad content"}),
+        ("ses", {"event": "failed", "code": "Rendering Failure"}),
         ("sendgrid", {"event": "failed", "code": "Spam Content"}),
     ],
 )
@@ -192,10 +211,17 @@ def test_what_needs_people_says_so_with_its_content(
 
 @pytest.mark.parametrize("kind", ["ses", "sendgrid"])
 def test_good_news_and_what_is_on_its_way_change_nothing(tmp_path: Path, kind: str) -> None:
-    events = [{"event": name} for name in ("sent", "delivered", "opened", "clicked")]
+    events = [{"event": name} for name in ("sent", "deferred", "delivered", "opened", "clicked")]
     left = told(tmp_path, kind, *events)
     assert (left.suppressed, left.again) == (None, [])
     assert [one.kind for one in left.said] == ["delivered", "opened", "clicked"]
+
+
+@pytest.mark.parametrize("kind", ["ses", "sendgrid"])
+def test_what_is_told_three_times_is_one_outcome(tmp_path: Path, kind: str) -> None:
+    left = told(tmp_path, kind, {"event": "bounced", "times": 3})
+    assert len(left.said) == 3
+    assert len({one.outcome_id for one in left.said}) == 1
 
 
 SOFT = {"event": "bounced", "code": "Undetermined/Undetermined"}

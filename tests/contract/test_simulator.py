@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import aioapns
 import boto3
@@ -31,7 +32,7 @@ from tests.contract.simulated import (
     simulated,
 )
 from tidings.providers import desks
-from tidings.receipts import Receipt, Reference
+from tidings.receipts import Receipt, Reference, Reply
 from tidings.records import Kind
 from tidings.secret import Secret
 from tidings.sender import Verdict
@@ -433,6 +434,11 @@ def test_what_is_told_twice_happened_once(tmp_path: Path, kind: str) -> None:
         ("twilio", {"event": "failed", "code": "30005"}, {"kind": "failed", "gone": True}),
         ("twilio", {"event": "failed", "code": "30003"}, {"again_ms": 10_800_000, "tries": 2}),
         ("twilio", {"event": "unsubscribed"}, {"kind": "unsubscribed", "suppress": "stop"}),
+        (
+            "twilio",
+            {"event": "unsubscribed", "code": "Quit"},
+            {"kind": "unsubscribed", "suppress": "stop", "detail": "QUIT"},
+        ),
     ],
 )
 def test_bad_news_is_what_our_parsers_take_it_for(
@@ -445,6 +451,47 @@ def test_bad_news_is_what_our_parsers_take_it_for(
         assert receipt.address == ADDRESSES[kind].format(1)
 
     against(tmp_path, use, {"receipts": [event]})
+
+
+SERVICE = "MG" + "0" * 32
+
+
+@pytest.mark.parametrize("changes", [{}, {"from": "", "service": SERVICE}])
+def test_what_people_text_back_comes_from_their_number_to_the_one_that_wrote_to_them(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    async def use(peer: Peer) -> None:
+        callback = {**peer.settings["twilio"]["callback"]}
+        callback["url"] += "?tenant=acme"
+        await peer.send("twilio", [a_send("twilio", 1)], callback=callback, **changes)
+        desk = desks({"twilio": peer.settings["twilio"]})["twilio"]
+        hooks = peer.webhooks()
+        assert {hook.url for hook in hooks} == {callback["url"]}
+        forms = [dict(parse_qsl(hook.body.decode())) for hook in hooks]
+        assert {form["To"] for form in forms} == {NUMBER}
+        assert {form.get("MessagingServiceSid") for form in forms} == {changes.get("service")}
+        found = [reply for hook in hooks for reply in desk.read(hook)]
+        assert [(type(one), one.address, one.tenant) for one in found] == 3 * [
+            (Reply, "+12025550101", "acme")
+        ]
+        assert [one.text for one in found if isinstance(one, Reply)] == ["Who?", "Here", "Here"]
+        who, first, again = (one.event_id for one in found)
+        assert who != first == again, "one text that Twilio told twice"
+
+    events = [
+        {"event": "replied", "text": "Here", "after": "9s", "times": 2},
+        {"event": "replied", "text": "Who?", "after": "2s"},
+    ]
+    against(tmp_path, use, receipts=events)
+
+
+@pytest.mark.parametrize("kind", ["ses", "sendgrid"])
+def test_who_brings_no_texts_tells_of_none(tmp_path: Path, kind: str) -> None:
+    async def use(peer: Peer) -> None:
+        await peer.one(kind)
+        assert peer.webhooks() == []
+
+    against(tmp_path, use, receipts=[{"event": "replied", "text": "Yes"}])
 
 
 def test_a_mail_to_a_dead_address_is_taken_and_bounces(tmp_path: Path) -> None:

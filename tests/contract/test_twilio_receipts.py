@@ -88,6 +88,7 @@ def test_what_became_of_a_message(settings: Settings, status: str, kind: Kind) -
         ("busy", [Kind.FAILED]),
         ("no-answer", [Kind.FAILED]),
         ("failed", [Kind.FAILED]),
+        ("canceled", [Kind.FAILED]),
     ],
 )
 def test_what_became_of_a_call(settings: Settings, status: str, kinds: list[Kind]) -> None:

@@ -69,7 +69,7 @@ class Credentials:
             Fcm(PROJECT, self._google.public_key()),
             Ses(ACCESS_KEY, TOPIC_ARN, self._sns, self._sns_certificate, *called("ses")),
             SendGrid(self._secret("sendgrid.key"), self._events, *called("sendgrid")),
-            Twilio(ACCOUNT, self._secret("twilio.token"), *called("twilio")),
+            Twilio(ACCOUNT, self._secret("twilio.token"), NUMBER, *called("twilio")),
         ]
 
     def settings(self, scenario: Scenario, port: int, plain_port: int) -> dict[str, dict[str, Any]]:

@@ -8,26 +8,28 @@ script:
   - {provider: ses, share: 0.01, answer: amb, by: reset}
   - {provider: twilio, share: 0.01, answer: amb, accepted: true}      # a black hole that took it
   - {provider: twilio, share: 0.05, receipts: [{event: failed, code: "30003", after: 20s}]}
+  - {provider: twilio, address: "+1202*", receipts: [{event: replied, text: "Yes", after: 1m}]}
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tidings.durations import Duration
 from tidings.load import bind, read_file
-from tidings.problems import Problems
+from tidings.problems import Problems, ValueProblem
 from tidings.script import Latency, Rule
 
 ProviderName = Literal["apns", "fcm", "ses", "sendgrid", "twilio"]
 
 Happens = Literal[
-    "sent", "delivered", "opened", "clicked", "bounced", "complained", "unsubscribed", "failed"
-]
+    "sent", "deferred", "delivered", "opened", "clicked", "bounced", "complained", "unsubscribed",
+    "failed", "replied",
+]  # fmt: skip
 
 
 class Event(BaseModel):
@@ -46,6 +48,14 @@ class Event(BaseModel):
     """For which part of the messages."""
     code: str = ""
     """The provider's word for why: ``30003``, ``5.1.1``, ``blocked``, ``Transient/MailboxFull``."""
+    text: str = ""
+    """What a person texts back who has ``replied``."""
+
+    @model_validator(mode="after")
+    def _said(self) -> Self:
+        if bool(self.text) != (self.event == "replied"):
+            raise ValueProblem("missing-field", "`text` and `event: replied` go together")
+        return self
 
 
 class WireRule(Rule):

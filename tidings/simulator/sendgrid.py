@@ -27,6 +27,7 @@ _USUAL = {
 }
 _EVENTS = {
     "sent": "processed",
+    "deferred": "deferred",
     "delivered": "delivered",
     "opened": "open",
     "clicked": "click",
@@ -35,6 +36,7 @@ _EVENTS = {
     "unsubscribed": "unsubscribe",
     "failed": "dropped",
 }
+_GROUPS = ("group_unsubscribe", "group_resubscribe")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -101,6 +103,8 @@ class SendGrid:
 
     def webhook(self, told: Told, now: int) -> Webhook | None:
         """The signed call of one event."""
+        if told.event.event not in _EVENTS:
+            return None
         body = msgspec.json.encode([_event(told)]) + b"\r\n"
         stamp = str(now // 1000)
         signature = self._signs.sign(stamp.encode() + body, ec.ECDSA(hashes.SHA256()))
@@ -131,7 +135,7 @@ def _event(told: Told) -> dict[str, Any]:
     made = {
         "email": asked.address,
         "timestamp": told.at // 1000,
-        "event": _EVENTS[event.event],
+        "event": event.code if event.code in _GROUPS else _EVENTS[event.event],
         "sg_event_id": id_of("event", told.id, asked.key, str(told.number))[:22],
         "sg_message_id": f"{told.id[:22]}.recvd-simulated",
         **asked.more,
@@ -147,6 +151,8 @@ def _why(event: Event) -> dict[str, str]:
         return {"type": "bounce", "status": status, "reason": f"550 {status} rejected"}
     if event.event == "failed":
         return {"reason": event.code or "Bounced Address"}
+    if event.event == "deferred":
+        return {"response": event.code or "451 4.3.0 try later", "attempt": "1"}
     return {"url": "https://example.com/"} if event.event == "clicked" else {}
 
 

@@ -43,6 +43,7 @@ _ENTRIES = {
 }
 _EVENTS = {
     "sent": "Send",
+    "deferred": "DeliveryDelay",
     "delivered": "Delivery",
     "opened": "Open",
     "clicked": "Click",
@@ -51,6 +52,7 @@ _EVENTS = {
     "unsubscribed": "Subscription",
     "failed": "Reject",
 }
+_FIELDS = {"DeliveryDelay": "deliveryDelay", "Rendering Failure": "failure"}
 _SIGNED = ("Message", "MessageId", "Timestamp", "TopicArn", "Type")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -115,6 +117,8 @@ class Ses:
 
     def webhook(self, told: Told, now: int) -> Webhook | None:
         """The event, in a notification that SNS has signed."""
+        if told.event.event not in _EVENTS:
+            return None
         message = msgspec.json.encode(_event(told)).decode()
         envelope = {
             "Type": "Notification",
@@ -194,6 +198,12 @@ def _event(told: Told) -> dict[str, Any]:
         what["feedbackId"] = id_of("feedback", told.id, str(told.number))
     elif name == "clicked":
         what["link"] = "https://example.com/"
+    elif name == "deferred":
+        what["delayType"] = code or "TransientCommunicationFailure"
+        what["delayedRecipients"] = [{"emailAddress": address, "status": "4.4.1"}]
+    elif code == "Rendering Failure":
+        event = code
+        what |= {"errorMessage": "a word that the template has is missing", "templateName": "t"}
     elif name == "failed":
         what["reason"] = code or "Bad content"
     mail = {
@@ -202,7 +212,7 @@ def _event(told: Told) -> dict[str, Any]:
         "destination": [address],
         "tags": {tag: [value] for tag, value in told.asked.more["tags"].items()},
     }
-    return {"eventType": event, "mail": mail, event.lower(): what}
+    return {"eventType": event, "mail": mail, _FIELDS.get(event, event.lower()): what}
 
 
 def _error(status: int, code: str, message: str, fate: Fate | None = None) -> Reply:

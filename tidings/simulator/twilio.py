@@ -1,4 +1,5 @@
-"""Twilio's messages and calls, and its status callbacks with its own signature."""
+"""Twilio's messages and calls, its status callbacks and what people text back, with its own
+signature."""
 
 from __future__ import annotations
 
@@ -44,13 +45,17 @@ _USUAL_FAILURE = "30008"
 
 
 class Twilio:
-    """One account; ``called`` is its name in the settings, ``url`` where people's answers go."""
+    """One account; ``called`` is its name in the settings, ``url`` where people's answers go.
+
+    ``number`` is the one that its messaging services send from.
+    """
 
     name: ProviderName = "twilio"
     bounces = False
 
-    def __init__(self, account: str, token: str, called: str, url: str) -> None:
+    def __init__(self, account: str, token: str, number: str, called: str, url: str) -> None:
         self._account = account
+        self._number = number
         self._token = token
         self._called = called
         self._url = url
@@ -94,11 +99,11 @@ class Twilio:
         return _error(status, number, "as the script says", fate)
 
     def webhook(self, told: Told, now: int) -> Webhook | None:
-        """The status callback, or the STOP that a person answers."""
+        """The status callback, or what a person texts back."""
         form, message = told.asked.more["form"], told.asked.more["message"]
         url = form.get("StatusCallback", "")
-        if told.event.event == "unsubscribed":
-            url = self._url or urlsplit(url)._replace(query="").geturl()
+        if told.event.event in ("replied", "unsubscribed"):
+            url = self._url or _without_reference(url)
             fields = self._answer(told, form)
         else:
             fields = self._status(told, form, message)
@@ -119,8 +124,7 @@ class Twilio:
         status = (_MESSAGE if message else _CALL).get(told.event.event, "")
         if not status:
             return {}
-        fields = {"AccountSid": self._account, "ApiVersion": "2010-04-01"}
-        fields |= {"To": told.asked.address, "From": form.get("From", "")}
+        fields = self._common(form) | {"To": told.asked.address, "From": self._sender(form)}
         if not message:
             return fields | {"CallSid": f"CA{told.id}", "CallStatus": told.event.code or status}
         sid = f"SM{told.id}"
@@ -130,17 +134,28 @@ class Twilio:
         return fields
 
     def _answer(self, told: Told, form: Mapping[str, str]) -> dict[str, str]:
-        sid = f"SM{id_of('answer', told.id)}"
-        return {
-            "AccountSid": self._account,
-            "ApiVersion": "2010-04-01",
+        sid = f"SM{id_of('answer', told.id, str(told.number))}"
+        return self._common(form) | {
             "MessageSid": sid,
             "SmsSid": sid,
+            "SmsMessageSid": sid,
             "SmsStatus": "received",
             "From": told.asked.address,
-            "To": form.get("From", ""),
-            "Body": told.event.code or "STOP",
+            "To": self._sender(form),
+            "Body": told.event.text or told.event.code or "STOP",
+            "NumMedia": "0",
+            "NumSegments": "1",
         }
+
+    def _common(self, form: Mapping[str, str]) -> dict[str, str]:
+        fields = {"AccountSid": self._account, "ApiVersion": "2010-04-01"}
+        if service := form.get("MessagingServiceSid"):
+            fields["MessagingServiceSid"] = service
+        return fields
+
+    def _sender(self, form: Mapping[str, str]) -> str:
+        """Who sends: of a messaging service, the number that it has."""
+        return form.get("From") or self._number
 
     def _resource(self, asked: Asked, name: str, now: int) -> dict[str, Any]:
         form = asked.more["form"]
@@ -174,6 +189,13 @@ class Twilio:
             "status": "accepted" if service else "queued",
             "uri": f"/2010-04-01/Accounts/{self._account}/Messages/SM{name}.json",
         }
+
+
+def _without_reference(url: str) -> str:
+    """The webhook's own address, of a message's: its tenant stays, if it names one."""
+    parts = urlsplit(url)
+    kept = [one for one in parts.query.split("&") if one and not one.startswith("ref=")]
+    return parts._replace(query="&".join(kept)).geturl()
 
 
 def _error(status: int, code: int, message: str, fate: Fate | None = None) -> Reply:

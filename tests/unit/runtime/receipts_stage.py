@@ -32,7 +32,7 @@ from tidings.stores.suppressions import FileSuppressions
 from tidings.topics import ALERTS
 
 NOW = 1_800_000_000_000
-HOUR = 3_600_000
+MINUTE, HOUR = 60_000, 3_600_000
 DELIVERIES, LETTERS = "deliveries.sms.normal", "notif_dlq.flow"
 WATCH = "tidings.orders"
 URL = "https://notify.example.com/twilio"

@@ -9,7 +9,16 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from tests.engine import outcomes, turn
-from tests.unit.runtime.receipts_stage import DELIVERIES, HOUR, NOW, NUMBER, URL, WATCH, Stage
+from tests.unit.runtime.receipts_stage import (
+    DELIVERIES,
+    HOUR,
+    MINUTE,
+    NOW,
+    NUMBER,
+    URL,
+    WATCH,
+    Stage,
+)
 from tidings.log.port import Append, Slot
 from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
 from tidings.records import Origin, Signal, decode_alert, encode
@@ -81,15 +90,16 @@ def test_a_flow_that_was_taken_away_stops_nobody(stage: Stage) -> None:
     assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 2
 
 
-def test_a_number_that_does_not_exist_is_taken_from_its_person(stage: Stage) -> None:
-    stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="30005")
+@pytest.mark.parametrize("code", ["30004", "30005", "30006"])
+def test_a_number_that_takes_no_texts_is_taken_from_its_person(stage: Stage, code: str) -> None:
+    stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode=code)
     stage.settle()
     assert stage.numbers() == ["ana@example.com"]
     found = stage.suppressed()
     assert found is not None
     assert (found.reason, found.source) == ("invalid", "twilio")
     [outcome] = outcomes(stage.log)
-    assert (outcome.kind, outcome.code, outcome.reason) == ("failed", "30005", "invalid")
+    assert (outcome.kind, outcome.code, outcome.reason) == ("failed", code, "invalid")
 
 
 def test_who_says_stop_is_suppressed_keeps_the_number_and_may_start_again(stage: Stage) -> None:
@@ -104,15 +114,27 @@ def test_who_says_stop_is_suppressed_keeps_the_number_and_may_start_again(stage:
     assert stage.suppressed() is None
 
 
-def test_a_phone_that_was_off_is_tried_again_hours_later_at_most_twice(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("code", "wait", "tries"),
+    [
+        ("30003", 3 * HOUR, 2),
+        ("30008", 10 * MINUTE, 1),
+        ("30022", 30 * MINUTE, 2),
+        ("30001", 30 * MINUTE, 2),
+    ],
+    ids=["phone off", "nobody knows", "the carrier's day is full", "our queue is full"],
+)
+def test_what_may_do_better_later_is_tried_again_and_not_for_ever(
+    stage: Stage, code: str, wait: int, tries: int
+) -> None:
     origin = stage.delivered()
     for _ in range(3):
-        stage.callback(origin, MessageStatus="undelivered", ErrorCode="30003")
+        stage.callback(origin, MessageStatus="undelivered", ErrorCode=code)
         stage.settle()
         latest = len(stage.deliveries()) - 1
         origin = Origin(DELIVERIES, 0, latest)
     first, *again = stage.deliveries()
-    assert [one.round for one in again] == [AGAIN, 2 * AGAIN]
+    assert [one.round for one in again] == [AGAIN, 2 * AGAIN][:tries]
     for one in again:
         assert (one.notif_id, one.data, one.template) == (
             first.notif_id,
@@ -120,9 +142,23 @@ def test_a_phone_that_was_off_is_tried_again_hours_later_at_most_twice(stage: St
             first.template,
         )
         assert (one.attempt, one.answers) == (0, {})
-        assert one.not_before >= NOW + 3 * HOUR
+        assert NOW + wait <= one.not_before < NOW + wait + MINUTE
     deferred = [one for one in outcomes(stage.log) if one.kind == "deferred"]
-    assert [one.round for one in deferred] == [AGAIN, 2 * AGAIN]
+    assert [one.round for one in deferred] == [one.round for one in again]
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+    assert stage.suppressed() is None
+
+
+@pytest.mark.parametrize("form", [{"MessageStatus": "canceled"}, {"ErrorCode": "99999"}])
+def test_a_failure_that_nobody_can_do_anything_about_is_only_noted(
+    stage: Stage, form: dict[str, str]
+) -> None:
+    stage.callback(stage.delivered(), **({"MessageStatus": "failed"} | form))
+    stage.settle()
+    assert [(one.kind, one.reason) for one in outcomes(stage.log)] == [("failed", "")]
+    assert len(stage.deliveries()) == 1
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+    assert stage.suppressed() is None
 
 
 def test_what_would_come_too_late_is_not_tried_again(stage: Stage) -> None:
@@ -154,13 +190,15 @@ def test_what_carriers_filter_is_said_with_its_content_and_without_its_secrets(
     assert len(stage.deliveries()) == 1, "not tried again"
 
 
-def test_and_one_alert_is_written_however_many_of_them_come(stage: Stage) -> None:
+@pytest.mark.parametrize("code", ["30007", "30034"])
+def test_and_one_alert_is_written_however_many_of_them_come(stage: Stage, code: str) -> None:
     for _ in range(3):
-        stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="30007")
+        stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode=code)
         stage.settle()
+    assert len(stage.deliveries()) == 3, "none is tried again"
     alerts = [decode_alert(one.value or b"") for one in stage.log._records[Slot(ALERTS, 0)]]
     assert [(one.kind, one.state, one.provider, one.code) for one in alerts] == [
-        ("receipts_need_people", "open", "twilio", "30007")
+        ("receipts_need_people", "open", "twilio", code)
     ]
 
 

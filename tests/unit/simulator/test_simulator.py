@@ -29,7 +29,7 @@ class Desk:
         self.now = NOW
         self.file = file
         self.due: list[int] = []
-        service = Twilio(ACCOUNT, "secret", "twilio", "")
+        service = Twilio(ACCOUNT, "secret", "+15005550006", "twilio", "")
         self.authorization = "Basic " + b64encode(f"{ACCOUNT}:secret".encode()).decode()
         self.simulator = Simulator(
             Scenario.model_validate(scenario),
