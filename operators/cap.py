@@ -153,31 +153,29 @@ def allowances(caps: Sequence[Cap], category: Category, channel: str) -> tuple[A
 
 
 def count(wanted: Sequence[Wanted], caps: Caps, now: int) -> list[Counted]:
-    """Count each against all of its allowances, in one round trip; ``now`` is the wall's.
+    """Count each against all of its allowances or none, in one round trip; ``now`` is the wall's.
 
-    What one cap has no room for is given back to the others. Raises Unavailable.
+    Raises Unavailable.
     """
     counts = [
-        Count(_key(each, one.name), each.notif_id, one.at_most, one.within_ms, one.exempt)
+        Count(
+            cap_key(*each.person, one.name),
+            each.notif_id,
+            one.at_most,
+            one.within_ms,
+            one.exempt,
+            together=place > 0,
+        )
         for each in wanted
-        for one in each.allowances
+        for place, one in enumerate(each.allowances)
     ]
     verdicts = iter(caps.count(counts, now) if counts else ())
     answers: list[Counted] = []
-    back: list[tuple[str, str]] = []
     for each in wanted:
         room = {one.name: next(verdicts) for one in each.allowances}
         full = tuple(f"{CAPPED}:{name}" for name, passes in room.items() if not passes)
-        if full:
-            back += [(_key(each, name), each.notif_id) for name, passes in room.items() if passes]
         answers.append(Counted(False, full) if full else Counted(True, tuple(room)))
-    if back:
-        caps.give_back(back)
     return answers
-
-
-def _key(wanted: Wanted, name: str) -> str:
-    return cap_key(*wanted.person, name)
 
 
 OPERATOR = Operator(

@@ -319,13 +319,29 @@ class Claims(Protocol):
 
 
 class Count(NamedTuple):
-    """One notification to be counted against one cap."""
+    """One notification to be counted against one cap.
+
+    ``together`` ties it to the one before it: what is tied is counted all or not at all.
+    """
 
     key: str
     notif_id: str
     at_most: int
     within_ms: int
     exempt: bool = False
+    together: bool = False
+
+
+def tied_together(counts: Sequence[Count]) -> Iterator[Sequence[Count]]:
+    """The counts in order, each with those that are tied to it."""
+    tied: list[Count] = []
+    for count in counts:
+        if tied and not count.together:
+            yield tied
+            tied = []
+        tied.append(count)
+    if tied:
+        yield tied
 
 
 class Caps(Protocol):
@@ -338,9 +354,9 @@ class Caps(Protocol):
         """Count each and tell whether it may pass: at most ``at_most`` in any window.
 
         Exempt ones pass and still count. What was counted in the last two windows passes again and
-        keeps its time; what may not pass is not counted. Inside a batch the first in order counts
-        first. ``now`` may go back by as much as a window (processes differ) without letting more
-        pass.
+        keeps its time; what may not pass is not counted, nor what is tied to it, though the answer
+        is of each by itself. Inside a batch the first in order counts first. ``now`` may go back by
+        as much as a window (processes differ) without letting more pass.
         """
         ...
 

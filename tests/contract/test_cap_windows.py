@@ -67,7 +67,7 @@ def check_windows(caps: Caps, steps: list[tuple[int, int, int]]) -> None:
         clock.advance(time)
         if batches and back:  # a process died and repeats what it had not confirmed
             at, names = batches[max(0, len(batches) - back)]
-            if clock.now() - at < WITHIN:
+            if clock.now() - at < 2 * WITHIN:
                 earlier = {name for name in names if name in passed}
                 again = decide(names)
                 assert again >= earlier

@@ -17,6 +17,7 @@ from tidings.ports import (
     Suppression,
     Template,
     Templates,
+    tied_together,
 )
 from tidings.stores.payloads import SignedPayloads
 from tidings.stores.people_made import FunctionPeople
@@ -106,7 +107,7 @@ class LocalCaps:
 
     def count(self, counts: Sequence[Count], now: int) -> list[bool]:
         """Count each and tell whether it may pass."""
-        return [self._count(count, now) for count in counts]
+        return [passes for tied in tied_together(counts) for passes in self._count(tied, now)]
 
     def give_back(self, counts: Sequence[tuple[str, str]]) -> None:
         """Uncount (key, notif_id)."""
@@ -115,20 +116,26 @@ class LocalCaps:
             if at is not None:
                 self._times[key].remove((at, notif_id))
 
-    def _count(self, count: Count, now: int) -> bool:
-        key, notif_id, at_most, within_ms, exempt = count
-        times, known = self._times.setdefault(key, []), self._known.setdefault(key, {})
-        stale = bisect_right(times, now - 2 * within_ms, key=_time)
+    def _count(self, tied: Sequence[Count], now: int) -> list[bool]:
+        passes = [self._has_room(count, now) for count in tied]
+        if all(passes):
+            for count in tied:
+                known = self._known[count.key]
+                if count.notif_id not in known:
+                    insort(self._times[count.key], (now, count.notif_id))
+                    known[count.notif_id] = now
+        return passes
+
+    def _has_room(self, count: Count, now: int) -> bool:
+        times = self._times.setdefault(count.key, [])
+        known = self._known.setdefault(count.key, {})
+        stale = bisect_right(times, now - 2 * count.within_ms, key=_time)
         for _, old in times[:stale]:
             del known[old]
         del times[:stale]
-        if notif_id in known:
+        if count.notif_id in known or count.exempt:
             return True
-        if len(times) - bisect_right(times, now - within_ms, key=_time) >= at_most and not exempt:
-            return False
-        insort(times, (now, notif_id))
-        known[notif_id] = now
-        return True
+        return len(times) - bisect_right(times, now - count.within_ms, key=_time) < count.at_most
 
 
 class LocalShelf:

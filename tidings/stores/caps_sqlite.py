@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidings.ports import Count
+from tidings.ports import Count, tied_together
 from tidings.stores.sqlite import Database
 
 _SCHEMA = """
@@ -42,7 +42,9 @@ class SqliteCaps:
             if now >= self._next_sweep:
                 self._next_sweep = now + _SWEEP_EVERY_MS
                 connection.execute("DELETE FROM counts WHERE until <= ?", (now,))
-            return [_count(connection, count, now) for count in counts]
+            return [
+                passes for tied in tied_together(counts) for passes in _count(connection, tied, now)
+            ]
 
     def give_back(self, counts: Sequence[tuple[str, str]]) -> None:
         """Uncount (key, notif_id)."""
@@ -57,15 +59,15 @@ class SqliteCaps:
         self._database.close()
 
 
-def _count(connection: sqlite3.Connection, count: Count, now: int) -> bool:
-    key, notif_id, at_most, within_ms, exempt = count
-    counted, known = connection.execute(_STANDING, (now - within_ms, notif_id, key, now)).fetchone()
-    if known:
-        return True
-    if counted >= at_most and not exempt:
-        return False
-    connection.execute(
-        "INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)",
-        (key, notif_id, now, now + 2 * within_ms),
-    )
-    return True
+def _count(connection: sqlite3.Connection, tied: Sequence[Count], now: int) -> list[bool]:
+    passes: list[bool] = []
+    new: list[tuple[str, str, int, int]] = []
+    for key, notif_id, at_most, within_ms, exempt, _ in tied:
+        asked = (now - within_ms, notif_id, key, now)
+        counted, known = connection.execute(_STANDING, asked).fetchone()
+        passes.append(bool(known or exempt or counted < at_most))
+        if not known:
+            new.append((key, notif_id, now, now + 2 * within_ms))
+    if all(passes):
+        connection.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", new)
+    return passes

@@ -46,7 +46,6 @@ class Counting(LocalCaps):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[list[Count]] = []
-        self.given_back: list[str] = []
         self.away = False
 
     def count(self, counts: Sequence[Count], now: int) -> list[bool]:
@@ -233,6 +232,19 @@ def test_what_one_cap_refuses_takes_no_room_in_another() -> None:
     tail.clock.advance(HOUR)
 
     assert tail.channels(*(event(f"f{n}") for n in range(3))) == ["push"] * 2 + ["email"]
+    assert len(tail.caps.calls) == 2  # nothing has to be asked again
+
+
+def test_what_was_sent_is_not_uncounted_by_a_replay_that_finds_no_room() -> None:
+    tail = Tail(TWO_PUSH, "cap: {channel: push, at_most: 3, within: 1d}", FIRST)
+    assert tail.channels(event("e1")) == ["push"]
+    tail.clock.advance(3 * HOUR)  # the count of the hour has forgotten it
+    assert tail.channels(event("e2"), event("e3")) == ["push", "push"]
+
+    assert tail.channels(event("e1")) == ["email"]
+
+    tail.clock.advance(HOUR)
+    assert tail.channels(event("e4")) == ["email"]  # of the day three are gone
 
 
 def test_without_the_counts_normal_and_low_wait_with_nothing_changed() -> None:
