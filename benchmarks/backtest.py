@@ -91,9 +91,9 @@ def replay(folder: Path, events: int) -> dict[str, Any]:
     own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db"})
     with open_ground(own) as ground:
         wall, begun = time.monotonic(), time.process_time()
-        found = backtest(
-            before, after, recorded(Path("log.jsonl"), "social.events"), own, ground.io
-        )
+        topic = "social.events"
+        records = recorded(Path("log.jsonl"), [topic], topic)
+        found = backtest(before, after, records, own, ground.io)
         cpu = time.process_time() - begun
     if found.records != events:
         raise RuntimeError(f"not what was recorded: {found.records} records")

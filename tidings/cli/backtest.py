@@ -52,7 +52,7 @@ def backtest(
         typer.Option(
             metavar="FILE|ADDRESS",
             help="A file of `tidings tail --json --show-all`, or a log; by default that of the "
-            "settings.",
+            "settings. What people did with the rounds of an `escalate` is in `notif_events`.",
             show_default=False,
         ),
     ] = None,
@@ -74,14 +74,18 @@ def backtest(
     """Replay a recorded log through two versions of a flow, in virtual time.
 
     Tells who would have been told more, less, or otherwise, and at what cost. Nothing is sent, and
-    no position moves. People and suppressions are those of now; claims and caps begin empty.
+    no position moves. People and suppressions are those of now; claims and caps begin empty. An
+    `escalate` hears what `notif_events` of the log tells of its rounds; a round that was never sent
+    there counts as sent at once.
     """
     from tempfile import TemporaryDirectory
 
+    from tidings.driver.aftermath import NoOutcomeError
     from tidings.driver.backtest import LogLineError, as_json
     from tidings.driver.backtest import backtest as run
     from tidings.running.ground import open_ground
     from tidings.settings import read_settings
+    from tidings.topics import EVENTS
 
     is_file = log is not None and Path(log).is_file()
     settings = read_settings(config, None if is_file else log)
@@ -92,12 +96,19 @@ def backtest(
         costs = {**settings.costs, **_costs(cost or [], settings.channels)}
         own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db", "costs": costs})
         with open_ground(own) as ground, _progress() as advance:
-            records = _within(_records(log if is_file else None, settings.log, topics), start, end)
+            file = Path(log) if log is not None and is_file else None
             try:
                 found = run(
-                    before, after, records, own, ground.io, samples=samples, progress=advance
+                    before,
+                    after,
+                    _within(_events(file, settings.log, topics), start, end),
+                    own,
+                    ground.io,
+                    outcomes=_within(_records(file, settings.log, [EVENTS], topics[0]), start, ""),
+                    samples=samples,
+                    progress=advance,
                 )
-            except LogLineError as error:
+            except (LogLineError, NoOutcomeError) as error:
                 raise Refusal(str(error)) from None
     if form is Format.JSON:
         import msgspec
@@ -141,7 +152,22 @@ def _against(flow: Path, ref: str, folder: Path) -> FlowPlan:
     return _load(file, flow)
 
 
-def _records(file: str | None, address: str, topics: list[str]) -> Iterator[Record]:
+def _events(file: Path | None, address: str, topics: list[str]) -> Iterator[Record]:
+    """What the versions read."""
+    from contextlib import closing
+
+    from tidings.following import slots_of
+    from tidings.log.address import open_log
+
+    if file is None:
+        with closing(open_log(address).admin()) as admin:
+            if not slots_of(admin, topics):
+                raise Refusal(f"there is no topic {' or '.join(topics)} in {address}")
+    return _records(file, address, topics, topics[0])
+
+
+def _records(file: Path | None, address: str, topics: list[str], nameless: str) -> Iterator[Record]:
+    """What was recorded of some topics, in order of time; see ``driver.backtest.recorded``."""
     from contextlib import closing
 
     from tidings.driver.backtest import recorded
@@ -149,13 +175,11 @@ def _records(file: str | None, address: str, topics: list[str]) -> Iterator[Reco
     from tidings.log.address import open_log
 
     if file is not None:
-        yield from recorded(Path(file), topics[0])
+        yield from recorded(file, topics, nameless)
         return
     opened = open_log(address)
     with closing(opened.admin()) as admin:
         slots = slots_of(admin, topics)
-    if not slots:
-        raise Refusal(f"there is no topic {' or '.join(topics)} in {address}")
     with closing(opened.reader()) as reader:
         starts = {slot: reader.span(slot).first for slot in slots}
     yield from merged(opened, starts)
@@ -237,6 +261,7 @@ def _print(found: Comparison) -> None:
     _print_costs(found, console)
     console.print()
     console.print(f"dead letters: {before.dead:,} before, {after.dead:,} after")
+    _print_waits(found, console)
     for word, events, people in (
         ("gained", changed.gained, changed.gaining),
         ("lost", changed.lost, changed.losing),
@@ -269,6 +294,16 @@ def _print_costs(found: Comparison, console: Console) -> None:
         )
     console.print()
     console.print(table)
+
+
+def _print_waits(found: Comparison, console: Console) -> None:
+    """How much of what was waited for is known, and how much is assumed."""
+    for name, tally in (("before", found.before), ("after", found.after)):
+        if tally.recorded or tally.assumed:
+            console.print(
+                f"waited for, {name}: {tally.recorded:,} deliveries as recorded, "
+                f"{tally.assumed:,} that count as sent at once"
+            )
 
 
 def _fate(fate: Fate | None) -> str:

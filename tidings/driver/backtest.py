@@ -3,14 +3,14 @@
 Both versions read the same records at the times at which they were appended, in one pass, so that
 a long log goes through a small memory; where they differ behind the cut alone, one intake serves
 both. Nobody is sent anything: what is counted is what the flows decide. People and suppressions are
-those of now; claims and caps begin empty, for both alike. An escalation hears that each round was
-sent at once, and nothing more: of `until` all rounds go out.
+those of now; claims and caps begin empty, for both alike. What waits for its deliveries hears what
+the log tells of them, as far as it does.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import Any
 
 import msgspec
 
+from tidings.driver.aftermath import Aftermath
 from tidings.driver.driver import AT_ONCE
 from tidings.driver.tally import Costs, Difference, Tally, costs_of, difference
-from tidings.driver.version import versions_of
+from tidings.driver.version import awaited, versions_of
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import Io
@@ -52,18 +53,24 @@ def backtest(
     settings: Settings,
     io: Io,
     *,
+    outcomes: Iterable[Record] = (),
     samples: int = 10,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Comparison:
     """Replay ``records``, in order of time, through both versions.
 
+    ``outcomes`` are those of the log, in order of time; they are read if something waits for them.
     ``progress`` is told how many more were read. The same input gives the same outcome.
     """
     rest = iter(records)
     part = list(islice(rest, AT_ONCE))
     start, count = part[0].time if part else 0, 0
-    intakes, versions = versions_of((before, after), settings, io, start)
     with _collecting_rarely():
+        aftermath = Aftermath(awaited(before) | awaited(after))
+        if awaited(before) or awaited(after):
+            aftermath.take(outcomes)
+        plans = before, after
+        intakes, versions = versions_of(plans, settings, io, start, aftermath)
         while part:
             for intake in intakes:
                 intake.feed(part)
@@ -103,11 +110,12 @@ class _Line(msgspec.Struct):
     key: str | None = None
 
 
-def recorded(file: Path, topic: str) -> Iterator[Record]:
-    """The records of a file of JSON lines, as ``tidings tail --json --show-all`` prints them.
+def recorded(file: Path, topics: Collection[str], nameless: str) -> Iterator[Record]:
+    """The records of ``topics`` in a file of JSON lines, as ``tidings tail --json --show-all``
+    prints them; lines that name no topic are of ``nameless``.
 
-    Those without a topic are of ``topic``. Raises LogLineError for a line that is no record, and
-    for one that is older than the one before it.
+    Raises LogLineError for a line that is no record, and for one that is older than the one before
+    it.
     """
     decode, last = msgspec.json.Decoder(_Line).decode, 0
     with file.open("rb") as lines:
@@ -126,8 +134,10 @@ def recorded(file: Path, topic: str) -> Iterator[Record]:
                     f"{file}:{number}: older than the line before it: sort the lines by `time`"
                 )
             last = line.time
-            key = None if line.key is None else line.key.encode()
-            yield Record(line.topic or topic, 0, number, line.time, key, _bytes(line.value))
+            topic = line.topic or nameless
+            if topic in topics:
+                key = None if line.key is None else line.key.encode()
+                yield Record(topic, 0, number, last, key, _bytes(line.value))
 
 
 def _bytes(value: msgspec.Raw) -> bytes | None:
@@ -188,4 +198,5 @@ def _tally(tally: Tally, costs: Costs | None) -> dict[str, Any]:
             for (step, reason), count in sorted(tally.dropped.items())
         ],
         "dead": tally.dead,
+        "waited_for": {"recorded": tally.recorded, "assumed": tally.assumed},
     }

@@ -40,13 +40,17 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class ScriptedCourier(Courier):
-    """A courier without a thread; ``sent`` is all that it carried."""
+    """A lane's courier without a thread. What it carries goes to ``sent``."""
 
     def __init__(
-        self, script: Script, clock: ManualClock, taken: Taken = lambda send, at: None
+        self,
+        script: Script,
+        clock: ManualClock,
+        sent: list[Sent],
+        taken: Taken = lambda send, at: None,
     ) -> None:
         super().__init__({}, clock)
-        self.sent: list[Sent] = []
+        self._sent = sent
         self._script = script
         self._taken = taken
         self._now = clock.now
@@ -63,11 +67,11 @@ class ScriptedCourier(Courier):
         for load in loads:
             for send in load.sends:
                 answer, latency, taken = self._script(send, now)
-                self.sent.append(Sent(now, send, send.provider, send.attempt, answer))
+                self._sent.append(Sent(now, send, send.provider, send.attempt, answer))
                 if taken:
                     self._taken(send, now + latency)
                 if latency:
-                    heappush(self._unanswered, (now + latency, len(self.sent), send, answer))
+                    heappush(self._unanswered, (now + latency, len(self._sent), send, answer))
                 else:
                     self.answered.append((send, answer, now))
 

@@ -26,7 +26,7 @@ from tidings.compile.steps import build
 from tidings.compile.units import Ground, intake, keyed
 from tidings.contract import Part
 from tidings.driver.callbacks import Callbacks, desks
-from tidings.driver.courier import Script, ScriptedCourier
+from tidings.driver.courier import Script, ScriptedCourier, Sent
 from tidings.driver.hearing import Hearing, Told
 from tidings.driver.replies import accept
 from tidings.ids import wait_id
@@ -119,7 +119,8 @@ class Driver:
         self.clock = clock
         self.log = MemoryLog(clock.now)
         self._callbacks = callbacks or Callbacks((), clock.now())
-        self.courier = ScriptedCourier(script, clock, self._callbacks.taken)
+        self.sent: list[Sent] = []  # all that couriers carried
+        self._couriers: list[ScriptedCourier] = []
         self.sending = {each.plan.channel: each.plan.steps[-1].path for each in lanes}
         self._flow = flow
         self._slack = slack
@@ -145,7 +146,7 @@ class Driver:
         if told is not None and self._keyed is not None:
             delivered = [name for name in self.topics if name.startswith("deliveries.")]
             self._hearing = Hearing(self.log, entries(flow.name), delivered, told, signals)
-        self._lanes = [self._lane(each, ground) for each in lanes]
+        self._lanes = [self._lane(each, ground, script) for each in lanes]
         units = (
             intake(flow, ground, priority) if Part.INTAKE in parts else None,
             self._keyed,
@@ -156,7 +157,7 @@ class Driver:
             unit.start()
         self.settle()
 
-    def _lane(self, built: Built, ground: Ground) -> Lane:
+    def _lane(self, built: Built, ground: Ground, script: Script) -> Lane:
         plan = built.plan
         *before, last = [built.steps[step.path] for step in plan.steps]
         settings = LaneSettings(
@@ -167,7 +168,9 @@ class Driver:
             collect_ms=0,
             frozen_ms=sys.maxsize,  # a clock that jumps is no process that stands still
         )
-        return Lane(settings, self.log, ground.io, before, last, self.courier)
+        courier = ScriptedCourier(script, self.clock, self.sent, self._callbacks.taken)
+        self._couriers.append(courier)
+        return Lane(settings, self.log, ground.io, before, last, courier)
 
     def _receipts(
         self, lanes: Sequence[Built], channels: Mapping[str, str], ground: Ground
@@ -235,7 +238,8 @@ class Driver:
     def deadline(self) -> int:
         """The next instant at which something is due, 0 for none."""
         due = [lane.deadline() for lane in self._lanes]
-        due += [self.courier.deadline(), self._callbacks.deadline()]
+        due += [courier.deadline() for courier in self._couriers]
+        due.append(self._callbacks.deadline())
         if self._keyed is not None:
             due.append(self._keyed.deadline())
         if self._hearing is not None:
@@ -303,7 +307,7 @@ class Driver:
     def _turn_lane(self, lane: Lane) -> bool:
         """One turn; a lane that only looks at a provider that refuses it is not busy."""
         said = sum(self.log.topic(topic).written for topic in self.topics)
-        sent = len(self.courier.sent)
+        sent = len(self.sent)
         batch = lane.pull()
         if batch is None:
             return False
@@ -312,7 +316,7 @@ class Driver:
             batch = stage.run(batch)
         lane.push(batch)
         said_now = sum(self.log.topic(topic).written for topic in self.topics)
-        return works or said_now > said or len(self.courier.sent) > sent
+        return works or said_now > said or len(self.sent) > sent
 
 
 def _turn(unit: Intake | KeyedFlow | Receipts) -> bool:

@@ -26,12 +26,8 @@ class News(NamedTuple):
 Told = Callable[[Delivery], Sequence[News]]
 """What a flow hears of a delivery that it waits for."""
 
-_SENT = (News(Kind.SENT.value, 0),)
-
-
-def sent_at_once(delivery: Delivery) -> Sequence[News]:
-    """What is assumed where nothing is known."""
-    return _SENT
+SENT_AT_ONCE = (News(Kind.SENT.value, 0),)
+"""What is assumed where nothing is known."""
 
 
 class Hearing:

@@ -110,7 +110,7 @@ def _letter(record: Record) -> Output | None:
 
 
 def _sends(driver: Driver, people: Mapping[str, str]) -> Iterator[Output]:
-    for each in driver.courier.sent:
+    for each in driver.sent:
         send = each.send
         fields = {
             "channel": send.channel,

@@ -84,7 +84,7 @@ class Rehearsal:
         driver = self._driver
         found = [self._shown(output) for output in outputs(driver)]
         driver.forget(driver.topics)
-        driver.courier.sent.clear()
+        driver.sent.clear()
         return found
 
     def _shown(self, output: Output) -> Output:

@@ -45,12 +45,14 @@ Costs = Mapping[tuple[str, str], int]  # by channel and category, in millionths
 
 class Tally:
     """The decisions of one version. ``delivered`` counts notifications by channel and category,
-    ``dropped`` items by step and reason, ``dead`` letters; ``fates`` is by person and event."""
+    ``dropped`` items by step and reason, ``dead`` letters; ``fates`` is by person and event. Of the
+    deliveries that were waited for, ``recorded`` ones heard what the log tells of them, ``assumed``
+    ones that they were sent at once."""
 
     def __init__(self) -> None:
         self.delivered: Counter[tuple[str, str]] = Counter()
         self.dropped: Counter[tuple[str, str]] = Counter()
-        self.dead = 0
+        self.dead = self.recorded = self.assumed = 0
         self.fates: dict[Person, dict[str, Fate]] = {}
 
     def take(self, driver: Driver) -> None:

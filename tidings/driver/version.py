@@ -1,7 +1,10 @@
 """Versions of a flow on their way through a recorded log, and what each decides.
 
-records ──► Intake ──► entries ──► Version ──► Tally
-                          └──────► Version ──► Tally      where both have the same intake
+    records ──► Intake ──► entries ──► Version ──► Tally
+                              └──────► Version ──► Tally      where both have the same intake
+
+What waits for its deliveries hears what the log tells of them, and of those of which it tells
+nothing that they were sent at once.
 """
 
 from __future__ import annotations
@@ -9,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tidings.contract import Part
+from tidings.driver.aftermath import Aftermath
 from tidings.driver.driver import Driver
-from tidings.driver.hearing import Told, sent_at_once
+from tidings.driver.hearing import SENT_AT_ONCE, News, Told
 from tidings.driver.ports import LocalCaps
 from tidings.driver.tally import Tally
-from tidings.log.port import Record
+from tidings.log.port import Append, Record
 from tidings.plan import FlowPlan, alike
 from tidings.ports import Io
+from tidings.records import Delivery
 from tidings.settings import Settings, StateSettings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.clock import ManualClock
@@ -57,17 +62,26 @@ class Intake:
 
 
 class Version:
-    """A flow from its cut on: entries in, decisions out."""
+    """A flow from its cut on: entries in, decisions out. ``aftermath`` is what it hears."""
 
     def __init__(
-        self, plan: FlowPlan, intake: Intake, settings: Settings, io: Io, start: int
+        self,
+        plan: FlowPlan,
+        intake: Intake,
+        settings: Settings,
+        io: Io,
+        start: int,
+        aftermath: Aftermath,
     ) -> None:
         self.tally = Tally()
         self._intake = intake
+        self._aftermath = aftermath
         self._driver = None
         if plan.keyed:
-            told = sent_at_once if waits(plan) else None
-            self._driver = _driver(plan, Part.KEYED, settings, io, start, told)
+            told = self._told if awaited(plan) else None
+            others = awaited(plan) - {plan.name}
+            signals = [one for each in sorted(others) for one in aftermath.signals(each, plan.name)]
+            self._driver = _driver(plan, Part.KEYED, settings, io, start, told, signals)
 
     def feed(self) -> None:
         """Take in what the intake has made."""
@@ -82,9 +96,15 @@ class Version:
             self.tally.take(self._driver)
         self.tally.add(self._intake.tally)
 
+    def _told(self, delivery: Delivery) -> Sequence[News]:
+        news = self._aftermath.of(delivery)
+        self.tally.recorded += bool(news)
+        self.tally.assumed += not news
+        return news or SENT_AT_ONCE
+
 
 def versions_of(
-    plans: Sequence[FlowPlan], settings: Settings, io: Io, start: int
+    plans: Sequence[FlowPlan], settings: Settings, io: Io, start: int, aftermath: Aftermath
 ) -> tuple[list[Intake], list[Version]]:
     """The versions, and their intakes: one for those that have the same. ``start`` is epoch ms."""
     intakes: list[Intake] = []
@@ -94,13 +114,15 @@ def versions_of(
         if not shared:
             shared = [Intake(plan, settings, io, start)]
             intakes += shared
-        versions.append(Version(plan, shared[0], settings, io, start))
+        versions.append(Version(plan, shared[0], settings, io, start, aftermath))
     return intakes, versions
 
 
-def waits(plan: FlowPlan) -> bool:
-    """Whether something of a flow waits for what becomes of a delivery."""
-    return any(step.operator.name == ESCALATE for step in plan.steps())
+def awaited(plan: FlowPlan) -> set[str]:
+    """The flows of whose deliveries a flow waits to hear: itself, and those that send its first
+    rounds. None where nothing of it waits."""
+    rounds = [step.spec.rounds[0] for step in plan.steps() if step.operator.name == ESCALATE]
+    return {name for first in rounds for name in (plan.name, first.sent_by) if name}
 
 
 def _driver(
@@ -110,6 +132,7 @@ def _driver(
     io: Io,
     start: int,
     told: Told | None = None,
+    signals: Iterable[tuple[int, Append]] = (),
 ) -> Driver:
     """A side of the cut, on a clock of its own and with claims and caps that begin empty.
 
@@ -118,5 +141,14 @@ def _driver(
     """
     clock = ManualClock(start)
     own = io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)
-    slack = SLACK if told is None else 0
-    return Driver(plan, settings, own, clock, slack=slack, state=STATE, told=told, parts=(part,))
+    return Driver(
+        plan,
+        settings,
+        own,
+        clock,
+        slack=SLACK if told is None else 0,
+        state=STATE,
+        told=told,
+        signals=signals,
+        parts=(part,),
+    )

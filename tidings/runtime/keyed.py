@@ -19,7 +19,7 @@ when it was left out, were measured over 15 runs of 80,000 events under kills:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
@@ -204,6 +204,10 @@ class KeyedFlow(Member):
     def _take(self, records: list[Record], wall: int) -> None:
         """Sort records to their tasks, and split them where muted replay ends."""
         self._busy = len(records) > BATCH // 2
+        if not records:
+            if self._held is None:
+                self._wake_quiet((), wall)
+            return
         by_number: dict[int, list[Record]] = {}
         for record in records:
             mine = by_number.get(record.partition)
@@ -234,7 +238,7 @@ class KeyedFlow(Member):
         if self._held is None:
             self._wake_quiet(slices, wall)
 
-    def _wake_quiet(self, busy: Mapping[Slot, object], wall: int) -> None:
+    def _wake_quiet(self, busy: Collection[Slot], wall: int) -> None:
         """Write a marker to each partition whose time stands still while a deadline waits."""
         markers = [
             Append(slot.topic, None, None, (), slot.partition)

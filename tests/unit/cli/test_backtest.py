@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.command import Command
+from tidings.ids import notification_id
 
 NOON = 1_782_907_200_000
 FLOW = """\
@@ -246,3 +247,56 @@ def test_an_escalation_hears_that_its_rounds_were_sent(
     assert found["before"]["delivered"] == [
         {"channel": "push", "category": "orders", "count": sent}
     ]
+    assert found["before"]["waited_for"] == {"recorded": 0, "assumed": 6}
+
+
+def told(at: int, person: str, event: str, **more: Any) -> dict[str, Any]:
+    """An outcome of the first round of somebody's event, so many ms after noon."""
+    value = {
+        "outcome_id": f"{event}-{at}",
+        "at": NOON + at,
+        "recipient_id": person,
+        "flow": "shop",
+        "step": "shop.deliver",
+        "notif_id": notification_id("default", "shop", event, person, "shop.deliver"),
+        "channel": "push",
+        "members": [event],
+        **more,
+    }
+    return {"topic": "notif_events", "time": NOON + at, "key": person, "value": value}
+
+
+def test_an_escalation_hears_what_people_did(tidings: Command, shop: Path) -> None:
+    (shop.with_name("rounds.yaml")).write_text(ROUNDS.replace("MODE", "until: opened"))
+    log = [event(*each) for each in EVENTS] + [
+        told(0, "ana", "a1", stage="decision", kind="queued"),
+        told(300, "ana", "a1", stage="attempt", kind="sent", send_id="s1"),
+        told(30_000, "ana", "a1", stage="receipt", kind="opened", send_id="s1"),
+        told(1_000, "bob", "b1", stage="decision", kind="queued"),
+        told(1_300, "bob", "b1", stage="attempt", kind="sent", send_id="s2"),
+        told(62_000, "bob", "b1", stage="receipt", kind="opened", send_id="s2"),  # too late
+    ]
+    log.sort(key=lambda line: line["time"])
+    (shop.parent / "log.jsonl").write_text(lines(log))
+
+    args = ("backtest", "shop.yaml", "--against", "rounds.yaml", "--log", "log.jsonl")
+    said = tidings(*args)
+    found = outcome(tidings, "rounds.yaml")
+
+    assert found["records"] == 6
+    assert found["before"]["delivered"][0]["count"] == 11
+    assert {"step": "shop.escalate", "reason": "engaged", "count": 1} in found["before"]["dropped"]
+    assert found["before"]["waited_for"] == {"recorded": 2, "assumed": 4}
+    line = "waited for, before: 2 deliveries as recorded, 4 that count as sent at once"
+    assert line in said.out.splitlines()
+    assert "waited for, after" not in said.out
+
+
+def test_a_line_of_outcomes_that_is_none_is_named(tidings: Command, shop: Path) -> None:
+    (shop.with_name("rounds.yaml")).write_text(ROUNDS.replace("MODE", "until: opened"))
+    (shop.parent / "log.jsonl").write_text(
+        lines([{"topic": "notif_events", "time": NOON, "value": {"at": NOON}}])
+    )
+    said = tidings("backtest", "rounds.yaml", "--against", "rounds.yaml", "--log", "log.jsonl")
+    assert said.code == 1
+    assert said.err.startswith("notif_events:0:1 of the log: no outcome: Object missing required")

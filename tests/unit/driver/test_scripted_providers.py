@@ -94,6 +94,29 @@ def test_an_answer_that_takes_two_seconds_comes_two_seconds_later(tmp_path: Path
     )
 
 
+def test_each_lane_gets_the_answers_to_its_own_sends(tmp_path: Path) -> None:
+    assert_passes(
+        tmp_path,
+        """\
+  - name: the lane that stands last has a slow provider
+    given:
+      lanes: [push, email]
+      providers:
+        apns: [{answer: drop}]
+        ses: [{answer: inv, latency: 3s}]
+    in: [{at: 0s, event: {event_id: e1}}]
+    out:
+      shop.deliver: [{at: 0s, to: ana, delivered: push}]
+      push.send:
+        - {at: 0s, to: ana, sent: phone-ana, answer: drop}
+        - {at: 0s, to: ana, failed: refused}
+      email.send:
+        - {at: 0s, to: ana, sent: ana@example.com, answer: inv}
+        - {at: 3s, to: ana, failed: address_gone}
+""",
+    )
+
+
 TIMEOUT = """\
   - name: taken, and never heard of again
     given:

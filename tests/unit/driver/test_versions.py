@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine import ground_of, plan_of
+from tidings.driver.aftermath import Aftermath
 from tidings.driver.tally import Fate, Tally
 from tidings.driver.version import Intake, Version, versions_of
 from tidings.log.port import Record
@@ -58,7 +59,7 @@ def started(folder: Path, *plans: FlowPlan) -> tuple[list[Intake], list[Version]
     ground = ground_of(folder, None, ManualClock(NOON))  # type: ignore[arg-type]
     io: Io = ground.io
     settings: Settings = ground.settings
-    return versions_of(plans, settings, io, NOON)
+    return versions_of(plans, settings, io, NOON, Aftermath([]))
 
 
 def tallies(folder: Path, *plans: FlowPlan) -> list[Tally]:
