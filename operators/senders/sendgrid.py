@@ -38,7 +38,7 @@ from tidings.operators.senders.mail.mail_api import (
     writer_of,
 )
 from tidings.operators.senders.mail.mail_merge import Gatherer, halves, merged
-from tidings.operators.senders.mail.sendgrid_answer import refusal
+from tidings.operators.senders.mail.sendgrid_answer import SCOPE, refusal, scopes
 from tidings.operators.senders.mail.sendgrid_receipts import receipts
 from tidings.operators.senders.mail.sendgrid_request import LARGEST, MOST, Requests
 from tidings.operators.senders.proof import proved_by_call
@@ -112,10 +112,13 @@ class SendGrid:
             self._post(call)
 
     async def prove(self) -> None:
-        """Raises ValueError where SendGrid does not accept the key: it is asked what it may do."""
+        """Raises ValueError where SendGrid does not accept the key, or it may not send mail."""
         assert self._pool is not None
         path = self._settings.path.removesuffix("/mail/send") + "/scopes"
-        await proved_by_call(self._pool, path, self._headers)
+        if SCOPE not in scopes(await proved_by_call(self._pool, path, self._headers)):
+            raise ValueError(
+                f"the key may not send: give it the scope `{SCOPE}` (Settings, API Keys, Mail Send)"
+            )
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

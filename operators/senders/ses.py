@@ -38,9 +38,10 @@ from tidings.operators.senders.mail.mail_api import (
     writer_of,
 )
 from tidings.operators.senders.mail.mail_merge import Gatherer, halves, merged
-from tidings.operators.senders.mail.ses_answer import accepted, entries, refusal
+from tidings.operators.senders.mail.ses_answer import accepted, entries, refusal, unfit
 from tidings.operators.senders.mail.ses_receipts import receipts
 from tidings.operators.senders.mail.ses_request import (
+    ACCOUNT,
     BULK,
     LARGEST,
     MOST,
@@ -136,11 +137,12 @@ class Ses:
         self._start([*calls, *alone])
 
     async def prove(self) -> None:
-        """Raises ValueError where Amazon does not accept the credentials: for ``GetAccount``."""
+        """Raises ValueError where Amazon does not accept the credentials, for ``GetAccount``, or
+        the account may not send to everybody."""
         assert self._pool is not None
-        path = "/v2/email/account"
-        headers = self._signer.headers(path, b"", method="GET")
-        await proved_by_call(self._pool, path, headers)
+        headers = self._signer.headers(ACCOUNT, b"", method="GET")
+        if why := unfit(await proved_by_call(self._pool, ACCOUNT, headers)):
+            raise ValueError(why)
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

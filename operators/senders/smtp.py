@@ -32,6 +32,7 @@ from tidings.operators.senders.mail.mail_mime import mime
 from tidings.operators.senders.mail.mail_settings import MailSettings
 from tidings.operators.senders.mail.smtp_answer import classify
 from tidings.operators.senders.mail.smtp_session import Lost, Refused, Session
+from tidings.operators.senders.proof import told
 from tidings.ports import Clock
 from tidings.secret import Secret
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
@@ -128,6 +129,16 @@ class Smtp:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
         self._arrived.set()
+
+    async def prove(self) -> None:
+        """Raises ValueError where the server does not take the login, or does not answer."""
+        try:
+            session = await self._connect()
+        except Refused as error:
+            raise ValueError(told(str(error.reply.code), error.reply.text)) from None
+        except Lost as error:
+            raise ValueError(str(error)) from None
+        await session.close()
 
     async def close(self) -> None:
         """Finish what is under way for a moment, answer the rest, and let go."""

@@ -28,6 +28,7 @@ from pydantic import Field
 from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
 from tidings.operators.senders.aws_signer import Signer
+from tidings.operators.senders.proof import answered, told
 from tidings.operators.senders.push.mix_up import MixUp
 from tidings.operators.senders.text.sms import SmsSettings, Text, text_of
 from tidings.ports import Clock
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _NAME = "sns"
 _GRACE = 2.0  # seconds to finish when closing
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
+_NOBODY = "+0"  # no country's numbers begin so
+_SANDBOX = b"Action=GetSMSSandboxAccountStatus&Version=2010-03-31"
 
 
 class Settings(SmsSettings):
@@ -122,6 +125,7 @@ _LIMITED = frozenset({"Throttled", "Throttling", "ThrottlingException", "KMSThro
 _STOPPED = "OptedOut"
 _code = re.compile(r"<Code>\s*([^<]{1,100}?)\s*</Code>").search
 _message = re.compile(r"<Message>([^<]{0,1000})</Message>").search
+_sandboxed = re.compile(rb"<IsInSandbox>\s*true").search
 _message_id = re.compile(r"<MessageId>\s*([^<]{1,100}?)\s*</MessageId>").search
 
 
@@ -208,6 +212,25 @@ class Sns:
         self._held += ready
         if self._refreshing is None:
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+
+    async def prove(self) -> None:
+        """Raises ValueError where Amazon does not accept the credentials, for ``Publish``, or the
+        settings; and where it tells that the account sends to verified numbers alone. A key need
+        not have the right to ask for that."""
+        assert self._pool is not None
+        nobody = Text(_NOBODY, "tidings check", 1, 0)
+        body = form(nobody, "", self._settings)
+        said = await answered(self._pool, "/", self._signer.headers("/", body, _FORM), body)
+        if said.status != 200:
+            answer = classify(said.status, said.body)
+            if answer.verdict is not Verdict.INV:
+                raise ValueError(told(answer.code, answer.detail))
+        headers = self._signer.headers("/", _SANDBOX, _FORM)
+        if _sandboxed((await answered(self._pool, "/", headers, _SANDBOX)).body):
+            raise ValueError(
+                "the account is in SNS' sandbox for texts in this region, and sends to verified "
+                "numbers alone: ask Amazon to move it out"
+            )
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""

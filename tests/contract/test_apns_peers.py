@@ -122,6 +122,42 @@ def ask_pushy(
     return asyncio.run(whole())
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"key_id": "OTHER12345"}, "it answers InvalidProviderToken"),
+    ],
+)
+def test_pushys_apns_tells_whether_it_accepts_us(
+    pushy: Pushy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+    said: str,
+) -> None:
+    """It looks at the device before the key, unlike Apple: so it knows this one."""
+    monkeypatch.setattr(apns, "ProviderToken", DerToken)
+
+    async def proved() -> str:
+        given = settings(
+            tmp_path, port=pushy.port, ca=pushy.certificate.certificate, wait="20s", **changes
+        )
+        sender = Apns(given, SystemClock())
+        await sender.open(asyncio.get_running_loop())
+        try:
+            await sender.prove()
+        except ValueError as error:
+            return str(error)
+        finally:
+            await sender.close()
+        return ""
+
+    assert DEVICES[0] == "0" * 64
+    told = asyncio.run(proved())
+    assert told.startswith(said) if said else told == ""
+
+
 def to(device: str, number: int = 1, **changes: Any) -> Send:
     return a_send(number, address=Address(kind="device", value=device), **changes)
 

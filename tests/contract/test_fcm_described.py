@@ -92,6 +92,21 @@ def test_a_message_is_as_google_describes_it(
     assert {(one.verdict, one.code) for one in answers} == {(Verdict.OK, "")}, answers
 
 
+def test_a_push_to_nobody_is_as_google_describes_it(described: Nginx) -> None:
+    async def proved() -> None:
+        clock = Clock()
+        ca = described.certificate.certificate
+        given = Settings(host="127.0.0.1", port=described.port, ca=ca, wait="20s", timeout="30s")
+        sender = Fcm(given, clock, account=Google(clock).account)
+        await sender.open(asyncio.get_running_loop())
+        try:
+            await sender.prove()
+        finally:
+            await sender.close()
+
+    asyncio.run(proved())
+
+
 @pytest.mark.parametrize("own", [{"colour": "red"}, {"sticky": "yes"}, {"channelId": 7}])
 def test_a_message_that_is_not_as_described_is_refused(
     described: Nginx, own: dict[str, Any]

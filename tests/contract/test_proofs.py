@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.contract import apns_desk, fcm_desk, test_sendgrid, test_ses, test_twilio
+from tests.contract import apns_desk, fcm_desk, test_sendgrid, test_ses, test_sns, test_twilio
+from tests.contract.simulated import KINDS, simulated
 from tests.peers.h2_server import Exchange
 from tests.peers.provider import Got, Provider, Say
+from tidings.operators.senders.sns import Sns
+from tidings.providers import sender_of
 from tidings.review.reach import Probe, asked
 from tidings.sender import Provable, Sender
 from tidings.services.process import free_port
+from tidings.stores.clock import SystemClock
 
 
 async def proved(sender: Sender) -> None:
@@ -100,14 +105,49 @@ SENDERS: dict[str, tuple[Make, str]] = {
 }
 
 
+GOOD: dict[str, dict[str, object]] = {
+    "sendgrid": {"scopes": ["alerts.read", "mail.send"]},
+    "ses": {"ProductionAccessEnabled": True, "SendingEnabled": True, "SendQuota": {}},
+    "twilio": {"status": "active", "type": "Full"},
+    "twilio voice": {"status": "active", "type": "Full"},
+    "twilio by a key": {"messages": []},
+}
+
+
 @pytest.mark.parametrize("name", SENDERS)
 def test_it_reads_with_its_credentials(tmp_path: Path, name: str) -> None:
     make, path = SENDERS[name]
-    with Provider(lambda got: Say(200, b"{}")) as provider:
+    with Provider(lambda got: Say(200, json.dumps(GOOD[name]).encode())) as provider:
         assert refusal(make(tmp_path, provider.url)) == ""
     [got] = provider.got
     assert (got.method, got.path) == ("GET", path)
     assert got.headers["authorization"].split()[0] in ("Bearer", "Basic", "AWS4-HMAC-SHA256")
+
+
+@pytest.mark.parametrize(
+    ("name", "account", "said"),
+    [
+        ("sendgrid", {"scopes": ["alerts.read"]}, "give it the scope `mail.send`"),
+        ("sendgrid", {}, "give it the scope `mail.send`"),
+        ("ses", {"ProductionAccessEnabled": False}, "in SES' sandbox in this region"),
+        (
+            "ses",
+            {"SendingEnabled": False, "EnforcementStatus": "SHUTDOWN"},
+            "may not send in this region (its status is SHUTDOWN)",
+        ),
+        ("ses", {"SendingEnabled": None}, "its answer is not that of GetAccount"),
+        ("twilio", {"status": "suspended"}, "the account is suspended"),
+        ("twilio", {"type": "Trial"}, "reaches verified numbers alone"),
+        ("twilio voice", {"status": "closed"}, "the account is closed"),
+    ],
+)
+def test_an_account_that_can_not_send_to_everybody_is_told(
+    tmp_path: Path, name: str, account: dict[str, object], said: str
+) -> None:
+    shown = account if name == "sendgrid" else GOOD[name] | account
+    make, _ = SENDERS[name]
+    with Provider(lambda got: Say(200, json.dumps(shown).encode())) as provider:
+        assert said in refusal(make(tmp_path, provider.url))
 
 
 @pytest.mark.parametrize("name", SENDERS)
@@ -126,3 +166,93 @@ def test_what_the_provider_says_is_told_without_what_is_private(tmp_path: Path, 
 def test_one_that_can_not_be_reached_is_told(tmp_path: Path, name: str) -> None:
     make, _ = SENDERS[name]
     assert refusal(make(tmp_path, f"http://127.0.0.1:{free_port()}"))
+
+
+# ── By a text to a number that there is not ───────────────────────────────────────────────────
+
+NOBODY = "Invalid parameter: PhoneNumber Reason: +0 is not valid to publish to"
+
+
+def amazon(status: int, code: str, message: str) -> Say:
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Say(status, f"<ErrorResponse>{error}</ErrorResponse>".encode())
+
+
+@pytest.mark.parametrize(
+    ("published", "sandboxed", "said"),
+    [
+        (
+            amazon(400, "InvalidParameter", NOBODY),
+            Say(200, b"<IsInSandbox>false</IsInSandbox>"),
+            "",
+        ),
+        (amazon(400, "InvalidParameter", NOBODY), amazon(403, "AuthorizationError", "no"), ""),
+        (
+            amazon(400, "InvalidParameter", NOBODY),
+            Say(200, b"<IsInSandbox>true</IsInSandbox>"),
+            "in SNS' sandbox for texts",
+        ),
+        (
+            amazon(403, "InvalidClientTokenId", "of ana@example.com"),
+            Say(200),
+            "it answers InvalidClientTokenId",
+        ),
+        (amazon(403, "AuthorizationError", "no Publish"), Say(200), "no Publish"),
+        (amazon(400, "InvalidParameterValue", "SenderID"), Say(200), "SenderID"),
+    ],
+)
+def test_amazon_looks_at_the_number_last(
+    tmp_path: Path, published: Say, sandboxed: Say, said: str
+) -> None:
+    def answer(got: Got) -> Say:
+        return published if got.form["Action"] == "Publish" else sandboxed
+
+    with Provider(answer) as provider:
+        given = test_sns.settings(tmp_path, endpoint=provider.url, sender_id="Example")
+        told = refusal(Sns(given, SystemClock()))
+    assert said in told if said else told == ""
+    assert "ana@" not in told
+    asked = provider.got[0]
+    assert asked.form["PhoneNumber"] == "+0"
+    assert asked.headers["authorization"].split()[0] == "AWS4-HMAC-SHA256"
+
+
+def test_amazon_that_can_not_be_reached_is_told(tmp_path: Path) -> None:
+    given = test_sns.settings(tmp_path, endpoint=f"http://127.0.0.1:{free_port()}")
+    assert refusal(Sns(given, SystemClock()))
+
+
+# ── The simulator ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rehearsal_passes_the_check_and_another_key_does_not(tmp_path: Path, kind: str) -> None:
+    other: dict[str, dict[str, str]] = {
+        "apns": {"key_id": "ANOTHER000"},
+        "fcm": {"project": "another"},
+        "ses": {"access_key_id": "AKIAOTHER"},
+        "sendgrid": {"key": f"file:{tmp_path}/other"},
+        "twilio": {"auth_token": f"file:{tmp_path}/other"},
+    }
+    (tmp_path / "other").write_text("other")
+
+    async def use() -> tuple[list[str], int]:
+        async with simulated(tmp_path) as peer:
+            found = []
+            for changes in ({}, other[kind]):
+                given = {kind: {**peer.settings[kind], **changes}}
+                sender = await asyncio.to_thread(sender_of, kind, given, SystemClock())
+                try:
+                    await proved(sender)
+                    found.append("")
+                except ValueError as error:
+                    found.append(str(error))
+            return found, sum(one.accepted and one.address != NOBODYS[kind] for one in peer.got())
+
+    (good, bad), sent = asyncio.run(use())
+    assert good == ""
+    assert bad.startswith("it answers ")
+    assert sent == 0
+
+
+NOBODYS = {"apns": "0" * 64, "fcm": "tidings-check"} | dict.fromkeys(KINDS[2:], "")

@@ -68,6 +68,18 @@ def test_every_kind_of_call_is_what_sendgrid_describes(tmp_path: Path, prism: Pr
         assert {one.verdict for one in got} == {Verdict.OK}, got[0]
 
 
+def test_what_a_key_may_do_is_read_as_sendgrid_describes_it(tmp_path: Path, prism: Prism) -> None:
+    async def proved() -> None:
+        sender = a_sender(tmp_path, prism.url, path="/mail/send")
+        await sender.open(asyncio.get_running_loop())
+        try:
+            await sender.prove()
+        finally:
+            await sender.close()
+
+    asyncio.run(proved())
+
+
 def test_prism_refuses_a_call_that_is_not_as_described(tmp_path: Path, prism: Prism) -> None:
     """So its yes above is one."""
     sender = a_sender(tmp_path, prism.url, path="/mail/send", pool="p")  # too short, it says

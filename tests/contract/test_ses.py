@@ -21,7 +21,7 @@ from tidings.operators.senders.aws_signer import Signer
 from tidings.operators.senders.mail.ses_answer import entries, refusal
 from tidings.operators.senders.ses import Ses, Settings
 from tidings.receipts import Reference
-from tidings.sender import Answer, Verdict
+from tidings.sender import Answer, Provable, Verdict
 
 
 def a_sender(folder: Path, url: str, **changes: Any) -> Ses:
@@ -59,6 +59,14 @@ def takes_all(got: Got) -> Say:
 def ses_local() -> Iterator[SesLocal]:
     with SesLocal() as server:
         yield server
+
+
+def test_the_account_is_read_as_ses_local_shows_it(tmp_path: Path, ses_local: SesLocal) -> None:
+    async def test(desk: Desk) -> None:
+        assert isinstance(desk.sender, Provable)
+        await desk.sender.prove()
+
+    run(a_sender(tmp_path, ses_local.url), test)
 
 
 def test_ses_local_takes_a_bulk_and_hands_the_words_through(

@@ -23,6 +23,7 @@ from tidings.operators.senders.mail.smtp_answer import Reply, Stage, classify
 from tidings.operators.senders.smtp import Settings, Smtp
 from tidings.sender import Answer, Send, Verdict
 from tidings.services.certificate import Certificate, self_signed
+from tidings.services.process import free_port
 
 
 def a_sender(port: int, **changes: Any) -> Smtp:
@@ -146,6 +147,30 @@ def test_a_password_goes_over_tls(tmp_path: Path, certificate: Certificate, mode
     assert stranger.verdict is Verdict.CFG
     assert "certificate" in stranger.detail
     assert len(server.taken) == 1
+
+
+def test_the_login_is_tried_and_nothing_is_sent(tmp_path: Path, certificate: Certificate) -> None:
+    def proved(**changes: Any) -> str:
+        given: dict[str, Any] = {"tls": "starttls", "ca": certificate.certificate, **changes}
+        given["user"] = "ana"
+        sender, told = a_sender(given.pop("port", server.port), **given), ""
+
+        async def test(desk: Desk) -> None:
+            nonlocal told
+            try:
+                await sender.prove()
+            except ValueError as error:
+                told = str(error)
+
+        run(sender, test)
+        return told
+
+    with MailServer(login=("ana", "secret"), starttls=server_side(certificate)) as server:
+        assert proved(password=a_password(tmp_path)) == ""
+        assert proved(password=a_password(tmp_path, "wrong")).startswith("it answers 535")
+        assert "certificate" in proved(password=a_password(tmp_path), ca=None)
+        assert proved(password=a_password(tmp_path), port=free_port())
+    assert server.taken == []
 
 
 def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(certificate: Certificate) -> None:

@@ -95,6 +95,20 @@ def test_amazon_refuses_a_number_that_is_none(
     assert (answer.verdict, answer.code) == (Verdict.INV, "InvalidParameter")
 
 
+def test_amazon_proves_the_credentials_and_is_sent_nothing(moto: Moto, tmp_path: Path) -> None:
+    """moto knows no sandbox, as a key may not have the right to ask for it."""
+
+    async def proved() -> None:
+        sender = Sns(settings(tmp_path, endpoint=moto.url), SystemClock())
+        await sender.open(asyncio.get_running_loop())
+        try:
+            await sender.prove()
+        finally:
+            await sender.close()
+
+    asyncio.run(proved())
+
+
 def test_a_call_is_what_botocore_makes_of_it(tmp_path: Path) -> None:
     given = settings(
         tmp_path,

@@ -114,6 +114,7 @@ class Server(ABC):
     name: str
     start_timeout: float = 30.0  # seconds
     stop_timeout: float = 15.0  # seconds from SIGTERM to SIGKILL
+    env: Mapping[str, str] = {}  # beside what this process has
 
     def __init__(self, folder: Path | None = None) -> None:
         self._temporary = folder is None
@@ -155,7 +156,7 @@ class Server(ABC):
         if self.running:
             raise ServiceError(f"{self.name} is already running (pid {self.pid})")
         self.prepare()
-        self._process = spawn(self.command(), log=self.log, cwd=self.folder)
+        self._process = spawn(self.command(), log=self.log, cwd=self.folder, env=self.env)
         try:
             self._wait_until_ready(self._process)
         except BaseException:

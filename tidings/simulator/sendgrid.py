@@ -17,6 +17,7 @@ from tidings.simulator.scenario import Event, ProviderName
 from tidings.simulator.wire import Asked, Fate, Reply, Request, Told, as_json, wording, worst
 
 _PATH = "/v3/mail/send"
+_SCOPES = "/v3/scopes"
 _MOST = 1_000  # personalizations
 _STATUSES = {"too many requests": 429, "unauthorized": 401, "forbidden": 403, "unavailable": 503}
 _USUAL = {
@@ -54,15 +55,17 @@ class SendGrid:
         self._url = url
 
     def knows(self, path: str) -> bool:
-        """Whether it is the one way to send."""
-        return path == _PATH
+        """Whether it is the one way to send, or to ask what a key may do."""
+        return path in (_PATH, _SCOPES)
 
     def read(self, request: Request, now: int) -> Sequence[Asked] | Reply:
         """The mails of a call, or what SendGrid says to one that is wrong."""
-        if request.method != "POST":
+        if request.method != ("GET" if request.path == _SCOPES else "POST"):
             return _errors(405, "method not allowed")
         if request.headers.get("authorization") != self._authorization:
             return _errors(401, "The provided authorization grant is invalid, expired, or revoked")
+        if request.path == _SCOPES:
+            return as_json(200, {"scopes": ["mail.send"]})
         try:
             call = _decode(request.body)
             mails = call["personalizations"]

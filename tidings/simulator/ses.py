@@ -20,6 +20,8 @@ from tidings.simulator.wire import Asked, Fate, Reply, Request, Told, as_json, w
 
 CERTIFICATE_PATH = "/SimpleNotificationService-51d1a7ed51d1a7ed51d1a7ed51d1a7ed.pem"
 _SINGLE, _BULK = "/v2/email/outbound-emails", "/v2/email/outbound-bulk-emails"
+_ACCOUNT = "/v2/email/account"
+_OPERATIONS = {_SINGLE: "POST", _BULK: "POST", _ACCOUNT: "GET"}
 _MOST = 50
 _credential = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/.*Signature=[0-9a-f]{64}").match
 _STATUSES = {
@@ -88,12 +90,14 @@ class Ses:
         """The mails of a call, or what SES says to one that is wrong."""
         if request.path == CERTIFICATE_PATH:
             return Reply(200, self._certificate, (("content-type", "application/x-pem-file"),))
-        if request.path not in (_SINGLE, _BULK) or request.method != "POST":
+        if _OPERATIONS.get(request.path) != request.method:
             return _error(404, "NotFoundException", "no such operation")
         found = _credential(request.headers.get("authorization", ""))
         if found is None or found[1] != self._access_key:
             said = "The security token included in the request is invalid."
             return _error(403, "UnrecognizedClientException", said)
+        if request.path == _ACCOUNT:
+            return as_json(200, {"ProductionAccessEnabled": True, "SendingEnabled": True})
         try:
             call = _decode(request.body)
             asked = _bulk(call) if request.path == _BULK else _single(call)

@@ -70,6 +70,8 @@ class Twilio:
         """The message or the call, or what Twilio says to one that is wrong."""
         if request.headers.get("authorization") != self._authorization:
             return _error(401, 20003, "Authenticate")
+        if (request.method, request.path) == ("GET", f"/2010-04-01/Accounts/{self._account}.json"):
+            return as_json(200, {"sid": self._account, "status": "active", "type": "Full"})
         found = _path(request.path)
         if found is None or found[1] != self._account or request.method != "POST":
             return _error(404, 20404, f"The requested resource {request.path} was not found")

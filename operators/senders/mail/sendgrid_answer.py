@@ -37,6 +37,14 @@ class _Errors(msgspec.Struct):
     errors: list[_Error] = []
 
 
+class _Scopes(msgspec.Struct):
+    scopes: list[str] = []
+
+
+SCOPE = "mail.send"
+"""What a key must be allowed to do."""
+
+_decode_scopes = msgspec.json.Decoder(_Scopes).decode
 _decode = msgspec.json.Decoder(_Errors).decode
 
 
@@ -94,3 +102,11 @@ def _reset(headers: Mapping[str, str], now: int) -> int:
     if reset.isdigit() and len(reset) <= 12:
         return max(int(reset) * 1000 - now, 0)
     return wait_ms(headers.get("retry-after", "").encode("latin-1"), now)
+
+
+def scopes(body: bytes) -> frozenset[str]:
+    """What a key may do, as ``/v3/scopes`` lists it; nothing where that can't be read."""
+    try:
+        return frozenset(_decode_scopes(body).scopes)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return frozenset()

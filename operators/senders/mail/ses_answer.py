@@ -70,6 +70,13 @@ class _Single(msgspec.Struct, rename="pascal"):
     message_id: str
 
 
+class _Account(msgspec.Struct, rename="pascal"):
+    production_access_enabled: bool
+    sending_enabled: bool
+    enforcement_status: str = ""
+
+
+_decode_account = msgspec.json.Decoder(_Account).decode
 _decode_problem = msgspec.json.Decoder(_Problem).decode
 _decode_bulk = msgspec.json.Decoder(_Bulk).decode
 _decode_single = msgspec.json.Decoder(_Single).decode
@@ -137,3 +144,20 @@ def _entry(result: _Entry) -> Answer:
     if status == "ACCOUNT_DAILY_QUOTA_EXCEEDED":
         detail = _QUOTA
     return Answer(verdict=verdict, code=status[:64], detail=detail, limited=status in _LIMITS)
+
+
+def unfit(body: bytes) -> str:
+    """Why an account can't send to everybody, by the answer to ``GetAccount``; "" where it can."""
+    try:
+        account = _decode_account(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"its answer is not that of GetAccount: {error}"
+    if not account.sending_enabled:
+        status = account.enforcement_status or "unknown"
+        return f"the account may not send in this region (its status is {status}): see SES' console"
+    if not account.production_access_enabled:
+        return (
+            "the account is in SES' sandbox in this region, and sends to verified addresses alone: "
+            "ask Amazon for production access"
+        )
+    return ""

@@ -16,6 +16,7 @@ from tidings.operators.senders.mail.mail import Mail
 
 SINGLE = "/v2/email/outbound-emails"
 BULK = "/v2/email/outbound-bulk-emails"
+ACCOUNT = "/v2/email/account"
 MOST = 50  # entries of a bulk
 LARGEST = 900_000  # bytes of a call; SES takes 1 MB with an inline template
 LARGEST_WORDS = 250_000  # characters of one entry's data; SES takes 262,144

@@ -87,6 +87,14 @@ class _Said(msgspec.Struct):
     message: str | None = None
 
 
+class _Shown(msgspec.Struct):
+    """Of an account."""
+
+    status: str = ""
+    type: str = ""
+
+
+_decode_account = msgspec.json.Decoder(_Shown).decode
 _decode = msgspec.json.Decoder(_Said).decode
 
 _CODES = {
@@ -211,14 +219,16 @@ class Api:
     async def prove(self) -> None:
         """Raises ValueError where Twilio does not accept the credentials.
 
-        The account itself is shown to its token alone; a key is asked for the last of what it is
-        to make.
+        The account itself, and whether it may reach everybody, is shown to its token alone; a key
+        is asked for the last of what it is to make.
         """
         assert self._pool is not None
-        path = f"/2010-04-01/Accounts/{self._settings.account}.json"
         if self._settings.api_key:
-            path = f"{self._path}?PageSize=1"
-        await proved_by_call(self._pool, path, self._headers)
+            await proved_by_call(self._pool, f"{self._path}?PageSize=1", self._headers)
+            return
+        path = f"/2010-04-01/Accounts/{self._settings.account}.json"
+        if why := unfit(await proved_by_call(self._pool, path, self._headers)):
+            raise ValueError(why)
 
     async def close(self) -> None:
         """Let calls end for a moment, and let go."""
@@ -273,6 +283,19 @@ class Api:
             detail = "so are most of the last: are the countries you serve switched on at Twilio?"
             return msgspec.structs.replace(answer, verdict=Verdict.CFG, detail=detail)
         return answer
+
+
+def unfit(body: bytes) -> str:
+    """Why an account can't reach everybody, by what Twilio shows of it; "" where it can."""
+    try:
+        shown = _decode_account(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"its answer is not that of an account: {error}"
+    if shown.status not in ("", "active"):
+        return f"the account is {shown.status}"
+    if shown.type == "Trial":
+        return "it is a trial account, and reaches verified numbers alone: upgrade it at Twilio"
+    return ""
 
 
 def _trust(settings: Account) -> ssl.SSLContext | None:

@@ -18,6 +18,24 @@ _OPENAPI_INTEGRITY = (
     "UyXSTGg/k3XSRw5rlGhDlWUOItBPDutBDiHxgRS6vg=="
 )
 
+# What it shows of the account, each field of which it asks for.
+_ACCOUNT = {
+    "DedicatedIpAutoWarmupEnabled": False,
+    "Details": {
+        "AdditionalContactEmailAddresses": [],
+        "ContactLanguage": "EN",
+        "MailType": "TRANSACTIONAL",
+        "ReviewDetails": {"CaseId": "1", "Status": "GRANTED"},
+        "UseCaseDescription": "orders",
+        "WebsiteURL": "https://example.com",
+    },
+    "EnforcementStatus": "HEALTHY",
+    "ProductionAccessEnabled": True,
+    "SendingEnabled": True,
+    "SendQuota": {"Max24HourSend": 50_000, "MaxSendRate": 14, "SentLast24Hours": 0},
+    "SuppressionAttributes": {"SuppressedReasons": []},
+}
+
 
 class SesLocal(Server):
     """aws-ses-v2-local: single and bulk, templates rendered with the engine that SES uses."""
@@ -28,6 +46,7 @@ class SesLocal(Server):
         super().__init__()
         self.port = free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
+        self.env = {"AWS_SES_ACCOUNT": json.dumps(_ACCOUNT)}
 
     def command(self) -> Sequence[str]:
         """It, on its port."""
