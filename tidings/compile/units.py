@@ -91,6 +91,7 @@ def keyed(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) 
         clock=ground.io.clock,
         on_out_of_range=plan.source.on_out_of_range,
         reads=fields_read((*plan.keyed, *plan.tail)),
+        holder=ground.holder,
     )
 
 

@@ -34,7 +34,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
 
 
-class Append(msgspec.Struct, frozen=True, gc=False):
+class Append(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One record to write. ``partition`` -1 lets the key decide (murmur2, as the Java client)."""
 
     topic: str

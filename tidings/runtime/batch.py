@@ -6,7 +6,7 @@ over. The ids of what is written are functions of the input: a replay writes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -62,7 +62,7 @@ class FlowBatch:
         """Let an item go: a decision, the last one that its events get."""
         self._decide(item, kind, site, at or item.time, reason=reason, detail=detail)
         if item.reply_to and not self.muted:
-            self.appends.append(signal_of(item, kind))
+            self._say(item, signal_of(item, kind))
 
     def dead(self, item: Item, reason: str, error: BaseException | str, site: Site) -> None:
         """Hand an item that can't go on to the dead letters.
@@ -85,9 +85,9 @@ class FlowBatch:
             origin=item.origin,
             at=item.time,
         )
-        self.appends.append(dead_letter(record, letter, FLOW))
+        self._say(item, dead_letter(record, letter, FLOW))
         if item.reply_to:
-            self.appends.append(signal_of(item, Kind.FAILED))
+            self._say(item, signal_of(item, Kind.FAILED))
 
     def deliver(self, item: Item, delivery: Delivery, site: Site) -> None:
         """Write a delivery, and the decision that it is queued; one that is too large is dead."""
@@ -98,7 +98,8 @@ class FlowBatch:
             self.dead(item, "too_large", f"the delivery has {len(value):,} bytes", site)
             return
         key = person_key(delivery.tenant, delivery.recipient_id).encode()
-        self.appends.append(Append(deliveries(delivery.channel, delivery.priority), key, value))
+        topic = deliveries(delivery.channel, delivery.priority)
+        self._say(item, Append(topic, key, value))
         self._decide(item, Kind.QUEUED, site, item.time, delivery=delivery)
 
     def more(self, rest: Iterator[Item], site: Site) -> None:
@@ -117,6 +118,17 @@ class FlowBatch:
                 return batch
             self.rest.pop()
         return None
+
+    def lose(self, homes: Collection[int]) -> None:
+        """These partitions are not ours any more. What follows one that was, and is not told apart,
+        goes out: the next owner makes the same."""
+
+    def unsay(self, written: int) -> None:
+        """Take back all but the first ``written`` appends."""
+        del self.appends[written:]
+
+    def _say(self, item: Item, append: Append) -> None:
+        self.appends.append(append)
 
     def _decide(
         self,
@@ -169,10 +181,10 @@ class FlowBatch:
         key = person_key(item.tenant, item.recipient_id).encode()
         value = encode(outcome)
         if len(value) <= LARGEST_OUTCOME:
-            self.appends.append(Append(EVENTS, key, value))
+            self._say(item, Append(EVENTS, key, value))
         else:
             for part in _parts(outcome, subject):
-                self.appends.append(Append(EVENTS, key, encode(part)))
+                self._say(item, Append(EVENTS, key, encode(part)))
 
 
 def signal_of(item: Item, kind: Kind) -> Append:
@@ -246,7 +258,7 @@ def branch_of(site: Site, route: Route, arms: Sequence[Sequence[Step]]) -> Step:
                 through += batch.items
         except Unavailable:
             batch.items = items
-            del batch.appends[written:]
+            batch.unsay(written)
             raise
         through.sort(key=_place)
         batch.items = through

@@ -15,6 +15,7 @@ when it was left out, were measured over 15 runs of 80,000 events under kills:
 6. The rotation saves the oldest first, and stands still during a replay (replays grew to the
    topic).
 7. When a partition is taken from us: flush, save, mark, commit, within the callback.
+8. What the steps behind decide, which ask the world, goes out when it is written down (``outbox``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
-from tidings.contract import Part, Site
+from tidings.contract import Item, Part, Site
 from tidings.log.port import (
     Append,
     Log,
@@ -41,6 +42,7 @@ from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.chain import Chain, Link
 from tidings.runtime.flight import Flight, Label
 from tidings.runtime.member import BATCH, FLUSH_FOR, Member
+from tidings.runtime.outbox import Name, Outgoing, name_of
 from tidings.runtime.people import HOT
 from tidings.runtime.rotation import Rotation
 from tidings.runtime.state import StateStore
@@ -59,7 +61,7 @@ class KeyedFlow(Member):
     """A unit: the keyed part of one flow, and the steps behind it up to deliver.
 
     ``save_rate`` is the budget of the rotation in bytes a second. ``reads`` are the fields of an
-    event that the steps look at, None for all.
+    event that the steps look at, None for all. ``holder`` names this process among all others.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class KeyedFlow(Member):
         save_rate: int = 2_000_000,
         on_out_of_range: OutOfRange = OutOfRange.FAIL,
         reads: frozenset[str] | None = None,
+        holder: str = "",
     ) -> None:
         super().__init__(
             flow,
@@ -93,11 +96,16 @@ class KeyedFlow(Member):
         self._buckets = buckets
         self._rotation = Rotation(save_rate)
         self._reader: Reader
+        self._outgoing: Outgoing
         self._tasks: dict[Slot, Task] = {}
         self._marked: dict[Slot, int] = {}
         self._markers = Flight()
         self._mark_at = 0
         self._busy = False  # it reads as much as it can
+        self._holder = holder
+        self._openings: dict[Slot, Flight] = {}  # not confirmed yet
+        self._reign = 0  # how many partitions it was given
+        self._out = False  # something went out in this pull
         self._long = False  # the batch in hand has used up half of its work or more
 
     # ── The unit ──────────────────────────────────────────────────────────────────────────────
@@ -106,10 +114,45 @@ class KeyedFlow(Member):
         """Open the clients and join the group."""
         self._reader = self._log.reader()
         super().start()
+        self._outgoing = Outgoing(self._producer)
+
+    def pull(self) -> FlowBatch | None:
+        """The next batch, if there is one."""
+        self._out = False
+        if self._openings and not self._open():
+            return None
+        batch = super().pull()
+        if batch is None and self._out:
+            batch = super().pull()  # what went out may be news for ourselves
+        if batch is not None and self._openings:  # a partition has come in this very pull
+            self._queue.appendleft(batch)
+            return None
+        return batch
+
+    def _open(self) -> bool:
+        """Whether all partitions are open: nothing is decided before it is known what was."""
+        self._producer.poll()
+        for slot, flight in [*self._openings.items()]:
+            if flight.error is not None:
+                raise LogError(f"the state of {slot} was not written: {flight.error}")
+            if flight.open:
+                continue
+            store = self._tasks[slot].store
+            store.read_on(self._reader)
+            swept = store.outbox.opened()
+            if swept is None:  # another's opening, written before and come late, is in between
+                self._openings[slot] = store.open()
+            else:
+                del self._openings[slot]
+                store.append(swept)
+        return not self._openings
 
     def push(self, batch: FlowBatch) -> None:
-        """Append what the batch caused; then save state, for a batch's end is where it is whole."""
+        """Write down what the batch caused, and all before it as soon as there is nothing to do at
+        once; then save state, for a batch's end is where it is whole."""
         super().push(batch)
+        if self._outgoing.unsealed and (self._held is not None or not self._queue):
+            self._seal()
         if self._held is None and not self._queue:
             tasks = [task for task in self._tasks.values() if not task.replaying()]
             self._rotation.save(tasks, float(self._clock.now()), self._busy, self._long)
@@ -133,9 +176,12 @@ class KeyedFlow(Member):
         starts = {}
         for slot, position in positions.items():
             home = Slot(state(self.name), slot.partition)
-            store = StateStore(home, self._chain.steps, self._producer)
+            self._reign += 1
+            owner = f"{self._holder}-{self._reign}"
+            store = StateStore(home, self._chain.steps, self._producer, owner)
             buckets = store.restore(self._reader, self._buckets)
-            committed = position.offset if position is not None else 0
+            committed = store.outbox.confirmed(position.offset if position is not None else 0)
+            self._openings[slot] = store.open()
             task = Task(slot, buckets, store, self._chain, self._site, committed)
             self._check(slot, task)
             self._tasks[slot] = task
@@ -154,6 +200,7 @@ class KeyedFlow(Member):
     def _check(self, slot: Slot, task: Task) -> None:
         """See that the log still has what the task needs, and begins where it believes."""
         first, end = self._reader.span(slot)
+        task.doubtful = end
         start = task.position.offset
         known = max(task.committed, *[bucket.covered.offset for bucket in task.buckets])
         if known > end:
@@ -179,7 +226,12 @@ class KeyedFlow(Member):
     def _hand_over(self, slots: Sequence[Slot]) -> None:
         """Save, so that the next owner has next to nothing to replay."""
         # What has seen a batch that is held stays encoded: `release` does not let it out.
-        if self._producer.flush(FLUSH_FOR):
+        if self._outgoing.unsealed:
+            self._seal()
+        confirmed = self._producer.flush(FLUSH_FOR)
+        if self._outgoing.release():
+            confirmed = self._producer.flush(FLUSH_FOR)
+        if confirmed:
             budget = SAVE_AT_REVOKE
             for slot in slots:
                 task = self._tasks[slot]
@@ -191,8 +243,10 @@ class KeyedFlow(Member):
 
     def lost(self, slots: Sequence[Slot]) -> None:
         """Drop what is held of these partitions."""
+        self._outgoing.forget([slot.partition for slot in slots])
         for slot in slots:
             self._tasks.pop(slot, None)
+            self._openings.pop(slot, None)
         super().lost(slots)
         self._share_heat()
 
@@ -202,7 +256,11 @@ class KeyedFlow(Member):
     # ── Reading ───────────────────────────────────────────────────────────────────────────────
 
     def _take(self, records: list[Record], wall: int) -> None:
-        """Sort records to their tasks, and split them where muted replay ends."""
+        """Sort records to their tasks, and split them where muted replay ends.
+
+        What is written down goes out now: the poll has told of partitions that are gone.
+        """
+        self._out = self._outgoing.release()
         self._busy = len(records) > BATCH // 2
         if not records:
             if self._held is None:
@@ -277,10 +335,60 @@ class KeyedFlow(Member):
             flight = Flight() if batch.muted else self._flights.take(labels)
             self._queue.appendleft(KeyedBatch(rest, flight, labels, batch.muted))
         if not batch.muted:
-            batch.items = chain.emitted[:]
+            batch.items = self._unknown(batch, chain.emitted)
         batch.slices = []
         chain.emitted.clear()
         return batch
+
+    def _unknown(self, batch: KeyedBatch, emitted: Sequence[Item]) -> list[Item]:
+        """The items about which the steps behind are to be asked; of the others it is written down
+        what an earlier run has decided."""
+        unknown, asked = [], batch.asked
+        for item in emitted:
+            home = item.origin.partition
+            mine = asked.get(home)
+            if mine is None:
+                mine = asked[home] = (self._tasks[Slot(self._topic, home)], [])
+            task, names = mine
+            name = name_of(item)
+            known = task.store.outbox.take(name) if task.store.outbox.known else None
+            if known is None:
+                names.append(name)
+                unknown.append(item)
+            else:
+                batch.repeat(home, known)
+        batch.given = len(batch.appends)
+        return unknown
+
+    def _emit(self, batch: FlowBatch) -> None:
+        batch.flight.open += len(batch.appends)
+        self._outgoing.unsealed.append(batch)
+        if isinstance(batch, KeyedBatch) and batch.rest:
+            # In envelopes of its own each part could be found without the others.
+            batch.asked, batch.given = {}, len(batch.appends)
+
+    def _seal(self) -> None:
+        """Write down what the steps behind have decided since the last time."""
+        shares: dict[int, tuple[Task, list[Name], list[Append]]] = {}
+        for batch in self._outgoing.unsealed:
+            if not isinstance(batch, KeyedBatch):
+                continue
+            for home, (task, names) in batch.asked.items():
+                if self._tasks.get(task.slot) is not task:
+                    batch.lose([home])  # taken from us while the batch was held
+                elif home in shares:
+                    shares[home][1].extend(names)
+                else:
+                    shares[home] = (task, names, [])
+            given = batch.given
+            for append, home in zip(batch.appends[given:], batch.homes[given:], strict=True):
+                shares[home][2].append(append)
+        envelopes: list[Append] = []
+        for task, names, appends in shares.values():
+            if appends:
+                low = self._low(task.slot).offset
+                envelopes += task.store.outbox.seal(names, appends, task.position.offset, low)
+        self._outgoing.seal(envelopes)
 
     # ── Saving ────────────────────────────────────────────────────────────────────────────────
 
@@ -291,6 +399,8 @@ class KeyedFlow(Member):
         for slot, task in self._tasks.items():
             low = self._low(slot)
             task.release(low)
+            if task.position.offset >= task.doubtful:
+                task.store.outbox.forget()
             if mark and low.offset > self._marked[slot] and not task.replaying():
                 self._marked[slot] = low.offset
                 task.mark(low)

@@ -82,6 +82,11 @@ class Member:
     def _keep_up(self, wall: int) -> None:
         """What is to be done every now and then, beside the commit."""
 
+    def _emit(self, batch: FlowBatch) -> None:
+        """Append what the batch caused."""
+        batch.flight.open += len(batch.appends)
+        self._producer.append(batch.appends, batch.flight.ack)
+
     # ── The unit ──────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
@@ -129,8 +134,7 @@ class Member:
             self._again_at = self._clock.now() + HELD_FOR_MS
             return
         if batch.appends:
-            batch.flight.open += len(batch.appends)
-            self._producer.append(batch.appends, batch.flight.ack)
+            self._emit(batch)
         following = batch.follow(BATCH)
         if following is not None:
             self._queue.appendleft(following)

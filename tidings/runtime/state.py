@@ -9,6 +9,7 @@ the garbage collector does not follow, and saving a bucket is a copy, not an enc
     <bucket>                the head: steps, offset, log time, marks, states
     <bucket>.<version>.<i>  further chunks of a large bucket, written before its head
     position                per bucket (version, covered offset, log time there)
+    out.<owner>.<n>         what was decided and may have gone out (``tidings.runtime.outbox``)
 
 A blob is true at its own offset. The position record says how far a bucket that has *not changed
 since* is true as well; it counts only for the very blob it names. A version is a hash of the blob:
@@ -28,6 +29,7 @@ from xxhash import xxh3_64_intdigest
 
 from tidings.log.port import Append, Producer, Reader, Slot
 from tidings.runtime.flight import Flight, Label
+from tidings.runtime.outbox import OUT, Outbox
 
 FORMAT = 1
 CHUNK = 4_000_000  # bytes of a record; the topic takes 8 MiB
@@ -143,11 +145,15 @@ class StateError(Exception):
 class StateStore:
     """The state of one partition in the log: saves buckets, restores them."""
 
-    def __init__(self, slot: Slot, steps: Sequence[str], producer: Producer) -> None:
+    def __init__(
+        self, slot: Slot, steps: Sequence[str], producer: Producer, owner: str = ""
+    ) -> None:
         self._slot = slot
         self._steps = tuple(steps)
         self._producer = producer
         self._chunked: dict[int, tuple[int, int]] = {}  # bucket → its version, number of chunks
+        self.outbox = Outbox(slot, owner)
+        self.read = 0  # up to here
         self.flight = Flight()
         self.bytes = 0
 
@@ -192,13 +198,14 @@ class StateStore:
         bucket = saved.bucket
         bucket.version, bucket.covered = saved.version, saved.at
         bucket.waiting -= 1
-        self._write(saved.appends)
+        self.append(saved.appends)
 
     def mark(self, buckets: Sequence[Bucket], low: Label) -> None:
         """Write the position record."""
-        self._write([self.positions(buckets, low)])
+        self.append([self.positions(buckets, low)])
 
-    def _write(self, appends: Sequence[Append]) -> None:
+    def append(self, appends: Sequence[Append]) -> None:
+        """Write records of this partition."""
         self.flight.open += len(appends)
         self.bytes += sum(len(append.value or b"") for append in appends)
         self._producer.append(appends, self.flight.ack)
@@ -207,7 +214,7 @@ class StateStore:
         return Append(self._slot.topic, key.encode(), value, (), self._slot.partition)
 
     def restore(self, reader: Reader, count: int) -> list[Bucket]:
-        """The ``count`` buckets as they were last saved.
+        """The ``count`` buckets as they were last saved; what the outbox holds is left to it.
 
         Raises StateError for a format or a bucket count that is not ours.
         """
@@ -215,11 +222,14 @@ class StateStore:
         chunks: dict[bytes, bytes] = {}
         positions: Positions | None = None
         span = reader.span(self._slot)
+        self.read = span.end
         for records in reader.read(self._slot, span.first, span.end):
             for record in records:
                 key, value = record.key or b"", record.value
                 if key == POSITION and value is not None:
                     positions = _decode_positions(value)
+                elif key.startswith(OUT):
+                    self.outbox.find(record)
                 elif b"." in key:
                     if value is None:
                         chunks.pop(key, None)
@@ -243,6 +253,21 @@ class StateStore:
         for bucket in buckets:
             bucket.seen = bucket.covered.offset
         return buckets
+
+    def read_on(self, reader: Reader) -> None:
+        """Show the outbox what has come since the last look."""
+        end = reader.span(self._slot).end
+        for records in reader.read(self._slot, self.read, end):
+            for record in records:
+                if (record.key or b"").startswith(OUT):
+                    self.outbox.find(record)
+        self.read = end
+
+    def open(self) -> Flight:
+        """Write the outbox's opening; the flight closes when it is confirmed."""
+        flight = Flight()
+        self._producer.append([self.outbox.opening(self.read)], flight.ack)
+        return flight
 
     def _fill(self, bucket: Bucket, number: int, blob: Blob, chunks: dict[bytes, bytes]) -> None:
         keys = [f"{number}.{blob.version}.{i}".encode() for i in range(1, blob.chunks)]

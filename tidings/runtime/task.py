@@ -8,7 +8,7 @@ deadline*. So what a task does is a function of the log, wherever it runs and ho
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 
 import msgspec
@@ -16,11 +16,12 @@ from xxhash import xxh3_64_intdigest
 
 from tidings.contract import Item, Site, Who
 from tidings.ids import person_key
-from tidings.log.port import Record, Slot
+from tidings.log.port import Append, Record, Slot
 from tidings.records import Origin
 from tidings.runtime.batch import FlowBatch
 from tidings.runtime.chain import Chain
 from tidings.runtime.flight import Flight, Label
+from tidings.runtime.outbox import Name
 from tidings.runtime.people import People, act_at_of
 from tidings.runtime.state import Bucket, Cell, Saved, StateStore
 
@@ -50,6 +51,7 @@ class Task:
         self.position = Label(start.offset, start.time)
         self.now = start.time
         self.committed = committed
+        self.doubtful = 0  # below this offset an earlier run may have decided
         self.marker_until = 0  # on the wall; until then no other one is written
         self.marker_for = 0  # the deadline that the last one was written for
         self._wall = 0  # the latest that `overdue` was told
@@ -64,6 +66,7 @@ class Task:
         """Go on at ``first`` of a log that was made anew, with the state as it is."""
         self.position = Label(first, self.position.time)
         self.committed = first
+        self.store.outbox.begin(first)
         for bucket in self.buckets:
             bucket.covered, bucket.seen, bucket.changed = self.position, first, True
 
@@ -271,9 +274,13 @@ class Task:
 
 
 class KeyedBatch(FlowBatch):
-    """A flow's batch before its keyed stage: the records of each task."""
+    """A flow's batch before its keyed stage: the records of each task.
 
-    __slots__ = ("slices",)
+    After it: ``asked`` has for each partition the items that the steps behind are asked about,
+    ``homes`` the partition of each append, and the first ``given`` appends are none of theirs.
+    """
+
+    __slots__ = ("asked", "given", "homes", "slices")
 
     def __init__(
         self,
@@ -284,3 +291,28 @@ class KeyedBatch(FlowBatch):
     ) -> None:
         super().__init__([], 0, flight, labels, muted)
         self.slices = slices
+        self.asked: dict[int, tuple[Task, list[Name]]] = {}
+        self.homes: list[int] = []
+        self.given = 0
+
+    def unsay(self, written: int) -> None:
+        """Take back all but the first ``written`` appends."""
+        super().unsay(written)
+        del self.homes[written:]
+
+    def repeat(self, home: int, appends: Sequence[Append]) -> None:
+        """Say again what an earlier run has said."""
+        self.appends += appends
+        self.homes += [home] * len(appends)
+
+    def lose(self, homes: Collection[int]) -> None:
+        """Say nothing of what these partitions have caused."""
+        kept = [number for number, home in enumerate(self.homes) if home not in homes]
+        self.flight.open -= len(self.homes) - len(kept)
+        self.given = sum(number < self.given for number in kept)
+        self.appends = [self.appends[number] for number in kept]
+        self.homes = [self.homes[number] for number in kept]
+
+    def _say(self, item: Item, append: Append) -> None:
+        self.appends.append(append)
+        self.homes.append(item.origin.partition)

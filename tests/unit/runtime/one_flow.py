@@ -10,6 +10,7 @@ flow.outcomes()
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,14 @@ DIGEST = """
 
 
 class FlakyPeople(FunctionPeople):
-    """Everybody has a phone, when the database answers; counts how often it was asked."""
+    """Everybody has a phone, when the database answers; counts how often it was asked.
+
+    ``profile`` can be set anew: people change.
+    """
 
     def __init__(self, profile: Callable[[Person], Profile] = lambda person: PHONE) -> None:
-        super().__init__(profile)
+        super().__init__(lambda person: self.profile(person))
+        self.profile = profile
         self.away = False
         self.asked = 0
 
@@ -91,7 +96,7 @@ class OneFlow:
         self._ground = Ground(
             self.log, ground.io._replace(people=self.people), ground.settings, "holder"
         )
-        self._number = 0
+        self._number = self._starts = 0
         self.plan = plan or self._plan_of(steps)
         self.start()
 
@@ -101,7 +106,9 @@ class OneFlow:
         """A process, of other steps if they are given; it has all partitions."""
         if steps:
             self.plan = self._plan_of(steps)
-        self.unit = keyed(self.plan, self._ground)
+        self._starts += 1
+        ground = replace(self._ground, holder=f"process-{self._starts}")
+        self.unit = keyed(self.plan, ground)
         self.unit.start()
         self.consumer = self.unit._consumer  # type: ignore[assignment]
         self.producer = self.unit._producer  # type: ignore[assignment]

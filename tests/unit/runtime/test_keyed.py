@@ -70,15 +70,17 @@ def test_nothing_is_saved_during_a_replay(tmp_path: Path, monkeypatch: pytest.Mo
     flow.log.clear(STATE)
     monkeypatch.setattr(member, "BATCH", 10)
     flow.start()
+    flow.turn()
+    opened = 1  # the outbox is opened, and nothing is written beside that
     for position in (10, 20, 30):
         flow.clock.advance(300)
         flow.turn()
         assert flow.task().position.offset == position
         assert not flow.task()._waiting
-        assert flow.log.span(Slot(STATE, 0)).end == 0
+        assert flow.log.span(Slot(STATE, 0)).end == opened
     flow.turn(3)
     flow.pass_time(300)
-    assert flow.log.span(Slot(STATE, 0)).end > 0
+    assert flow.log.span(Slot(STATE, 0)).end > opened
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_more_is_spent_on_saving_while_there_is_too_much_to_replay(
     flow.wait()  # what it has encoded is written when its past is confirmed
 
     written = engine.records(flow.log, STATE)
-    assert len([one for one in written if one.key != b"position"]) == saved
+    assert len([one for one in written if (one.key or b"").isdigit()]) == saved
 
 
 def test_each_bucket_goes_on_from_its_own_blob(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_a_partition_with_a_batch_in_hand_is_handed_over_as_it_was_before(
 def test_a_partition_that_is_lost_takes_nothing_along(tmp_path: Path) -> None:
     flow = OneFlow(tmp_path, ONCE)
     flow.enter("ana", {}, id="e1")
-    flow.turn()
+    flow.turn(4)  # it is out, and not committed
     ends = flow.log.span(Slot(STATE, 0)), flow.committed()
     flow.group.evict(flow.consumer)
     flow.turn()

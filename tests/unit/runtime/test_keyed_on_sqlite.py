@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -25,10 +26,13 @@ class Machine:
         create(self.log, *TOPICS)
         self.ground = ground_of(folder, self.log, self.clock, state={"buckets": BUCKETS})
         self.written: list[Append] = []
+        self.started = 0
         self.unit = self.start()
 
     def start(self) -> KeyedFlow:
-        unit = keyed(the_plan(), self.ground)
+        self.started += 1
+        ground = replace(self.ground, holder=f"process-{self.started}")
+        unit = keyed(the_plan(), ground)
         unit.start()
         return unit
 
@@ -67,7 +71,9 @@ class Machine:
         """Let all that is open close; a stop flushes what lingers."""
         for _ in range(8):
             self.clock.advance(MAX_WAIT)
-            settle(self.unit, turns=5)
+            for _ in range(3):  # the opening, what was decided, what goes out
+                self.unit._producer.flush(5.0)
+                settle(self.unit, turns=5)
             self.restart()
 
 

@@ -238,6 +238,14 @@ def test_an_output_that_can_not_be_written_stops_the_process_before_the_commit(
 def test_state_that_can_not_be_written_stops_the_process(tmp_path: Path) -> None:
     flow = OneFlow(tmp_path, NOTES)
     flow.log.refuses = lambda append: "disk full" if append.topic == STATE else None
+    with pytest.raises(LogError, match=r"the state of .* was not written: disk full"):
+        flow.settle()
+
+
+def test_a_bucket_that_can_not_be_written_stops_the_process(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, NOTES)
+    refused = b"0", b"1"
+    flow.log.refuses = lambda append: "disk full" if append.key in refused else None
     flow.enter("ana", {}, id="e1")
     flow.pass_time(1_000)
     with pytest.raises(LogError, match=r"the state of .* was not written: disk full"):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -208,11 +210,14 @@ def the_plan() -> FlowPlan:
     return plan
 
 
+_NUMBERS = count()
+
+
 class Process:
     """One process of the flow; its turns can be stopped before the last part."""
 
     def __init__(self, log: PaperLog, ground: Ground, plan: FlowPlan) -> None:
-        self.unit = keyed(plan, ground)
+        self.unit = keyed(plan, replace(ground, holder=f"process-{next(_NUMBERS)}"))
         self.unit.start()
         self.consumer: PaperConsumer = self.unit._consumer  # type: ignore[assignment]
         self.producer: PaperProducer = self.unit._producer  # type: ignore[assignment]
