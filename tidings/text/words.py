@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _NAMES = (str, int)  # a union would be made anew for each name
+_SAID = 2  # names, at the most
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,12 @@ class Words:
         ``actors`` are names, newest first, as many as were kept; ``count`` is how many distinct
         ones there are, by default as many as are named.
         """
-        named = [actors] if isinstance(actors, str) else actors
-        names = [name for name in named if name != "" and isinstance(name, _NAMES)]
+        names = []
+        for name in [actors] if isinstance(actors, str) else actors:
+            if name != "" and isinstance(name, _NAMES):
+                names.append(name)
+                if count is not None and len(names) == _SAID:
+                    break
         total = len(names) if count is None else int(count)
         if not names or total <= 0:
             return self.nobody
