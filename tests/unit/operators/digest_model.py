@@ -63,7 +63,7 @@ class _Window:
 
 def decided(rules: Rules, events: list[Event], until: int) -> list[Told]:
     """What becomes of one person's events, in the order in which it is said."""
-    model = _Model(rules)
+    model = Model(rules)
     for event in events:
         model.pass_time(event.at)
         model.enter(event)
@@ -71,18 +71,22 @@ def decided(rules: Rules, events: list[Event], until: int) -> list[Told]:
     return model.told
 
 
-class _Model:
+class Model:
+    """One person's windows; ``told`` is what became of events so far."""
+
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._open: dict[str, _Window] = {}
         self.told: list[Told] = []
 
     def pass_time(self, now: int) -> None:
+        """Close what is due by ``now``."""
         late = [(each.closes, photo) for photo, each in self._open.items() if each.closes <= now]
         for closes, photo in sorted(late):
             self._tell(self._open.pop(photo), photo, closes)
 
     def enter(self, event: Event) -> None:
+        """Take an event in, when what was due by then is closed."""
         rules, now = self._rules, event.at
         if rules.cancel and event.type == "undo":
             self._undo(event)

@@ -1,20 +1,20 @@
 """Escalations among several processes, on a paper log, and the oracle of what they decide.
 
-The oracle is written apart from the engine: it reads entries and signals with their append times
-and plays each person's escalations over them, one after the other. Somebody has no phone number:
+The oracle is written apart from the engine: it plays each person's escalations over entries and
+signals. Somebody has no phone number:
 that a round could not be delivered is told by the flow itself.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from tests.engine import outcomes, plan_of, records
+from tests.engine import plan_of
+from tests.unit.runtime.played import alike, implied
 from tests.unit.runtime.world import ENTRIES, TOPICS, World
 from tidings.ids import wait_id
 from tidings.log.port import Append, Log
@@ -24,9 +24,7 @@ from tidings.records import (
     Entry,
     Origin,
     Signal,
-    decode_delivery,
     decode_entry,
-    decode_outcome,
     encode,
 )
 
@@ -59,7 +57,6 @@ steps:
             fails_within: {FAILS_WITHIN}ms
   - deliver: {{template: t}}
 """
-DELIVERIES = ("deliveries.push.normal", "deliveries.sms.normal")
 
 
 class Decided(NamedTuple):
@@ -105,7 +102,6 @@ class OraclePerson:
     def __init__(self, recipient: str) -> None:
         self._recipient = recipient
         self._open: dict[str, Open] = {}
-        self._seen: set[Origin] = set()
         self.decided: list[Decided] = []
 
     def _say(self, event: str, what: str, round: int, at: int) -> None:
@@ -143,10 +139,6 @@ class OraclePerson:
                 self._next(key, at)
 
     def enter(self, entry: Entry, now: int) -> None:
-        self.pass_time(now)
-        if entry.origin in self._seen:
-            return
-        self._seen.add(entry.origin)
         until = entry.event["photo"] == "p0"
         key = "p0" if until else entry.event_id
         if until and entry.event["type"] == "note":
@@ -160,7 +152,6 @@ class OraclePerson:
         self._send(key, now)
 
     def hear(self, signal: Signal, now: int) -> None:
-        self.pass_time(now)
         for key, one in [*self._open.items()]:
             if wait_id(one.event, "") != signal.wait:
                 continue
@@ -184,41 +175,14 @@ class OraclePerson:
 
 def oracle(log: Log) -> set[Decided]:
     """What the entries of the log imply."""
-    people: dict[tuple[int, str], OraclePerson] = {}
-    times: dict[int, int] = defaultdict(int)
-    for record in records(log, ENTRIES):
-        now = times[record.partition] = max(times[record.partition], record.time)
-        if record.value is not None:
-            entry = decode_entry(record.value)
-            whose = (record.partition, entry.recipient_id)
-            person = people.setdefault(whose, OraclePerson(entry.recipient_id))
-            if entry.signal is None:
-                person.enter(entry, now)
-            else:
-                person.hear(entry.signal, now)
-    for (partition, _), person in people.items():
-        person.pass_time(times[partition])
-    return {one for person in people.values() for one in person.decided}
+    return implied(log, ENTRIES, OraclePerson)
 
 
 def decided(log: Log) -> list[Decided]:
-    """What the flow has said, repeats included: what has one id has one content."""
-    sent: dict[Any, Any] = {}
-    for topic in DELIVERIES:
-        for record in records(log, topic):
-            delivery = decode_delivery(record.value or b"")
-            key = delivery.notif_id, delivery.channel, delivery.round
-            assert sent.setdefault(key, record.value) == record.value
-    said: dict[str, Any] = {}
-    for record in records(log, "notif_events"):
-        outcome = decode_outcome(record.value or b"")
-        assert said.setdefault(outcome.outcome_id, record.value) == record.value
-    found = outcomes(log)
-    queued = {(one.notif_id, one.channel, one.round) for one in found if one.kind == "queued"}
-    assert queued == set(sent)
+    """What the flow has said, repeats included."""
     return [
         Decided(one.recipient_id, one.members[0], one.reason or one.channel, one.round, one.at)
-        for one in found
+        for one in alike(log)
     ]
 
 

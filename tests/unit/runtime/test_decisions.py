@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests import engine
 from tests.unit.runtime.one_flow import ENTRIES, NOW, SOURCE, OneFlow
-from tests.unit.runtime.world import alike
+from tests.unit.runtime.played import alike
 from tidings.log.port import Append
 from tidings.plan import FlowPlan
 from tidings.records import Outcome

@@ -1,13 +1,12 @@
 """A flow's keyed part among several processes, on a paper log, and the oracle of what it decides.
 
-The oracle is written apart from the engine: it reads the entries with their append times and plays
-windows and limits over them, one person after the other.
+The oracle is written apart from the engine: it plays windows, as the model of digests has them, and
+the limit behind them over the entries of the topic.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -16,23 +15,17 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, NamedTuple
 
-from tests.engine import PHONE, Tick, ground_of, outcomes, plan_of, records, turn
+from tests.engine import PHONE, Tick, ground_of, plan_of, records, turn
 from tests.paper_log import PaperConsumer, PaperLog, PaperProducer, dealt
+from tests.unit.operators.digest_model import Event, Model, Rules
 from tests.unit.runtime.one_flow import FlakyPeople
+from tests.unit.runtime.played import alike, deliveries, implied
 from tidings.compile.units import Ground, keyed
 from tidings.driver.ports import LocalCaps
 from tidings.log.port import Append, Log, Slot
 from tidings.plan import FlowPlan
 from tidings.ports import Person, Profile
-from tidings.records import (
-    Entry,
-    Origin,
-    Outcome,
-    decode_delivery,
-    decode_entry,
-    decode_outcome,
-    encode,
-)
+from tidings.records import Entry, Origin, Signal, encode
 
 ENTRIES, STATE, DELIVERIES = "tidings.social", "tidings.social.state", "deliveries.push.normal"
 TOPICS = {ENTRIES: 2, STATE: 2, DELIVERIES: 1, "notif_events": 2, "notif_dlq.flow": 1}
@@ -47,124 +40,123 @@ steps:
   - switch:
       cases:
         - name: likes
-          when: type == 'like'
+          when: type in ['like', 'call', 'undo']
           steps:
-            - digest: {{by: [photo], window: {LIKES}ms, max_items: {MAX_ITEMS}, fields: [type]}}
+            - digest:
+                by: [photo]
+                window: {LIKES}ms
+                max_items: {MAX_ITEMS}
+                fields: [type]
+                actors: actor
+                counts: type
+                flush: type == 'call'
+                cancel: {{when: type == 'undo', match: [actor, photo]}}
         - name: comments
-          when: type == 'comment'
+          when: type in ['comment', 'gone']
           steps:
-            - digest: {{by: [photo], gap: {GAP}ms, max_wait: {MAX_WAIT}ms, keep: first 2}}
+            - digest:
+                by: [photo]
+                gap: {GAP}ms
+                max_wait: {MAX_WAIT}ms
+                keep: first 2
+                actors: actor
+                counts: type
+                min_items: 2
+                cancel: type == 'gone'
   - limit: {{at_most: {AT_MOST}, within: {WITHIN}ms}}
   - deliver: {{to: push, template: t}}
 """
+TYPES = ["like"] * 4 + ["comment"] * 3 + ["note"] * 2 + ["undo", "call", "gone"]
+ACTORS = ["sam", "sue", "zoe"]
 
 
 # ── The oracle ────────────────────────────────────────────────────────────────────────────────
 
 
 class Decided(NamedTuple):
-    """What became of a digest, or of a note, which goes straight to the limit."""
+    """What became of a digest, of what was taken back, or of a note, which goes straight to the
+    limit; of a digest that is delivered, what it says."""
 
     recipient: str
     members: tuple[str, ...]
     at: int
-    passed: bool
-
-
-class Window:
-    """An open digest."""
-
-    def __init__(self, opened: int, deadline: int) -> None:
-        self.opened = opened
-        self.deadline = deadline
-        self.members: list[str] = []
+    kind: str
+    told: str = ""
 
 
 class OraclePerson:
-    """One recipient, played in the order of the log."""
+    """One recipient: windows as the model of digests plays them, and a limit."""
 
     def __init__(self, recipient: str) -> None:
         self._recipient = recipient
-        self._windows: dict[tuple[str, str], Window] = {}
+        self._likes = Model(Rules("fixed", LIKES, max_items=MAX_ITEMS, flush=True, cancel="actor"))
+        self._comments = Model(Rules("sliding", GAP, MAX_WAIT, min_items=2, cancel="window"))
         self._passed: list[int] = []
-        self._seen: set[Origin] = set()
         self.decided: list[Decided] = []
 
     def pass_time(self, now: int) -> None:
         """Close what is due, by deadline, likes before comments."""
-        while due := [
-            (window.deadline, ("like", "comment").index(key[0]), key)
-            for key, window in self._windows.items()
-            if window.deadline <= now
-        ]:
-            at, _, key = min(due)
-            self._decide(self._windows.pop(key).members, at)
+        self._likes.pass_time(now)
+        self._comments.pass_time(now)
+        self._decide()
 
     def enter(self, entry: Entry, now: int) -> None:
-        """An entry at partition time ``now``; one that a dead intake repeats counts once."""
-        self.pass_time(now)
-        if entry.origin in self._seen:
-            return
-        self._seen.add(entry.origin)
-        kind, photo = entry.event["type"], entry.event["photo"]
+        """An event."""
+        event = entry.event
+        kind, photo, actor = event["type"], event["photo"], event["actor"]
         if kind == "note":
-            self._decide([entry.event_id], now)
-            return
-        length = LIKES if kind == "like" else GAP
-        window = self._windows.setdefault((kind, photo), Window(now, now + length))
-        if kind == "comment":
-            window.deadline = min(now + GAP, window.opened + MAX_WAIT)
-        window.members.append(entry.event_id)
-        if kind == "like" and len(window.members) == MAX_ITEMS:
-            self._decide(self._windows.pop((kind, photo)).members, now)
+            self._limit((entry.event_id,), now)
+        elif kind in ("comment", "gone"):
+            kind = "undo" if kind == "gone" else kind
+            self._comments.enter(Event(entry.event_id, now, kind, photo, actor))
+        else:
+            self._likes.enter(Event(entry.event_id, now, kind, photo, actor))
+        self._decide()
 
-    def _decide(self, members: Iterable[str], at: int) -> None:
+    def hear(self, signal: Signal, now: int) -> None:
+        """Nothing waits here."""
+        raise AssertionError("news of nothing")
+
+    def _decide(self) -> None:
+        told = self._likes.told + self._comments.told
+        self._likes.told, self._comments.told = [], []
+        for at, members, kind, data, _ in sorted(told, key=lambda one: one.at):
+            if kind == "digest":
+                self._limit(members, at, told_of(data))
+            else:
+                self.decided.append(Decided(self._recipient, members, at, kind))
+
+    def _limit(self, members: tuple[str, ...], at: int, told: str = "") -> None:
         recent = [time for time in self._passed if time > at - WITHIN]
         passes = len(recent) < AT_MOST
         self._passed = [*recent, at] if passes else recent
-        self.decided.append(Decided(self._recipient, tuple(members), at, passes))
+        kind = "queued" if passes else "suppressed"
+        self.decided.append(Decided(self._recipient, members, at, kind, told if passes else ""))
+
+
+def told_of(data: Mapping[str, Any]) -> str:
+    """What a digest says of its events."""
+    counts = sorted(data["counts"].items())
+    return f"{data['count']} events {counts} of {data['actor_count']} actors {data['actors']}"
 
 
 def oracle(log: Log) -> set[Decided]:
     """What the entries of the log imply."""
-    people: dict[tuple[int, str], OraclePerson] = {}
-    times: dict[int, int] = defaultdict(int)
-    for record in records(log, ENTRIES):
-        now = times[record.partition] = max(times[record.partition], record.time)
-        if record.value is not None:
-            entry = decode_entry(record.value)
-            whose = (record.partition, entry.recipient_id)
-            if whose not in people:
-                people[whose] = OraclePerson(entry.recipient_id)
-            people[whose].enter(entry, now)
-    for (partition, _), person in people.items():
-        person.pass_time(times[partition])
-    return {one for person in people.values() for one in person.decided}
+    return implied(log, ENTRIES, OraclePerson)
 
 
 # ── What the flow has said ────────────────────────────────────────────────────────────────────
 
 
-def alike(log: Log) -> list[Outcome]:
-    """All outcomes. What has the same id has the same content, also when a replay wrote it."""
-    sent: dict[str, Any] = {}
-    for record in records(log, DELIVERIES):
-        delivery = decode_delivery(record.value or b"")
-        assert sent.setdefault(delivery.notif_id, record.value) == record.value
-    said: dict[str, Any] = {}
-    for record in records(log, "notif_events"):
-        outcome = decode_outcome(record.value or b"")
-        assert said.setdefault(outcome.outcome_id, record.value) == record.value
-    found = outcomes(log)
-    assert {one.notif_id for one in found if one.kind == "queued"} == set(sent)
-    return found
-
-
 def decided(log: Log) -> list[Decided]:
     """What the flow has said, repeats included."""
-    return [
-        Decided(one.recipient_id, one.members, one.at, one.kind == "queued") for one in alike(log)
-    ]
+    said = {key[0]: delivery.data for key, delivery in deliveries(log).items()}
+    found = []
+    for one in alike(log):
+        data = said.get(one.notif_id, {})
+        told = told_of(data) if "count" in data else ""
+        found.append(Decided(one.recipient_id, one.members, one.at, str(one.kind), told))
+    return found
 
 
 def entry_of(random: Random, number: int) -> Append:
@@ -175,8 +167,9 @@ def entry_of(random: Random, number: int) -> Append:
         event_id=f"e{number}",
         origin=Origin("social.events", number % 2, number // 2),
         event={
-            "type": random.choice(["like", "like", "like", "comment", "comment", "note"]),
+            "type": random.choice(TYPES),
             "photo": f"p{random.randrange(2)}",
+            "actor": random.choice(ACTORS),
         },
     )
     return Append(ENTRIES, person.encode(), encode(entry))
