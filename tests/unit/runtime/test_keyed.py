@@ -297,7 +297,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning_where_that_is_wan
 ) -> None:
     flow = OneFlow(tmp_path, NOTES, source=EARLIEST)
     for number in range(5):
-        flow.enter("ana", {}, id=f"old{number}")
+        flow.enter("ana" if number % 2 else "eve", {}, id=f"old{number}")  # of two buckets
     flow.pass_time(300)
     flow.stop()
     flow.log.clear(ENTRIES)
@@ -305,7 +305,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning_where_that_is_wan
         flow.log.clear(STATE)
     for number in range(3):
         flow.enter("ana", {}, id=f"new{number}")
-    for _ in range(2):
+    for _ in range(2):  # of eve there is nothing new, and her state is of the old topic
         flow.start()
         flow.settle()
         flow.pass_time(300)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.runtime.one_flow import NOW, SLOT, OneFlow
+from tests.unit.runtime.one_flow import DELIVERIES, NOW, SLOT, OneFlow
+from tidings.ports import Suppression
 from tidings.records import Entry, Origin, encode
+from tidings.runtime import keyed
+from tidings.settings import Settings
 
 KEEPS = """
   - digest: {by: [photo], window: 1s, keep: last 3}
@@ -106,6 +110,23 @@ def test_a_quiet_partition_gets_one_marker_for_a_deadline_and_decides_at_the_dea
     assert (outcome.at, markers(flow)) == (NOW + 1_000, 1)
 
 
+def test_the_next_deadline_gets_its_marker_as_soon_as_the_one_before_was_read(
+    tmp_path: Path,
+) -> None:
+    flow = OneFlow(tmp_path)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.clock.advance(300)
+    flow.enter("ana", {"photo": "q"}, id="e2")
+    for _ in range(110):  # till 1,400 ms after the start, 100 after the second deadline
+        flow.clock.advance(10)
+        flow.turn()
+
+    assert [(one.members, one.at) for one in flow.outcomes()] == [
+        (("e1",), NOW + 1_000),
+        (("e2",), NOW + 1_300),
+    ]
+
+
 TWO_WINDOWS = """
   - switch:
       cases:
@@ -191,6 +212,95 @@ def test_time_never_goes_back(tmp_path: Path) -> None:
     ]
 
 
+CONSENT = """
+  - digest: {by: [photo], window: 1s, keep: last 0}
+  - consent: {category: social}
+  - deliver: {to: push, template: t}
+"""
+
+
+@pytest.mark.parametrize("work", [1, 300])
+@pytest.mark.parametrize(("until", "kind"), [(999, "queued"), (5_000, "suppressed")])
+def test_what_is_asked_behind_it_is_asked_as_of_the_logs_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: int, until: int, kind: str
+) -> None:
+    monkeypatch.setattr(keyed, "WORK", work)  # with 1, each deadline is a batch of its own
+    flow = OneFlow(tmp_path)
+    settings = Settings.model_validate({"categories": {"social": {}}, "state": {"buckets": 2}})
+    flow._ground = replace(flow._ground, settings=settings)
+    gone = Suppression(channel="push", address="token", reason="gone", until=NOW + until)
+    flow._ground.io.suppressions.add("default", gone)
+    flow.stop()
+    flow.start(CONSENT)
+    for photo in ("p", "q"):
+        flow.enter("ana", {"photo": photo})
+    flow.settle()
+    flow.pass_time(1_000)
+
+    assert [one.kind for one in flow.outcomes()] == [kind, kind]
+
+
+# ── Work ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_batch_takes_no_more_entries_than_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyed, "WORK", 3)
+    flow = OneFlow(tmp_path)
+    for _ in range(7):
+        flow.enter("ana", {"photo": "p"})
+    positions = []
+    for _ in range(3):
+        flow.turn()
+        positions.append(flow.task().position.offset)
+
+    assert positions == [3, 6, 7]
+
+
+def test_a_deadline_counts_as_two_entries_and_the_entry_behind_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = OneFlow(tmp_path)
+    for number in range(5):
+        flow.enter(f"person{number}", {"photo": "p"})
+    flow.settle()
+    monkeypatch.setattr(keyed, "WORK", 4)
+    flow.clock.advance(2_000)
+    flow.enter("ana", {"photo": "p"})
+    places = []
+    for _ in range(3):
+        flow.turn()
+        flow.producer.poll()
+        places.append((len(flow.deliveries()), *flow.task().position[::2]))
+
+    # deliveries, offset, and how often it has begun with what is before that
+    assert places == [(2, 5, 1), (4, 5, 2), (5, 6, 0)]
+
+
+def test_between_two_deadlines_of_one_record_nothing_is_saved_that_is_not_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = OneFlow(tmp_path)
+    for number in range(6):
+        flow.enter(f"person{number}", {"photo": "p"}, id=f"e{number}")
+    flow.settle()
+    monkeypatch.setattr(keyed, "WORK", 1)
+    flow.log.stuck = {DELIVERIES, "notif_events"}
+    flow.clock.advance(2_000)
+    flow.enter("ana", {"photo": "p"}, id="last")
+    for _ in range(4):
+        flow.turn()
+        flow.clock.advance(1_000)  # enough to save all there is
+    flow.kill()
+    flow.log.stuck = ()
+    flow.start()
+    flow.settle()
+    flow.pass_time(1_000)
+
+    assert sorted(flow.members()) == [*[(f"e{n}",) for n in range(6)], ("last",)]
+
+
 # ── At rest ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -240,7 +350,8 @@ def test_people_beyond_those_in_use_are_put_to_rest_and_lose_nothing(tmp_path: P
     for number in range(40):
         flow.enter(f"person{number % 20}", {"photo": "p"}, id=f"e{number}")
         flow.turn()
-    assert sum(len(bucket.hot) for bucket in flow.task().buckets) <= 5
+        hot = sum(len(bucket.hot) for bucket in flow.task().buckets)
+        assert hot == min(number + 1, 4)
     flow.pass_time(1_000)
 
     assert sorted(flow.members()) == sorted((f"e{n}", f"e{n + 20}") for n in range(20))
