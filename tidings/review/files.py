@@ -5,6 +5,7 @@ templates   a text for every channel of a `deliver`, and a field for all that it
 contents    a `render` above every `send`
 providers   every provider of a `send` is in the settings, and its settings are good
 rates       a provider's rate lets a message through within its life
+digests     what is critical is not gathered
 settings    types that lead to no category
 circles     flows that would read what they themselves cause
 """
@@ -24,6 +25,7 @@ from tidings.plan.names import names_at
 from tidings.ports import Template, Templates
 from tidings.problems import Mark, Problems, ValueProblem, listed, suggestion
 from tidings.providers import kind_of
+from tidings.review.digests import check_digests
 from tidings.review.replies import check_replies
 from tidings.running.footprint import (
     DELIVER,
@@ -52,6 +54,7 @@ def review(
         build(role.plan, settings, problems, role.priority)
         if isinstance(role.plan, FlowPlan):
             _texts(role.plan, settings, templates, problems)
+            check_digests(role.plan, settings, problems)
         else:
             _content(role.plan, problems)
             _providers(role.plan, settings, problems)

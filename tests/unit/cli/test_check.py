@@ -239,6 +239,37 @@ def test_warnings_alone_are_errors_only_to_the_strict(tidings: Command, flows: P
     assert tidings("check").out.endswith("2 files: 1 warning\n")
 
 
+DIGEST = "digest: {window: 1m, by: [type]}"
+SECURITY = "deliver: {to: push, template: social_digest, category: security}"
+SOCIAL = "deliver: {to: push, template: social_digest, category: social}"
+HOLD = "hold: {quiet: 22:00-08:00, zone: \"'UTC'\", category: security}"
+
+
+def switch(then: str, *otherwise: str) -> str:
+    case = f"{{name: one, when: type == 'a', steps: [{then}]}}"
+    return f"switch: {{cases: [{case}], else: [{', '.join(otherwise)}]}}"
+
+
+@pytest.mark.parametrize(
+    ("steps", "warnings"),
+    [
+        ([DIGEST, SOCIAL], 0),
+        ([DIGEST, "consent: {category: security}", SOCIAL], 1),
+        ([DIGEST, switch(SECURITY, SOCIAL)], 1),
+        ([switch("set: {n: 1}", DIGEST), f"{{id: by, {switch(SECURITY, SOCIAL)}}}"], 0),
+        ([switch("set: {n: 1}", DIGEST, HOLD), SOCIAL], 1),
+    ],
+)
+def test_a_digest_that_what_is_critical_can_not_go_past_is_warned_of(
+    tidings: Command, flows: Path, steps: list[str], warnings: int
+) -> None:
+    head = "flow: shop\nsource: {topic: shop.events, key: recipient_id}\nsteps:\n"
+    (flows / "shop.yaml").write_text(head + "".join(f"  - {step}\n" for step in steps))
+
+    found = [each.split()[1] for each in codes(tidings)]
+    assert found == ["digest-of-critical"] * warnings
+
+
 def test_what_may_be_missing_is_no_variable_that_a_flow_must_bring(
     tidings: Command, flows: Path, here: Path
 ) -> None:
