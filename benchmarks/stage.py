@@ -39,8 +39,10 @@ suppressions: file:{folder}/suppressions
 templates: {templates}
 categories: {{social: {{}}, codes: {{critical: true}}}}
 types: {{like: social, otp: codes}}
+channels: {{push: device, email: email, sms: phone, voice: phone}}
 providers:
-  sandbox: {{kind: sandbox, file: {folder}/sandbox.jsonl, latency: {latency}}}
+  sandbox: &box {{kind: sandbox, file: {folder}/sandbox.jsonl, latency: {latency}}}
+  spare: *box
 """
 MIB = 1_048_576
 

@@ -86,9 +86,9 @@ class SendSpec(Spec):
     `first_of` takes over; where there is none it ends as `failed`, and in the dead letters.
 
     Of a list of providers, as in `default: [twilio, sns]`, the first one sends. What it surely has
-    not sent and would put off (it is stopped, its tries in place are used up) goes to the next one
-    at once. What it may have sent does not, nor what it refuses for good. A later round of an
-    `escalate` on the same channel begins with the next one of the list.
+    not sent and would put off (it is stopped, it gets too many, its tries in place are used up)
+    goes to the next one at once. What it may have sent does not, nor what it refuses for good. A
+    later round of an `escalate` on the same channel begins with the next one of the list.
     """
 
     ios: Route = ""

@@ -74,6 +74,17 @@ def test_what_the_first_does_not_take_goes_to_the_second_at_once(
     assert left.voice == {}
 
 
+@pytest.mark.parametrize("wait", ["1", "20"])
+def test_a_rate_limit_is_not_waited_for_while_the_second_takes_more(
+    tmp_path: Path, wait: str
+) -> None:
+    limited = refusal(20429, 429)._replace(headers={"Retry-After": wait})
+    retry = {"in_place": ["50ms", "50ms"], "ladder": ["30s", "5m"]}
+    left, one, two = run(tmp_path, always(limited), always(TAKEN), ended(), retry=retry)
+    assert left.ends["ana"].kind == "sent"
+    assert (len(one.got), len(two.got)) == (1, 1)
+
+
 def test_a_stopped_provider_is_passed_by(tmp_path: Path) -> None:
     people = {f"p{number}": f"+1202555{100 + number:04d}" for number in range(20)}
     left, one, two = run(tmp_path, always(refusal(20003, 401)), always(TAKEN), ended(20), people)

@@ -88,7 +88,8 @@ def test_what_a_killed_lane_had_in_flight_is_sent_again_before_its_lease_runs_ou
         (tmp_path / f"{name}.yaml").write_text(
             "log: sqlite:data/log\n"
             "categories: {codes: {critical: true}}\n"
-            f"providers: {{sandbox: {{kind: sandbox, latency: {latency}}}}}\n"
+            "channels: {sms: phone, voice: phone}\n"
+            f"providers: {{sandbox: &box {{kind: sandbox, latency: {latency}}}, spare: *box}}\n"
         )
     lane = installation.start(*command, "--config", str(tmp_path / "silent.yaml"))
     installation.wait_until_said('"event": "ready"')
@@ -108,7 +109,8 @@ def test_a_second_signal_ends_it_at_once(installation: Installation, tmp_path: P
     config.write_text(
         "log: sqlite:data/log\n"
         "categories: {codes: {critical: true}}\n"
-        "providers: {sandbox: {kind: sandbox, latency: 20s}}\n"
+        "channels: {sms: phone, voice: phone}\n"
+        "providers: {sandbox: &box {kind: sandbox, latency: 20s}, spare: *box}\n"
     )
     process = installation.start(
         *("run", *files("otp", "lanes/sms"), "--priority", "high", "--create-topics"),

@@ -14,7 +14,10 @@ from tidings.content import content_root
 FLOWS = content_root() / "flows"
 SOCIAL, OTP, SMS = (str(FLOWS / f"{name}.yaml") for name in ("social", "otp", "lanes/sms"))
 CODE = {"request_id": "r1", "type": "otp", "recipient_id": "bob", "code": "481516", "app": "Shop"}
-CONFIG = "categories: {codes: {critical: true}, social: {}}\n"
+CONFIG = (
+    "categories: {codes: {critical: true}, social: {}}\n"
+    "channels: {push: device, email: email, sms: phone, voice: phone}\n"
+)
 
 
 @pytest.fixture

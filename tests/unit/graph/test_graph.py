@@ -79,7 +79,7 @@ def test_branches_part_and_join_again(branches: Graph) -> None:
 def test_of_the_lanes_those_are_drawn_that_the_flows_lead_to() -> None:
     flows = content_root() / "flows"
     otp = drawn(flows / "otp.yaml", *sorted((flows / "lanes").glob("*.yaml")))
-    assert otp.parts() == ["otp", "sms.high"]
+    assert otp.parts() == ["otp", "sms.high", "voice.high"]
     assert ("deliveries.sms.high", "", "expire") in ways(otp)
     assert ("send", "", "sandbox") in ways(otp)
 

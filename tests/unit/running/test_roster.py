@@ -127,7 +127,14 @@ def test_what_is_shipped_packs_into_two_processes() -> None:
 @pytest.mark.parametrize(
     ("file", "sources", "ours"),
     [
-        ("otp", ["otp.events"], ["deliveries.sms.high", "notif_dlq.flow", "notif_events"]),
+        (
+            "otp",
+            ["otp.events"],
+            [
+                *("deliveries.sms.high", "deliveries.voice.high"),
+                *("notif_dlq.flow", "notif_events"),
+            ],
+        ),
         (
             "social",
             ["social.events"],

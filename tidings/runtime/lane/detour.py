@@ -1,8 +1,8 @@
 """The way round a provider that can't take a send now: the next one of its list.
 
 Only what has surely not been sent goes it, and only where it would be put off otherwise: while the
-provider is stopped or down, when its tries in place are used up, or when it has been full for too
-long.
+provider is stopped or down, when it says that it gets too many, when its tries in place are used
+up, or when it has been full for too long.
 """
 
 from __future__ import annotations

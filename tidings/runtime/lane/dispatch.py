@@ -383,7 +383,9 @@ class Dispatch:
     def _way_round(self, send: Send, answer: Answer, decision: Decision) -> Quota | None:
         """The next provider, for what this one surely has not sent and would be put off or ended:
         an end that comes of a retry is no more than the lack of time or of rungs for one."""
-        if answer.verdict not in _SURELY_NOT_SENT or decision.act is Act.AGAIN:
+        if answer.verdict not in _SURELY_NOT_SENT:
+            return None
+        if decision.act is Act.AGAIN and decision.counted:  # a rate limit is not tried in place
             return None
         return self._detours.next(send)
 
