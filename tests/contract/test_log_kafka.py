@@ -10,12 +10,13 @@ from itertools import count
 
 import pytest
 from confluent_kafka import Producer as Transactions
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from tests.contract.log_world import PATIENCE, Watcher, World, gather, into, numbered, until
 from tidings.log.address import open_log
 from tidings.log.kafka import client
 from tidings.log.kafka.client import librdkafka_log
+from tidings.log.kafka.consumer import KafkaConsumer
 from tidings.log.port import (
     Append,
     Consumer,
@@ -206,6 +207,38 @@ def test_of_two_processes_with_one_name_the_older_is_told_so(classic: World, gro
         until(told)
     younger.close()
     older.close()
+
+
+def rival(world: World, group: str, topic: str) -> None:
+    """Somebody joins under the name ``a``, and is not heard of again."""
+    other = open_log(world.address, instance="a").consumer(group)
+    other.subscribe([topic], Watcher())
+    until(lambda: poll_all(other) == [] and bool(other.assignment()))
+    other.close()
+
+
+def test_who_is_fenced_after_a_broker_was_away_joins_anew_and_reads_on(
+    classic: World, group: str
+) -> None:
+    topic = classic.topic()
+    classic.write(numbered(topic, 5))
+    watcher = Watcher()
+    member = open_log(classic.address, instance="a").consumer(group)
+    assert isinstance(member, KafkaConsumer)
+    member.subscribe([topic], watcher)
+    assert len(gather(member, 5)) == 5
+    member.commit({Slot(topic, 0): Position(3)}, wait=True)
+    member._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    rival(classic, group, topic)
+
+    assert [record.offset for record in gather(member, 2)] == [3, 4]
+    assert [what for what, _ in watcher.seen] == ["assigned", "lost", "assigned"]
+    member.commit({Slot(topic, 0): Position(5)}, wait=True)
+
+    rival(classic, group, topic)
+    with pytest.raises(LogError, match="another process runs under the same instance name"):
+        until(lambda: poll_all(member) == ["never"])
+    member.close()
 
 
 def test_brokers_that_are_down_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,10 +114,18 @@ def is_final(error: KafkaError) -> bool:
     return bool(error.fatal()) or error.code() in _FINAL
 
 
+def is_fenced(error: KafkaError) -> bool:
+    """Whether the broker takes this process for one that another of its name has replaced.
+
+    A fatal error has lost the code of its cause.
+    """
+    return is_final(error) and INSTANCE in error.str()
+
+
 def told(error: KafkaError) -> str:
     """The error for people, with the likely fix where there is one."""
     words = f"{error.str()} ({error.name()})"
-    if INSTANCE in error.str():  # a fatal error has lost the code of its cause
+    if is_fenced(error):
         words += ": another process runs under the same instance name; give each one of its own"
     return words
 

@@ -6,11 +6,14 @@
   ``poll`` raises it.
 - What was fetched before a rebalance in the same poll may belong to a partition that is gone.
 - Commits that fail during a rebalance say nothing (``commits``), pauses are dear (``pauses``).
+- A broker that dies may come back with the member that a name stood for before, and fences the one
+  that has it now, as if there were a second process: the member joins anew, once.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -21,6 +24,7 @@ from tidings.log.kafka.client import (
     ANSWER,
     Settings,
     ask,
+    is_fenced,
     is_final,
     librdkafka_log,
     member_settings,
@@ -44,6 +48,9 @@ from tidings.log.port import (
 
 _log = logging.getLogger(__name__)
 
+OUTAGE = 60.0  # seconds after the last word of a broker that is away in which it may fence wrongly
+_AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
+
 
 class KafkaConsumer:
     """A subscribed group member; see the port for what its methods promise."""
@@ -53,16 +60,19 @@ class KafkaConsumer:
     ) -> None:
         self._group = group
         self._policy = on_out_of_range
-        self._client = Client(
-            member_settings(brokers, group, settings),
-            logger=librdkafka_log(),
-            on_commit=self._on_commit,
-        )
+        self._settings = {
+            **member_settings(brokers, group, settings),
+            "on_commit": self._on_commit,
+            "error_cb": self._on_error,
+        }
+        self._topics: Sequence[str] = ()
         self._listener: Listener | None = None
         self._held: set[Slot] = set()
+        self._away_at = self._back_at = -OUTAGE  # a broker was away; we joined anew
+        self._fenced = False
         # Given up in the poll that runs, and where it starts if it was assigned again in the same.
         self._left: dict[Slot, int | None] = {}
-        self._commits = Commits(self._client, group, self._held)
+        self._connect()
         self._pauses = Pauses(
             self._held,
             stop=lambda slots: self._client.pause(_partitions(slots)),
@@ -71,6 +81,10 @@ class KafkaConsumer:
         self._failure: BaseException | None = None
         self._closed = False
 
+    def _connect(self) -> None:
+        self._client = Client(self._settings, logger=librdkafka_log())
+        self._commits = Commits(self._client, self._group, self._held)
+
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         """Joins the group, connected beforehand so that the first records come at once.
 
@@ -78,9 +92,12 @@ class KafkaConsumer:
         """
         for topic in topics:
             self._warm(topic)
-        self._listener = listener
+        self._topics, self._listener = topics, listener
+        self._join()
+
+    def _join(self) -> None:
         self._client.subscribe(
-            list(topics),
+            list(self._topics),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
@@ -111,6 +128,9 @@ class KafkaConsumer:
                     self._judge(message)
         if self._failure is not None:
             raise self._failure
+        if self._fenced:
+            self._join_anew()
+            return []
         if due:
             records = due + records
         if self._left:
@@ -145,10 +165,31 @@ class KafkaConsumer:
             slot = Slot(message.topic() or "", message.partition() or 0)
             if slot in self._held:
                 self._jump(slot, message.offset() or 0)
+        elif is_fenced(error) and self._after_an_outage():
+            self._fenced = True
         elif is_final(error):
             raise LogError(f"{self._group} can't read on: Kafka says {told(error)}")
         else:
             librdkafka_log().warning("%s: %s", error.name(), error.str())
+
+    def _after_an_outage(self) -> bool:
+        """Whether a broker was away a moment ago, and we have not joined anew for that."""
+        return time.monotonic() - self._away_at < OUTAGE < time.monotonic() - self._back_at
+
+    def _join_anew(self) -> None:
+        """The broker's mistake, or a second process: that one will be told, or we the next time."""
+        _log.warning("%s: fenced after a broker was away, joining anew", self._group)
+        assert self._listener is not None
+        self._fenced, self._back_at = False, time.monotonic()
+        held = [*self._held]
+        if held:
+            self._listener.lost(held)
+        self._held.clear()
+        self._pauses.drop(held)
+        self._left.clear()
+        self._client.close()
+        self._connect()
+        self._join()
 
     def _jump(self, slot: Slot, offset: int) -> None:
         self.seek(slot, self._in_range(slot, offset, self.span(slot)))
@@ -225,6 +266,11 @@ class KafkaConsumer:
             raise failure
 
     # librdkafka calls these from inside a poll, and no exception may leave them.
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _AWAY:
+            self._away_at = time.monotonic()
+        librdkafka_log().warning("%s: %s", error.name(), error.str())
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         self._commits.answered(error, partitions)
