@@ -6,8 +6,9 @@ import json
 import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -74,12 +75,13 @@ def strike(world: World, fault: Fault, provider: Provider) -> None:
 class Provider:
     """What the provider has accepted and Claims do not know: the sends that a kill may repeat.
 
-    A send that was accepted n times has been lost sight of by n - 1 kills; more would be a repeat
-    without a reason.
+    ``taken`` counts the acceptances of each send id. One that was accepted n times has been lost
+    sight of by n - 1 kills; more would be a repeat without a reason.
     """
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, valkey: str, taken: Callable[[], Counter[str]]) -> None:
+        self._valkey = valkey
+        self._taken = taken
         self._guilty: dict[str, list[Fault]] = {}
 
     def look(self, fault: Fault) -> None:
@@ -87,7 +89,7 @@ class Provider:
         taken = self._taken()
         if not taken:
             return
-        with redis.from_url(self._world.valkey.url) as client:
+        with redis.from_url(self._valkey) as client:
             states = client.mget([f"tidings:send:{send_id}" for send_id in taken])
         for (send_id, times), state in zip(taken.items(), states, strict=True):
             if state is None or state[:1] == b"L":
@@ -106,9 +108,10 @@ class Provider:
             unexplained += [send_id] * (times - 1 - len(guilty))
         return unexplained
 
-    def _taken(self) -> Counter[str]:
-        lines = received(self._world.stage.sandbox)
-        return Counter(line.send_id for line in lines if line.accepted)
+
+def sandbox_took(file: Path) -> Counter[str]:
+    """How often the sandbox has accepted each send, by its own file."""
+    return Counter(line.send_id for line in received(file) if line.accepted)
 
 
 # ── Back at work ──────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos import scenarios, scene
+from tests.chaos.bulk import bulk
 from tests.chaos.outage import Outage, outage
 from tests.chaos.quarantine import SCRIPT, quarantine
 from tests.chaos.rounds import PARTS as ROUNDS_TARGETS
@@ -60,6 +61,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
         "rounds": lambda folder: rounds(folder, few, ROUNDS_TARGETS, kills),
         "poison": lambda folder: _poison(folder, seed),
         "providers": lambda folder: scenarios.lane_storm(folder, many, 10, scene.PROVIDERS),
+        "bulk": lambda folder: bulk(folder, 2 * events, kills // 2, seed),
         "outage": lambda folder: outage(folder, Outage(seed=seed)),
     }
 

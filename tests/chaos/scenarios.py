@@ -19,7 +19,7 @@ from typing import Any
 from tests.chaos import faults, operators_scene, scene
 from tests.chaos.audit import audit_flow, audit_sends, due_of
 from tests.chaos.backlog import pile_up
-from tests.chaos.faults import Fault, Provider
+from tests.chaos.faults import Fault, Provider, sandbox_took
 from tests.chaos.replay import audit_replay
 from tests.chaos.upstream import Upstream
 from tests.chaos.world import World
@@ -57,7 +57,7 @@ class Play:
 
     def __init__(self, world: World, blast: Blast, parts: Sequence[str] = PARTS) -> None:
         self.world = world
-        self.provider = Provider(world)
+        self.provider = Provider(world.valkey.url, lambda: sandbox_took(world.stage.sandbox))
         self.kills: list[Fault] = []
         self.random = Random(blast.seed)
         self._parts = parts
@@ -79,8 +79,8 @@ class Play:
         upstream.start()
         for at, act in sorted(acts, key=lambda one: one[0]):
             while upstream.passed < at:
+                self.world.check()
                 time.sleep(0.005)
-            self.world.check()
             act(at)
         upstream.finish()
         self.world.settle(self._parts, quiet=quiet, timeout=180 + quiet)
@@ -122,6 +122,8 @@ class Play:
         """Add what the kills repeated, and end everything by SIGTERM."""
         if unexplained := self.provider.count():
             result.wrong["repeats"] = unexplained
+        if self.world.fenced:
+            result.figures["fenced"] = {"started again": self.world.fenced}
         for fault in self.kills:
             if fault.repeats > REPEATS:
                 result.wrong[f"kill {fault.number}"] = f"{fault.repeats} sends were repeated"
