@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from tests.chaos import scene
 from tidings.log.port import Log, Slot
-from tidings.receipts import PROVIDER_EVENTS
+from tidings.receipts import PROVIDER_EVENTS, REPLIES
 
 GROUPS = {  # the consumer group of each part, and what it reads
-    "intake": ("tidings.social.intake", [scene.SOURCE]),
+    "intake": ("tidings.social.intake", [scene.SOURCE, REPLIES]),
     "flow": ("tidings.social", [scene.ENTRIES]),
     "receipts": ("tidings.receipts", [PROVIDER_EVENTS]),
     "lane": ("tidings.lane.push.normal", [scene.DELIVERIES, *scene.LADDER]),

@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos import scenarios, scene
+from tests.chaos.answers import TARGETS as ANSWERS_TARGETS
+from tests.chaos.answers import answers
 from tests.chaos.bulk import bulk
 from tests.chaos.outage import Outage, outage
 from tests.chaos.quarantine import SCRIPT, quarantine
@@ -62,6 +64,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
         "poison": lambda folder: _poison(folder, seed),
         "providers": lambda folder: scenarios.lane_storm(folder, many, 10, scene.PROVIDERS),
         "bulk": lambda folder: bulk(folder, 2 * events, kills // 2, seed),
+        "answers": lambda folder: answers(folder, few, ANSWERS_TARGETS, kills // 2),
         "outage": lambda folder: outage(folder, Outage(seed=seed)),
     }
 
