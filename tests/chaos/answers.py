@@ -332,8 +332,6 @@ def answers(folder: Path, blast: Blast, targets: Sequence[str], kills: int) -> R
         figures, wrong = audit(world, blast.events, carrier.forged)
         world.end(list(world.everyone()))
         result = Result("answers", {"answers": figures}, wrong=wrong)
-        if world.fenced:
-            result.figures["fenced"] = {"started again": world.fenced}
         result.rows = [faults.as_row(fault) for fault in kept]
         return result
 

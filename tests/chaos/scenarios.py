@@ -122,8 +122,6 @@ class Play:
         """Add what the kills repeated, and end everything by SIGTERM."""
         if unexplained := self.provider.count():
             result.wrong["repeats"] = unexplained
-        if self.world.fenced:
-            result.figures["fenced"] = {"started again": self.world.fenced}
         for fault in self.kills:
             if fault.repeats > REPEATS:
                 result.wrong[f"kill {fault.number}"] = f"{fault.repeats} sends were repeated"

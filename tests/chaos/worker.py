@@ -69,15 +69,6 @@ class Worker:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
-    @property
-    def fenced(self) -> bool:
-        """Whether it has ended because the broker takes it for a second one of its name.
-
-        That happens to a lone one too, where a join of its own was answered by a broker that died:
-        librdkafka calls it fatal, the process ends, and its supervisor starts it again.
-        """
-        return self.process.poll() == 1 and "consumer fenced by other" in self.tail()
-
     def check(self) -> None:
         """Raises AssertionError where it has died by itself."""
         code = self.process.poll()

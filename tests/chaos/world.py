@@ -37,7 +37,6 @@ class Ground(ABC):
         self.workers: dict[str, list[Worker]] = {
             part: [] for part in ("intake", "flow", "lane", "receipts", "all")
         }
-        self.fenced = 0  # processes that ended by themselves after a broker's death
         self._number = 0
         self._stack = ExitStack()
         self.stage: scene.Scene
@@ -108,17 +107,9 @@ class Ground(ABC):
             yield from workers
 
     def check(self) -> None:
-        """Raises AssertionError where a worker died that nobody killed.
-
-        One that was fenced is started again, and counted.
-        """
-        for worker in list(self.everyone()):
-            if worker.fenced:
-                self.workers[worker.part].remove(worker)
-                self.start(worker.part)
-                self.fenced += 1
-            else:
-                worker.check()
+        """Raises AssertionError where a worker died that nobody killed."""
+        for worker in self.everyone():
+            worker.check()
 
     def _end_workers(self) -> None:
         for worker in self.everyone():
