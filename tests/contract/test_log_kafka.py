@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from itertools import count
 
 import pytest
-from confluent_kafka import Producer as Transactions
 from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import Producer as Transactions
 
 from tests.contract.log_world import PATIENCE, Watcher, World, gather, into, numbered, until
 from tidings.log.address import open_log

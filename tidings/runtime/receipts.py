@@ -9,8 +9,9 @@
 
 A callback that can't be read, or that its provider has not signed, is a dead letter, and so is a
 reply whose sender nobody knows. What comes twice has one id: the send's, and the provider's own for
-what happened. The ports and the log are asked before anything is written, and all that they are
-asked for may be done twice: while one of them is away the batch waits.
+what happened; of what has a message tried again the second is let go, for it would come to another
+time. The ports and the log are asked before anything is written, and all that they are asked for
+may be done twice: while one of them is away the batch waits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from tidings.contract import Item, Part, Site
 from tidings.holder import this_process
-from tidings.ids import person_key
+from tidings.ids import id_of, person_key
 from tidings.log.port import Append, Log, OutOfRange, Record, Slot
 from tidings.ports import Clock, Io, Person, Suppression
 from tidings.providers import Desk
@@ -36,6 +37,7 @@ from tidings.runtime.replies import UNKNOWN_SENDER, Answer
 from tidings.runtime.signals import AGAIN, signal_append
 from tidings.topics import EVENTS, deliveries
 
+_REMEMBERED_MS = 86_400_000  # for how long a callback that comes again is known
 _QUIET_MS = 3_600_000  # without such a receipt, and the trouble is over
 _SEE = (
     "look the code up with the provider, and the outcomes whose reason is needs_people: carriers "
@@ -112,7 +114,7 @@ class Receipts(Member):
             except (ValueError, KeyError, TypeError) as error:
                 bad.append((item, "undecodable", error))
         answers = [each for each in found if isinstance(each, Answer)]
-        cases = [each for each in found if isinstance(each, Case)]
+        cases = _not_tried_already([each for each in found if isinstance(each, Case)], io)
         senders = replies.senders(answers, self._channels, io.people)
         for case in cases:
             self._carry_out(case, io)
@@ -209,3 +211,23 @@ class Receipts(Member):
                     Signal(reference.wait, kind, reference.round % AGAIN),
                 )
             )
+
+
+def _not_tried_already(cases: Sequence[Case], io: Io) -> list[Case]:
+    """``cases`` without those of which another callback has said the same, where it has the message
+    tried again: the time that we put under it would differ. Raises Unavailable."""
+    asked = [case for case in cases if case.reference is not None and case.receipt.again_ms]
+    if not asked:
+        return [*cases]
+    claims = [(_told(case), str(case.item.origin)) for case in asked]
+    holders = io.claims.first(claims, _REMEMBERED_MS)
+    told = {claim for claim, holder in zip(claims, holders, strict=True) if claim[1] != holder}
+    gone = {id(case) for case, claim in zip(asked, claims, strict=True) if claim in told}
+    return [case for case in cases if id(case) not in gone]
+
+
+def _told(case: Case) -> str:
+    """What a callback has said, however often."""
+    reference = case.reference
+    assert reference is not None
+    return id_of("r", reference.send_id, str(reference.origin), case.receipt.event_id)

@@ -114,6 +114,24 @@ def test_who_says_stop_is_suppressed_keeps_the_number_and_may_start_again(stage:
     assert stage.suppressed() is None
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_is_told_twice_is_tried_again_once(stage: Stage, killed: bool) -> None:
+    origin = stage.delivered()
+    for _ in range(2):
+        stage.callback(origin, MessageStatus="undelivered", ErrorCode="30008")
+        if killed:  # both may be read again: the first is still the first
+            stage.settle()
+            stage.group.evict(stage.consumer)  # type: ignore[arg-type]
+            stage.group.positions.clear()
+            stage.start()
+        stage.clock.advance(MINUTE)
+    stage.settle()
+
+    assert len({encode(one) for one in stage.deliveries()[1:]}) == 1
+    found = {encode(one) for one in outcomes(stage.log)}
+    assert len(found) == 2  # that it failed, and that it is tried again
+
+
 @pytest.mark.parametrize(
     ("code", "wait", "tries"),
     [
