@@ -237,7 +237,7 @@ def test_who_is_fenced_after_a_broker_was_away_joins_anew_and_reads_on(
 
     rival(classic, group, topic)
     with pytest.raises(LogError, match="another process runs under the same instance name"):
-        until(lambda: poll_all(member) == ["never"])
+        until(lambda: len(poll_all(member)) > 1_000)
     member.close()
 
 
