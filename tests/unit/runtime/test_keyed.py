@@ -11,6 +11,7 @@ from tests.unit.runtime.one_flow import DELIVERIES, DIGEST, ENTRIES, SLOT, STATE
 from tidings.log.port import OutOfRangeError, Slot
 from tidings.records import Origin
 from tidings.runtime import keyed, member, rotation
+from tidings.runtime.people import HOT
 
 NOTES = "\n  - limit: {at_most: 100, within: 1h}\n  - deliver: {to: push, template: t}\n"
 ONCE = "\n  - limit: {at_most: 1, within: 1h}\n  - deliver: {to: push, template: t}\n"
@@ -232,6 +233,16 @@ def test_a_partition_with_a_batch_in_hand_is_handed_over_as_it_was_before(
     flow.settle()
 
     assert [(one.members, one.kind) for one in flow.outcomes()] == [(("e1",), "queued")]
+
+
+def test_partitions_share_what_a_process_keeps_decoded(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, ONCE, partitions=2)
+    flow.turn()
+    shares = [flow.task(number).people.most_hot for number in range(2)]
+    flow.group.share({SLOT: flow.consumer})  # the other one goes elsewhere
+    flow.turn()
+
+    assert (shares, flow.task().people.most_hot) == ([HOT // 2] * 2, HOT)
 
 
 def test_a_partition_that_is_lost_takes_nothing_along(tmp_path: Path) -> None:

@@ -184,6 +184,41 @@ def test_a_log_whose_clock_is_wrong_is_not_flooded_with_markers(
     assert markers(flow) <= 2 * 3 + behind // 1_000
 
 
+def test_what_a_deadline_lets_go_is_for_the_person_of_its_tenant(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path)
+    for tenant in ("default", "acme"):
+        flow.enter("ana", {"photo": "p"}, id=f"of-{tenant}", tenant=tenant)
+    flow.settle()
+    flow.pass_time(1_000)
+
+    told = {(one.tenant, one.recipient_id, one.members) for one in flow.outcomes()}
+    assert told == {("default", "ana", ("of-default",)), ("acme", "ana", ("of-acme",))}
+    assert {one.tenant for one in flow.deliveries()} == {"default", "acme"}
+
+
+HELD = """
+  - digest: {by: [photo], window: 1s, keep: last 0}
+  - hold: {delay: 10s}
+  - deliver: {to: push, template: t}
+"""
+
+
+def test_a_far_deadline_set_at_a_nearer_one_holds_up_none_between_them(tmp_path: Path) -> None:
+    flow = OneFlow(tmp_path, HELD)
+    flow.enter("ana", {"photo": "p"}, id="e1")
+    flow.clock.advance(500)
+    flow.enter("ana", {"photo": "q"}, id="e2")
+    flow.settle()
+    flow.pass_time(20_000)
+
+    assert [(one.kind, one.members, one.at - NOW) for one in flow.outcomes()] == [
+        ("deferred", ("e1",), 1_000),
+        ("deferred", ("e2",), 1_500),
+        ("queued", ("e1",), 11_000),
+        ("queued", ("e2",), 11_500),
+    ]
+
+
 @pytest.mark.parametrize("late", [999, 1_000, 1_001])
 def test_what_comes_at_the_very_deadline_is_too_late(tmp_path: Path, late: int) -> None:
     flow = OneFlow(tmp_path)
