@@ -284,18 +284,18 @@ def test_a_flow_that_was_never_saved_begins_where_the_log_does(tmp_path: Path) -
     assert flow.members() == [("e3",), ("e4",)]
 
 
-@pytest.mark.parametrize("state_too", [False, True])
-def test_a_topic_that_was_made_anew_is_an_error_and_no_silence(
-    tmp_path: Path, state_too: bool
-) -> None:
+@pytest.mark.parametrize("gone", ["entries", "state too", "positions too"])
+def test_a_topic_that_was_made_anew_is_an_error_and_no_silence(tmp_path: Path, gone: str) -> None:
     flow = OneFlow(tmp_path, NOTES)
     for _ in range(5):
         flow.enter("ana", {})
     flow.pass_time(300)
     flow.stop()
     flow.log.clear(ENTRIES)
-    if state_too:
+    if gone == "state too":
         flow.log.clear(STATE)
+    elif gone == "positions too":
+        flow.group.positions.clear()
     flow.start()
 
     with pytest.raises(OutOfRangeError, match=r"made anew.*on_out_of_range: earliest"):

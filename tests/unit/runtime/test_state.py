@@ -100,6 +100,7 @@ def test_a_bucket_is_restored_as_it_was_saved_in_chunks_of_any_size(
         (restored,) = shelf.restore()
 
     assert (restored.states, restored.marks) == (states, marks)
+    assert bucket.covered == Label(41, 410)  # what a restart would have to read begins there
     assert (restored.covered, restored.seen, restored.version) == (
         Label(41, 410),
         41,
@@ -137,6 +138,18 @@ def test_no_chunk_of_an_older_blob_is_left_behind(sizes: list[int]) -> None:
 
         assert shelf.keys() == written
         assert shelf.restore()[0].states == {b"ana": b"x" * sizes[-1]}
+
+
+def test_a_large_bucket_that_is_saved_twice_as_it_is_keeps_its_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state, "CHUNK", 100)
+    shelf = Shelf()
+    bucket = bucket_of({b"ana": b"x" * 500})
+    first, second = shelf.save(0, bucket, 5), shelf.save(0, bucket, 5)
+
+    assert first.version == second.version
+    assert shelf.restore()[0].states == {b"ana": b"x" * 500}
 
 
 def test_the_next_owner_clears_the_chunks_of_the_one_before(
@@ -204,6 +217,16 @@ def test_a_bucket_that_was_raised_and_then_changed_stays_where_it_was() -> None:
     assert shelf.restore()[0].covered == Label(50, 500)
 
 
+def test_a_bucket_that_is_ahead_of_the_others_is_not_taken_back_to_them() -> None:
+    shelf = Shelf()
+    ahead, behind = bucket_of({}), bucket_of({})
+    shelf.save(0, ahead, 50)
+    shelf.save(1, behind, 10)
+    shelf.mark([ahead, behind], 20)  # a replay has got so far
+
+    assert [each.covered.offset for each in shelf.restore(2)] == [50, 20]
+
+
 def test_it_says_nothing_of_a_blob_that_is_held_back() -> None:
     shelf = Shelf()
     bucket = bucket_of({})
@@ -267,13 +290,14 @@ def test_numbers_of_any_size_go_with_their_step() -> None:
     assert Slots().unpack(restored.states[b"ana"]) == [[3], [10**30]]
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_another_number_of_buckets_is_refused(count: int) -> None:
+@pytest.mark.parametrize(("count", "marked"), [(1, True), (1, False), (3, True)])
+def test_another_number_of_buckets_is_refused(count: int, marked: bool) -> None:
     shelf = Shelf()
     buckets = [bucket_of({}), bucket_of({})]
     for number, bucket in enumerate(buckets):
         shelf.save(number, bucket, 1)
-    shelf.mark(buckets, 1)
+    if marked:
+        shelf.mark(buckets, 1)
 
     with pytest.raises(StateError, match="another bucket count"):
         shelf.restore(count)
