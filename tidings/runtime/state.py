@@ -155,7 +155,6 @@ class StateStore:
         self.outbox = Outbox(slot, owner)
         self.read = 0  # up to here
         self.flight = Flight()
-        self.bytes = 0
 
     def save(self, number: int, bucket: Bucket, at: Label) -> Saved:
         """Encode ``bucket`` as it is, true at ``at``.
@@ -207,7 +206,6 @@ class StateStore:
     def append(self, appends: Sequence[Append]) -> None:
         """Write records of this partition."""
         self.flight.open += len(appends)
-        self.bytes += sum(len(append.value or b"") for append in appends)
         self._producer.append(appends, self.flight.ack)
 
     def _append(self, key: str, value: bytes | None) -> Append:
