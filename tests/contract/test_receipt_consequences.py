@@ -29,7 +29,6 @@ from tidings.stores.claims_local import LocalClaims
 from tidings.stores.people import FilePeople
 from tidings.stores.suppressions import FileSuppressions
 
-NOW = now_ms()  # the simulator's events are of today
 HOUR, DAY = 3_600_000, 86_400_000
 DELIVERIES, LETTERS = "deliveries.email.normal", "notif_dlq.flow"
 MAIL = ADDRESSES["ses"].format(0)
@@ -53,7 +52,7 @@ class Desk:
         (folder / "people").mkdir()
         line = {"recipient_id": "user-0", "addresses": [{"kind": "email", "value": MAIL}]}
         (folder / "people/people.jsonl").write_text(json.dumps(line) + "\n")
-        self.clock = Tick(NOW)
+        self.clock = Tick(now_ms())  # the simulator's events are of just now
         partitions = dict.fromkeys(
             (PROVIDER_EVENTS, DELIVERIES, "notif_events", "notif_alerts", LETTERS), 1
         )
