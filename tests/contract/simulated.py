@@ -13,7 +13,7 @@ import datetime
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
@@ -137,6 +137,9 @@ class Peer:
         return [one for one in made if one is not None]
 
 
+Use = Callable[[Peer], Coroutine[Any, Any, Any]]
+
+
 @cache
 def credentials_of_all() -> Credentials:
     """One set for all tests: to make RSA keys takes half a second, to read them a tenth."""
@@ -165,3 +168,13 @@ async def simulated(folder: Path, scenario: Mapping[str, Any] | None = None) -> 
             peer = Peer(server, settings, file)
             peer.later = later
             yield peer
+
+
+def against(folder: Path, use: Use, *script: dict[str, Any], **scenario: Any) -> Any:
+    """What ``use`` makes of a simulator with this script."""
+
+    async def run() -> Any:
+        async with simulated(folder, {"script": script, **scenario}) as peer:
+            return await use(peer)
+
+    return asyncio.run(run())

@@ -281,6 +281,12 @@ class PaperLane:
         while self.in_flight:
             self.answer(0, verdict, **more)
 
+    def serve(self, verdict: Verdict = Verdict.OK, **more: Any) -> None:
+        """Send what is there, have it all answered alike, and take the answers in."""
+        self.turn()
+        self.answer_all(verdict, **more)
+        self.turn()
+
     def confirm(self, count: int | None = None, error: object = None) -> None:
         self.producer.confirm(count, error)
 

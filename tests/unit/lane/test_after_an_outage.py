@@ -143,9 +143,7 @@ def test_a_letter_says_when_a_provider_was_to_blame_and_which() -> None:
     lane = paper.lane(SendSpec(default="sandbox", retry=Retry(in_place=(), ladder=())))
     for number, verdict in enumerate((Verdict.RETRY, Verdict.DROP)):
         paper.deliver(f"n{number}", "phone")
-        lane.turn()
-        lane.answer_all(verdict)
-        lane.turn()
+        lane.serve(verdict)
     paper.confirm()
     headers = [dict(letter.headers) for letter in paper.of("notif_dlq.push")]
     assert [

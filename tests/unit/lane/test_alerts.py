@@ -68,9 +68,7 @@ def test_alerts_that_the_log_does_not_take_stop_nothing() -> None:
     paper = Paper()
     lane = paper.lane(SPEC)
     paper.deliver("n1", "phone")
-    lane.turn()
-    lane.answer_all(Verdict.CFG)
-    lane.turn()
+    lane.serve(Verdict.CFG)
     lane.confirm(1)  # the attempt
     lane.confirm(error="no such topic")
     assert alerts(paper) == []

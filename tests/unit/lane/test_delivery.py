@@ -71,9 +71,7 @@ def test_what_its_only_address_takes_is_one_record_and_of_two_addresses_each_has
     lane = paper.lane()
     paper.deliver("n1", "phone")
     paper.deliver("n2", "phone", "tablet")
-    lane.turn()
-    lane.answer_all()
-    lane.turn()
+    lane.serve()
     paper.confirm()
     written = [decode_outcome(record.value or b"") for record in paper.of(EVENTS)]
     assert [(one.notif_id, one.stage) for one in written] == [
@@ -429,9 +427,7 @@ def test_what_the_log_failed_to_take_for_now_ends_the_process() -> None:
     paper = Paper()
     lane = paper.lane()
     paper.deliver("n1", "phone")
-    lane.turn()
-    lane.answer_all()
-    lane.turn()
+    lane.serve()
     lane.confirm(1, "the broker is away")
     with pytest.raises(LogError, match="did not take a record: the broker is away"):
         lane.turn()

@@ -25,9 +25,7 @@ def test_devices_that_took_a_message_are_told_together_and_once() -> None:
     lane = paper.lane()
     for number in (1, 2):
         paper.deliver(f"n{number}", "phone", "tablet")
-        lane.turn()
-        lane.answer_all()
-        lane.turn()
+        lane.serve()
     assert told(paper) == []
     lane.turn(2, pass_ms=GATHERED)
     assert told(paper) == [
@@ -82,9 +80,7 @@ def test_while_the_store_is_away_successes_wait() -> None:
     paper = Paper()
     lane = paper.lane()
     paper.deliver("n1", "phone")
-    lane.turn()
-    lane.answer_all()
-    lane.turn()
+    lane.serve()
     paper.people.away = True
     lane.turn(3, pass_ms=GATHERED)
     assert told(paper) == []

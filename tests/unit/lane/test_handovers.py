@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from tests.unit.counting_caps import CountingCaps
 from tests.unit.lane.paper import NOW, Paper
 from tidings.driver.ports import LocalCaps
 from tidings.ids import cap_key
-from tidings.ports import Count, Unavailable
+from tidings.ports import Count
 from tidings.records import Allowance, Delivery, Kind, Priority
 from tidings.sender import Verdict
 
@@ -19,27 +19,12 @@ ONE_EMAIL = Allowance("email/all/1d", 1, DAY)
 ONE_SMS = Allowance("sms/all/1d", 1, DAY)
 
 
-class Counting(LocalCaps):
-    """Caps that keep what they were asked, and may be away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[list[Count]] = []
-        self.away = False
-
-    def count(self, counts: Sequence[Count], now: int) -> list[bool]:
-        if self.away:
-            raise Unavailable("valkey is away")
-        self.calls.append(list(counts))
-        return super().count(counts, now)
-
-
 class Lanes(Paper):
     """A lane for push whose deliveries may fall back to e-mail and then to a text message."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.caps = self.counts = Counting()
+        self.caps = self.counts = CountingCaps()
 
     def fails(self, notif_id: str, **fields: Any) -> None:
         """A delivery whose one device will be refused; all of them are for one person."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from tests.unit.counting_caps import CountingCaps
 from tests.unit.operators.support import (
     HOUR,
     NOW,
@@ -20,8 +20,7 @@ from tests.unit.operators.support import (
     ports,
 )
 from tidings.contract import Category, Item
-from tidings.driver.ports import LocalCaps
-from tidings.ports import Count, Io, Profile, Unavailable
+from tidings.ports import Io, Profile, Unavailable
 from tidings.problems import ProblemsError, ValueProblem
 from tidings.records import Allowance
 from tidings.stores.clock import ManualClock
@@ -40,26 +39,11 @@ TWO_PUSH = "cap: {channel: push, at_most: 2, within: 1h}"
 FIRST = "deliver: {first_of: [push, email], template: t, category: social}"
 
 
-class Counting(LocalCaps):
-    """Caps that keep what they were asked, and may be away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[list[Count]] = []
-        self.away = False
-
-    def count(self, counts: Sequence[Count], now: int) -> list[bool]:
-        if self.away:
-            raise Unavailable("valkey is away")
-        self.calls.append(list(counts))
-        return super().count(counts, now)
-
-
 class Tail:
     """The tail of a flow: these caps, and a deliver behind them."""
 
     def __init__(self, *steps: str, **site: Any) -> None:
-        self.caps = Counting()
+        self.caps = CountingCaps()
         self.clock = ManualClock(NOW)
         *says, deliver = steps
         self.says = [built(each, categories=CATEGORIES, **site) for each in says]

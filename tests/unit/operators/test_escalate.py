@@ -79,23 +79,27 @@ class Escalation:
         out.now = now
 
 
+def followed(step: str, *news: tuple[float, str, int]) -> Escalation:
+    """One event at minute 0 and what is heard of it, to the end: minute, what, of which round."""
+    alert = Escalation(step)
+    alert.event(0, "e")
+    for minute, kind, number in news:
+        alert.hear(minute, kind, round=number)
+    alert.end()
+    return alert
+
+
 # ── Until the person reacts ───────────────────────────────────────────────────────────────────
 
 
 def test_a_round_has_its_time_from_when_a_provider_accepted_the_one_before() -> None:
-    alert = Escalation(UNTIL)
-    alert.event(0, "e")
-    alert.hear(2, "sent")
-    alert.hear(8, "sent", round=2)
-    alert.end()
+    alert = followed(UNTIL, (2, "sent", 1), (8, "sent", 2))
 
     assert alert.rounds() == [(0, "push", 1), (7, "sms", 2), (18, "push", 3)]
 
 
 def test_a_round_that_no_provider_accepts_is_followed_all_the_same() -> None:
-    alert = Escalation(UNTIL.replace("until", "accepted_within: 3m, until"))
-    alert.event(0, "e")
-    alert.end()
+    alert = followed(UNTIL.replace("until", "accepted_within: 3m, until"))
 
     assert alert.rounds() == [(0, "push", 1), (3, "sms", 2), (6, "push", 3)]
 
@@ -105,11 +109,7 @@ def test_a_round_that_no_provider_accepts_is_followed_all_the_same() -> None:
     [("opened", False), ("clicked", False), ("delivered", True), ("complained", True)],
 )
 def test_who_reacts_is_left_alone(kind: str, goes_on: bool) -> None:
-    alert = Escalation(UNTIL)
-    alert.event(0, "e")
-    alert.hear(1, "sent")
-    alert.hear(2, kind)
-    alert.end()
+    alert = followed(UNTIL, (1, "sent", 1), (2, kind, 1))
 
     assert len(alert.rounds()) == (3 if goes_on else 1)
     assert alert.ends() == ([] if goes_on else [(2, "e", "engaged")])
@@ -117,24 +117,24 @@ def test_who_reacts_is_left_alone(kind: str, goes_on: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["failed", "suppressed", "expired", "bounced"])
 def test_a_round_that_failed_is_followed_at_once(kind: str) -> None:
-    alert = Escalation(UNTIL)
-    alert.event(0, "e")
-    alert.hear(1, kind)
-    alert.hear(2, kind)  # told twice
-    alert.hear(3, "sent", round=2)
-    alert.end()
+    alert = followed(
+        UNTIL,
+        (1, kind, 1),
+        (2, kind, 1),  # told twice
+        (3, "sent", 2),
+    )
 
     assert alert.rounds() == [(0, "push", 1), (1, "sms", 2), (13, "push", 3)]
 
 
 def test_a_round_of_which_nobody_knows_has_its_time_too() -> None:
-    alert = Escalation(UNTIL)
-    alert.event(0, "e")
-    alert.hear(1, "unknown")
-    alert.hear(2, "sent")  # it is accepted once
-    alert.hear(3, "sent")
-    alert.hear(6.5, "failed", round=2)
-    alert.end()
+    alert = followed(
+        UNTIL,
+        (1, "unknown", 1),
+        (2, "sent", 1),  # it is accepted once
+        (3, "sent", 1),
+        (6.5, "failed", 2),
+    )
 
     assert alert.rounds() == [(0, "push", 1), (6, "sms", 2), (6.5, "push", 3)]
 
@@ -156,10 +156,7 @@ def test_news_of_a_round_that_is_behind_ends_it_all_or_does_nothing() -> None:
 
 
 def test_a_delivery_that_a_newer_one_superseded_ends_it() -> None:
-    alert = Escalation(UNTIL)
-    alert.event(0, "e")
-    alert.hear(1, "cancelled")
-    alert.end()
+    alert = followed(UNTIL, (1, "cancelled", 1))
 
     assert (alert.rounds(), alert.ends()) == ([(0, "push", 1)], [(1, "e", "superseded")])
 
@@ -203,53 +200,32 @@ def test_what_has_expired_gets_no_further_round() -> None:
 
 
 def test_the_next_round_goes_out_when_the_one_before_has_failed_and_only_then() -> None:
-    alert = Escalation(FAILING)
-    alert.event(0, "e")
-    alert.hear(1, "failed")
-    alert.hear(1, "sent", round=2)
-    alert.hear(30, "bounced", round=2)
-    alert.end()
+    alert = followed(FAILING, (1, "failed", 1), (1, "sent", 2), (30, "bounced", 2))
 
     assert alert.rounds() == [(0, "push", 1), (1, "sms", 2), (31, "email", 3)]
 
 
 @pytest.mark.parametrize("kind", ["sent", "suppressed", "expired", "delivered", "opened"])
 def test_what_is_no_failure_as_chosen_is_the_end_of_it(kind: str) -> None:
-    alert = Escalation(FAILING)
-    alert.event(0, "e")
-    alert.hear(1, kind)
-    alert.end()
+    alert = followed(FAILING, (1, kind, 1))
 
     assert (alert.rounds(), alert.ends()) == ([(0, "push", 1)], [])
 
 
 def test_a_round_that_failed_twice_is_followed_as_long_after_the_first_time() -> None:
-    alert = Escalation(FAILING)
-    alert.event(0, "e")
-    alert.hear(0, "failed")
-    alert.hear(1, "failed", round=2)
-    alert.hear(1.5, "bounced", round=2)
-    alert.end()
+    alert = followed(FAILING, (0, "failed", 1), (1, "failed", 2), (1.5, "bounced", 2))
 
     assert alert.rounds() == [(0, "push", 1), (0, "sms", 2), (2, "email", 3)]
 
 
 def test_a_failure_that_comes_too_late_is_none() -> None:
-    alert = Escalation(FAILING)
-    alert.event(0, "e")
-    alert.hear(60, "failed")
-    alert.end()
+    alert = followed(FAILING, (60, "failed", 1))
 
     assert alert.rounds() == [(0, "push", 1)]
 
 
 def test_what_was_unknown_and_has_arrived_has_not_failed() -> None:
-    alert = Escalation(FAILING)
-    alert.event(0, "e")
-    alert.hear(0, "failed")
-    alert.hear(1, "unknown", round=2)
-    alert.hear(1.5, "delivered", round=2)
-    alert.end()
+    alert = followed(FAILING, (0, "failed", 1), (1, "unknown", 2), (1.5, "delivered", 2))
 
     assert alert.rounds() == [(0, "push", 1), (0, "sms", 2)]
 
@@ -258,13 +234,13 @@ def test_what_was_unknown_and_has_arrived_has_not_failed() -> None:
 def test_what_has_arrived_after_all_may_still_fail_as_long_as_any(
     minute: float, follows: bool
 ) -> None:
-    alert = Escalation(FAILING)
-    alert.event(0, "e")
-    alert.hear(0, "failed")
-    alert.hear(1, "unknown", round=2)
-    alert.hear(1.5, "sent", round=2)
-    alert.hear(minute, "bounced", round=2)
-    alert.end()
+    alert = followed(
+        FAILING,
+        (0, "failed", 1),
+        (1, "unknown", 2),
+        (1.5, "sent", 2),
+        (minute, "bounced", 2),
+    )
 
     third = [(minute + 1, "email", 3)] if follows else []
     assert alert.rounds() == [(0, "push", 1), (0, "sms", 2), *third]

@@ -39,6 +39,14 @@ def reach(flow: OneFlow, profile: Profile) -> None:
     flow.people.profile = lambda person: profile
 
 
+def dies(flow: OneFlow, *stuck: str) -> None:
+    """An event is decided and the process killed while these topics confirm nothing."""
+    flow.log.stuck = set(stuck)
+    flow.enter("ana", {}, id="e1")
+    flow.settle()
+    flow.kill()
+
+
 def again(flow: OneFlow) -> None:
     """Another process takes over."""
     flow.log.stuck = ()
@@ -68,10 +76,7 @@ QUEUED = ("queued", "push", "")
 @pytest.mark.parametrize("stuck", [{"notif_events"}, {DELIVERIES}, {DELIVERIES, "notif_events"}])
 def test_who_can_not_be_reached_any_more_was_reached(tmp_path: Path, stuck: set[str]) -> None:
     flow = flow_of(tmp_path)
-    flow.log.stuck = stuck
-    flow.enter("ana", {}, id="e1")
-    flow.settle()
-    flow.kill()
+    dies(flow, *stuck)
     reach(flow, NOBODY)
     again(flow)
 
@@ -82,11 +87,8 @@ def test_who_can_not_be_reached_any_more_was_reached(tmp_path: Path, stuck: set[
 
 def test_who_has_a_phone_by_now_was_written_to_by_mail(tmp_path: Path) -> None:
     flow = flow_of(tmp_path, BY_MAIL)
-    flow.log.stuck = {"notif_events"}
-    flow.enter("ana", {}, id="e1")
-    flow.settle()
+    dies(flow, "notif_events")
     assert sent(flow) == ["email"]
-    flow.kill()
     reach(flow, PHONE)
     again(flow)
 
@@ -97,10 +99,7 @@ def test_who_has_a_phone_by_now_was_written_to_by_mail(tmp_path: Path) -> None:
 def test_who_could_not_be_reached_stays_so_for_the_flow_that_waits(tmp_path: Path) -> None:
     rounds = "escalate: {rounds: [{channel: push}, {channel: email, after: 5m}], until: opened}"
     flow = flow_of(tmp_path, NOBODY, f"\n  - {rounds}\n  - deliver: {{template: t}}\n")
-    flow.log.stuck = {"notif_events"}
-    flow.enter("ana", {}, id="e1")
-    flow.settle()
-    flow.kill()
+    dies(flow, "notif_events")
     reach(flow, PHONE)
     again(flow)
 
@@ -110,12 +109,9 @@ def test_who_could_not_be_reached_stays_so_for_the_flow_that_waits(tmp_path: Pat
 
 def test_what_was_not_written_down_has_not_gone_out_and_is_decided_anew(tmp_path: Path) -> None:
     flow = flow_of(tmp_path)
-    flow.log.stuck = {STATE}
-    flow.enter("ana", {}, id="e1")
-    flow.settle()
+    dies(flow, STATE)
     assert not sent(flow)
     assert not flow.outcomes()
-    flow.kill()
     reach(flow, NOBODY)
     again(flow)
 
@@ -124,10 +120,7 @@ def test_what_was_not_written_down_has_not_gone_out_and_is_decided_anew(tmp_path
 
 def test_nobody_is_asked_about_what_is_written_down(tmp_path: Path) -> None:
     flow = flow_of(tmp_path)
-    flow.log.stuck = {"notif_events"}
-    flow.enter("ana", {}, id="e1")
-    flow.settle()
-    flow.kill()
+    dies(flow, "notif_events")
     asked = flow.people.asked
     again(flow)
     assert flow.people.asked == asked
@@ -197,10 +190,7 @@ def test_an_envelope_larger_than_a_record_is_written_in_pieces(
 ) -> None:
     monkeypatch.setattr(outbox, "PIECE", 100)
     flow = flow_of(tmp_path)
-    flow.log.stuck = {"notif_events"}
-    flow.enter("ana", {}, id="e1")
-    flow.settle()
-    flow.kill()
+    dies(flow, "notif_events")
     reach(flow, NOBODY)
     again(flow)
     assert told(flow) == [QUEUED]
