@@ -178,6 +178,8 @@ class Apns:
             fields += _DO_NOT_STORE
         elif send.expires_at:
             fields += literal(b"apns-expiration", b"%d" % (send.expires_at // 1000))
+        elif rules.fleeting:
+            fields += _DO_NOT_STORE
         if send.collapse_key:
             fields += literal(b"apns-collapse-id", collapse_id(send.collapse_key))
         attempt = _Try(send, done, name, self._heads_token, last)

@@ -123,6 +123,7 @@ _CODES = {
 }
 _LIMITED = frozenset({"Throttled", "Throttling", "ThrottlingException", "KMSThrottling"})
 _STOPPED = "OptedOut"
+_opted_out = re.compile(r"opted[ -]?out", re.I).search
 _code = re.compile(r"<Code>\s*([^<]{1,100}?)\s*</Code>").search
 _message = re.compile(r"<Message>([^<]{0,1000})</Message>").search
 _sandboxed = re.compile(rb"<IsInSandbox>\s*true").search
@@ -140,16 +141,17 @@ def classify(status: int, body: bytes) -> Answer:
     code = found[1] if found else ""
     detail = unescape(said[1]) if said else ""
     verdict = _CODES.get(code)
+    stopped = code == _STOPPED or (code in _BAD_PARAMETER and _opted_out(detail) is not None)
     if verdict is None:
         verdict = Verdict.RETRY if status >= 500 or status == 429 else Verdict.CFG
-    elif verdict is Verdict.DROP and "phonenumber" in detail.replace(" ", "").lower():
+    elif stopped or (verdict is Verdict.DROP and "phonenumber" in detail.replace(" ", "").lower()):
         verdict = Verdict.INV
     return Answer(
         verdict=verdict,
         code=code or str(status),
         detail=text_redacted(detail)[:300],
         limited=code in _LIMITED or (status == 429 and verdict is Verdict.RETRY),
-        suppress="stop" if code == _STOPPED else "",
+        suppress="stop" if stopped else "",
     )
 
 
@@ -282,7 +284,8 @@ class Sns:
             )
         else:
             answer = classify(result.status, result.body)
-            if answer.code in _BAD_PARAMETER and self._mix_up.bad(self._clock.now()):
+            bad = answer.code in _BAD_PARAMETER and not answer.suppress
+            if bad and self._mix_up.bad(self._clock.now()):
                 answer = msgspec.structs.replace(answer, verdict=Verdict.CFG, detail=_MOST)
         done(send, answer)
 

@@ -152,6 +152,39 @@ def test_each_type_of_push_has_its_topic_priority_and_frame(
     assert payload == {"order": 7, "send_id": f"{1:032x}", **framed}
 
 
+@pytest.mark.parametrize(
+    ("push_type", "priority"),
+    [(name, "5") for name in sorted(RULES.keys() - {"voip", "pushtotalk", "mdm"})]
+    + [("voip", "10"), ("pushtotalk", "10")],
+)
+def test_what_is_low_may_wait_for_the_battery_but_no_call(
+    tmp_path: Path, push_type: str, priority: str
+) -> None:
+    headers, _ = sent(tmp_path, a_send(priority="low"), push_type=push_type)
+    assert headers["apns-priority"] == priority
+
+
+@pytest.mark.parametrize(
+    ("push_type", "expiration"), [("voip", "0"), ("alert", None), ("liveactivity", None)]
+)
+def test_a_call_that_names_no_end_rings_now_or_never(
+    tmp_path: Path, push_type: str, expiration: str | None
+) -> None:
+    headers, _ = sent(tmp_path, a_send(), push_type=push_type)
+    assert headers.get("apns-expiration") == expiration
+
+
+def test_data_that_calls_itself_as_our_marks_do_gives_way(tmp_path: Path) -> None:
+    _, payload = sent(tmp_path, a_send(content=Content(parts={}, data={"send_id": "theirs"})))
+    assert payload["send_id"] == f"{1:032x}"
+
+
+def test_a_file_provider_gets_no_aps_even_where_the_data_has_one(tmp_path: Path) -> None:
+    content = Content(parts={}, data={"container-identifier": "root", "aps": {"badge": 1}})
+    _, payload = sent(tmp_path, a_send(content=content), push_type="fileprovider")
+    assert payload == {"container-identifier": "root", "send_id": f"{1:032x}"}
+
+
 def test_a_live_activity_says_what_has_changed(tmp_path: Path) -> None:
     activity = {"event": "end", "timestamp": 1_800_000_005, "content-state": {"minutes": 3}}
     content = Content(parts={}, data={"aps": activity})

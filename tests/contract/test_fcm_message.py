@@ -144,6 +144,7 @@ def test_an_iphone_behind_fcm_gets_what_it_would_get_from_apple() -> None:
         token=TOKEN,
         apns=messaging.APNSConfig(
             headers={
+                "apns-push-type": "alert",
                 "apns-priority": "10",
                 "apns-expiration": str(NOW // 1000 + 90),
                 "apns-collapse-id": "photo-7",
@@ -157,6 +158,12 @@ def test_an_iphone_behind_fcm_gets_what_it_would_get_from_apple() -> None:
         ),
         fcm_options=messaging.FCMOptions("social"),
     )
+
+
+def test_an_iphone_behind_fcm_that_is_shown_nothing_gets_a_background_push() -> None:
+    content = Content(parts={}, data={"photo": 7})
+    headers = message(a_send(content, address=on("ios"), priority="high"))["apns"]["headers"]
+    assert headers == {"apns-push-type": "background", "apns-priority": "5"}
 
 
 # ── the rest, by example ──────────────────────────────────────────────────────────────────────

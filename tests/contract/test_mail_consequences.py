@@ -284,6 +284,8 @@ def smtp(folder: Path, port: int, **changes: Any) -> MailLane:
         ("content", "552 5.3.4 too big", "drop"),
         ("content", "451 4.3.0 disk", "retry"),
         ("content", "552 5.3.1 the system is full", "retry"),
+        ("content", "550 5.4.5 the quota of the day", "retry"),
+        ("content", "554 your address is not verified", "stop"),
     ],
 )
 def test_a_mail_that_a_server_refuses(

@@ -176,6 +176,26 @@ AT = 1_772_359_205_250
             },
         ),
         (
+            "Bounce",
+            {
+                "timestamp": WHEN,
+                "feedbackId": "f-1",
+                "bounceType": "Transient",
+                "bounceSubType": "General",
+                "bouncedRecipients": [
+                    {"emailAddress": "ana@example.com", "action": "failed", "status": "4.4.7"}
+                ],
+            },
+            {
+                "kind": Kind.BOUNCED,
+                "event_id": "f-1",
+                "code": "Transient/General",
+                "detail": "4.4.7",
+                "soft": True,
+                "again_ms": HOUR,
+            },
+        ),
+        (
             "Complaint",
             {
                 "timestamp": WHEN,
@@ -207,6 +227,55 @@ def test_events_of_ses(
             "address": "ana@example.com",
         }
         assert receipt == Receipt(**{**common, **expected})
+
+
+@pytest.mark.parametrize(
+    ("event", "what"),
+    [
+        # What ooto@simulator.amazonses.com answers: the mail has arrived.
+        (
+            "Bounce",
+            {
+                "bounceType": "Transient",
+                "bounceSubType": "General",
+                "bouncedRecipients": [{"emailAddress": "ana@example.com"}],
+            },
+        ),
+        (
+            "Complaint",
+            {
+                "complaintFeedbackType": "not-spam",
+                "complainedRecipients": [{"emailAddress": "ana@example.com"}],
+            },
+        ),
+        (
+            "Subscription",
+            {
+                "contactList": "readers",
+                "newTopicPreferences": {
+                    "unsubscribeAll": False,
+                    "topicSubscriptionStatus": [
+                        {"topicName": "news", "subscriptionStatus": "OptIn"}
+                    ],
+                },
+            },
+        ),
+    ],
+    ids=["out of the office", "not spam after all", "other topics"],
+)
+def test_what_only_looks_like_bad_news_is_no_receipt(
+    deliver: Deliver, event: str, what: dict[str, Any]
+) -> None:
+    said = {"timestamp": WHEN, "feedbackId": "f-1", **what}
+    topic, hook = deliver({"eventType": event, "mail": MAIL, event.lower(): said})
+    assert ses_receipts.receipts(topic, hook) == []
+
+
+def test_who_leaves_every_list_at_ses_is_suppressed(deliver: Deliver) -> None:
+    what = {"timestamp": WHEN, "newTopicPreferences": {"unsubscribeAll": True}}
+    topic, hook = deliver({"eventType": "Subscription", "mail": MAIL, "subscription": what})
+    [receipt] = ses_receipts.receipts(topic, hook)
+    assert (receipt.kind, receipt.suppress) == (Kind.UNSUBSCRIBED, "unsubscribe")
 
 
 def test_a_mail_that_is_late_is_no_receipt(deliver: Deliver) -> None:

@@ -273,6 +273,8 @@ def test_each_status_of_a_bulk_is_its_own_sends_answer(tmp_path: Path) -> None:
         (429, "TooManyRequestsException", "slow down", Verdict.RETRY, True),
         (400, "ThrottlingException", "Rate exceeded", Verdict.RETRY, True),
         (400, "LimitExceededException", "", Verdict.CFG, False),
+        (429, "TooManyRequestsException", "Daily message quota exceeded.", Verdict.CFG, False),
+        (400, "ThrottlingException", "Daily sending quota exceeded", Verdict.CFG, False),
         (400, "AccountSuspendedException", "", Verdict.CFG, False),
         (400, "SendingPausedException", "", Verdict.CFG, False),
         (400, "MessageRejected", "Email address is not verified.", Verdict.CFG, False),

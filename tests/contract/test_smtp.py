@@ -216,6 +216,11 @@ def test_a_password_in_the_clear_and_half_a_login_are_refused() -> None:
         (Stage.CONTENT, 554, "5.7.1 looks like spam", Verdict.DROP),
         (Stage.CONTENT, 552, "5.3.4 too big", Verdict.DROP),
         (Stage.CONTENT, 451, "4.3.0 disk", Verdict.RETRY),
+        (Stage.CONTENT, 554, "Message rejected: Email address is not verified.", Verdict.CFG),
+        (Stage.CONTENT, 550, "from does not match a verified Sender Identity", Verdict.CFG),
+        (Stage.CONTENT, 550, "5.7.60 no permission to send as this sender", Verdict.CFG),
+        (Stage.CONTENT, 550, "5.1.90 your daily limit for recipients", Verdict.CFG),
+        (Stage.CONTENT, 550, "5.4.5 Daily sending quota exceeded", Verdict.RETRY),
         (Stage.CONTENT, 250, "2.0.0 queued as 77", Verdict.OK),
     ],
 )

@@ -173,6 +173,7 @@ def refusal(code: str, message: str = "no") -> bytes:
         (400, "Throttling", "Rate exceeded", Verdict.RETRY, True),
         (429, "Throttled", "", Verdict.RETRY, True),
         (400, "OptedOut", "", Verdict.INV, False),
+        (400, "InvalidParameter", "Phone number is opted out", Verdict.INV, False),
     ],
 )
 def test_the_table_of_errors(
@@ -185,6 +186,21 @@ def test_the_table_of_errors(
 def test_what_is_no_xml_goes_by_its_status() -> None:
     assert classify(502, b"bad gateway").verdict is Verdict.RETRY
     assert classify(403, b"{}").verdict is Verdict.CFG
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("OptedOut", ""), ("InvalidParameter", "Invalid parameter: Phone number is opted out")],
+)
+def test_who_opted_out_is_suppressed(code: str, message: str) -> None:
+    assert classify(400, refusal(code, message)).suppress == "stop"
+
+
+def test_many_who_opted_out_are_no_mix_up(tmp_path: Path) -> None:
+    said = Say(400, refusal("InvalidParameter", "Phone number is opted out"))
+    with Provider(lambda got: said) as provider:
+        found = answers(settings(tmp_path, endpoint=provider.url), [a_send()] * 25)
+    assert {(one.verdict, one.suppress) for one in found} == {(Verdict.INV, "stop")}
 
 
 def test_who_opted_out_is_suppressed_and_what_amazon_says_names_no_number() -> None:

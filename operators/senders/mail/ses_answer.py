@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -10,6 +11,7 @@ from tidings.operators.senders.retry_after import wait_ms
 from tidings.sender import Answer, Verdict
 
 _OURS = "not verified"  # in a message, tells that it is about our sender and not about the mail
+_DAY = re.compile(r"\bdaily\b.*\bquota\b", re.I)  # told by the name of a mere rate limit as well
 _QUOTA = "the sending quota of the day is used up; it comes back hour by hour"
 
 # By what stands before "Exception" in the name of the error.
@@ -106,11 +108,14 @@ def refusal(status: int, kind: str, body: bytes, *, retry_after: str = "", now: 
         verdict = Verdict.RETRY if status in (408, 429) or status >= 500 else Verdict.CFG
     if verdict is Verdict.DROP and _OURS in detail:
         verdict = Verdict.CFG
+    used_up = name == "LimitExceeded" or bool(_DAY.search(detail))
+    if used_up:
+        verdict = Verdict.CFG
     return Answer(
         verdict=verdict,
         code=name[:64] or str(status),
-        detail=_QUOTA if name == "LimitExceeded" else detail,
-        limited=status == 429 or name in _LIMITS,
+        detail=_QUOTA if used_up else detail,
+        limited=not used_up and (status == 429 or name in _LIMITS),
         retry_after_ms=wait_ms(retry_after.encode("latin-1"), now),
     )
 

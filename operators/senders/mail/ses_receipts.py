@@ -1,4 +1,9 @@
-"""What SES tells of a mail, by a notification of SNS: an event, or an identity's feedback."""
+"""What SES tells of a mail, by a notification of SNS: an event, or an identity's feedback.
+
+Not all that is called a bounce or a complaint is one: an answer of "I am out of the office" comes
+as a transient bounce without anything that a mail server said, and who takes a mail out of the spam
+folder complains of ``not-spam``.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ _KINDS = {
 }
 _FIELDS = {"Rendering Failure": "failure"}
 _MAY_PASS = frozenset({"General", "MailboxFull"})  # of transient bounces
+_SERVER_SAID = ("action", "status", "diagnosticCode")  # of a recipient whose mail came back
 _OF_THE_MAIL = frozenset({"MessageTooLarge", "ContentRejected", "AttachmentRejected"})
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -70,12 +76,16 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
             change["soft"] = True
             if kind == "Transient" and sub in _MAY_PASS:
                 change["again_ms"] = _HOUR
+        may_be_a_reply = (kind, sub) == ("Transient", "General")
         return [
             change | {"address": one.get("emailAddress", ""), "detail": one.get("status", "")}
             for one in what.get("bouncedRecipients", ())
+            if not may_be_a_reply or any(one.get(name) for name in _SERVER_SAID)
         ]
     if event == "Complaint":
         code = str(what.get("complaintFeedbackType", ""))
+        if code == "not-spam":
+            return []
         return [
             {"code": code, "suppress": "complaint", "address": one.get("emailAddress", "")}
             for one in what.get("complainedRecipients", ())
@@ -83,7 +93,8 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
     if event == "Click":
         return [{"detail": str(what.get("link", ""))[:500]}]
     if event == "Subscription":
-        return [{"suppress": "unsubscribe"}]
+        wishes: Mapping[str, Any] = what.get("newTopicPreferences") or {}
+        return [{"suppress": "unsubscribe"}] if wishes.get("unsubscribeAll", True) else []
     if event in ("Reject", "Rendering Failure"):
         why = str(what.get("reason") or what.get("errorMessage") or "")
         return [{"code": event, "detail": why[:500], "alert": True}]

@@ -35,8 +35,10 @@ class Reply(NamedTuple):
 
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})\b")
 _GONE = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
-_FULL = frozenset({"5.2.2", "5.3.1"})  # said to be for good, and is not
-_OURS = frozenset({"5.1.7", "5.1.8", "5.7.8", "5.7.9", "5.7.11", "5.5.1"})
+# Said to be for good, and is not: a full mailbox or disk, and the day's quota at Google (5.4.5).
+_PASSES = frozenset({"5.2.2", "5.3.1", "5.4.5"})
+_OURS = frozenset({"5.1.7", "5.1.8", "5.1.90", "5.7.8", "5.7.9", "5.7.11", "5.7.60", "5.5.1"})
+_OUR_SENDER = re.compile(r"not verified|verified sender identity", re.I)  # Amazon, SendGrid
 _UNKNOWN = re.compile(r"user unknown|no such (user|mailbox|recipient)|does not exist", re.I)
 _RELAY = re.compile(r"relay", re.I)
 
@@ -61,12 +63,14 @@ def _verdict(stage: Stage, code: int, enhanced: str, text: str) -> Verdict:
         return Verdict.RETRY
     if stage in (Stage.CONNECT, Stage.SENDER) or enhanced in _OURS or code in (530, 534, 535, 538):
         return Verdict.CFG
+    if _OUR_SENDER.search(text):
+        return Verdict.CFG
     if stage is Stage.RECIPIENT:
         if enhanced in _GONE or (not enhanced and _names_nobody(code, text)):
             return Verdict.INV
         if _RELAY.search(text):
             return Verdict.CFG
-    return Verdict.RETRY if enhanced in _FULL else Verdict.DROP
+    return Verdict.RETRY if enhanced in _PASSES else Verdict.DROP
 
 
 def _names_nobody(code: int, text: str) -> bool:

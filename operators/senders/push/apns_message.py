@@ -40,7 +40,8 @@ class Rules(NamedTuple):
     """Apple's rules for one type of push.
 
     ``suffix`` of the app's bundle id in the topic. ``priority``: the only one, "" where the message
-    has the choice. ``now_or_never``: Apple is not to keep it. ``largest``: bytes of payload.
+    has the choice. ``now_or_never``: Apple is not to keep it. ``fleeting``: nor is it to keep
+    one that names no end, for a call rings now or not at all. ``largest``: bytes of payload.
     ``shows``: it can carry an alert. ``aps``: what is in its ``aps`` unless the data says
     otherwise; None for a payload without one.
     """
@@ -48,6 +49,7 @@ class Rules(NamedTuple):
     suffix: str = ""
     priority: str = ""
     now_or_never: bool = False
+    fleeting: bool = False
     largest: int = 4_096
     shows: bool = False
     aps: Mapping[str, Any] | None = {}
@@ -56,7 +58,7 @@ class Rules(NamedTuple):
 RULES: dict[PushType, Rules] = {
     "alert": Rules(shows=True),
     "background": Rules(priority="5", aps={"content-available": 1}),
-    "voip": Rules(".voip", priority="10", largest=5_120, shows=True),
+    "voip": Rules(".voip", priority="10", fleeting=True, largest=5_120, shows=True),
     "location": Rules(".location-query"),
     "complication": Rules(".complication"),
     "fileprovider": Rules(".pushkit.fileprovider", aps=None),

@@ -134,7 +134,10 @@ class Composer:
     ) -> tuple[bytes, dict[str, Any]]:
         """What FCM hands on as it is to Apple's service, and where that stands in the message."""
         data, push_type = apns_message.payload(content, None, marks, now)
-        headers = {"apns-priority": apns_message.priority(send.priority, push_type)}
+        headers = {
+            "apns-push-type": push_type,  # Apple may hold back or drop what does not name its own
+            "apns-priority": apns_message.priority(send.priority, push_type),
+        }
         if not self._store:
             headers["apns-expiration"] = "0"
         elif send.expires_at:
