@@ -80,7 +80,8 @@ async def run_sender(
     url: str, ca: str, requests: int, in_flight: int, dead: int = 0
 ) -> dict[str, Any]:
     """The whole sender; of every ten devices ``dead`` are."""
-    from tidings.operators.senders.apns import Apns, Settings
+    from tidings.operators.senders.apns import Apns
+    from tidings.operators.senders.push.apns_settings import Settings
     from tidings.ports import Address
     from tidings.secret import Secret
     from tidings.sender import Answer, Content, Send, Verdict

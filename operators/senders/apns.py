@@ -1,4 +1,4 @@
-"""Apple's push service (APNs), by provider token.
+"""Apple's push service (APNs), by provider token; or by certificate, as MDM needs it.
 
     providers:
       apns:
@@ -8,9 +8,9 @@
         topic: com.example.app
 
 One request a device, over a few HTTP/2 connections. What is sent is in `apns_message`, what is
-answered in `apns_answer`. What concerns a connection or the token is seen to here: a token that has
-expired is signed anew and its sends are made once more, a connection that says it is unwell is
-replaced.
+answered in `apns_answer`, who we are in `apns_settings`. What concerns a connection or the token is
+seen to here: a token that has expired is signed anew and its sends are made once more, a connection
+that says it is unwell is replaced.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
 
 import msgspec
-from pydantic import Field
 
 from tidings.http2 import Head, Pool, Request, Response, Result, literal
 from tidings.operators.senders.proof import proved_by_push
@@ -36,17 +34,16 @@ from tidings.operators.senders.push.apns_message import (
     priority,
     topic,
 )
+from tidings.operators.senders.push.apns_settings import HOSTS, Settings
 from tidings.operators.senders.push.apns_token import ProviderToken
 from tidings.operators.senders.push.mix_up import MixUp
 from tidings.operators.senders.push.push_marks import Marks, forms
-from tidings.operators.senders.push.road import GRACE, RoadSettings, unanswered
+from tidings.operators.senders.push.road import GRACE, unanswered
 from tidings.operators.senders.retry_after import wait_ms
 from tidings.ports import Clock
-from tidings.secret import Secret
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
 
 _NAME = "apns"
-_HOSTS = {"production": "api.push.apple.com", "sandbox": "api.sandbox.push.apple.com"}
 _LONGEST_TOKEN = 200  # characters; Apple's are 64 today, and say that they may grow
 _REST = 60.0  # seconds for a connection that has seen too many tokens
 _MOST_HEADS = 256
@@ -56,25 +53,6 @@ _ID = literal(b"apns-id", bytes(36))[:-36]  # the id itself follows
 _DO_NOT_STORE = literal(b"apns-expiration", b"0")
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Settings(RoadSettings):
-    """Settings of APNs."""
-
-    key: Secret
-    """The signing key, a ``.p8`` file: ``file:PATH`` or ``env:NAME``."""
-    key_id: Annotated[str, Field(pattern="^[A-Za-z0-9]{1,64}$")]
-    """Apple's id of that key."""
-    team_id: Annotated[str, Field(pattern="^[A-Za-z0-9]{1,64}$")]
-    """The id of the team that owns the app."""
-    topic: Annotated[str, Field(pattern="^[!-~]{1,200}$")]
-    """The app's bundle id; a device that names its app outranks it."""
-    environment: Literal["production", "sandbox"] = "production"
-    """Which of Apple's two services; tokens of one are unknown to the other."""
-    push_type: PushType | None = None
-    """Fixed for all; by default ``alert``, or ``background`` where there is nothing to show. Tokens
-    of other types are others: each type has a provider of its own. The topic's suffix
-    (``.voip``, ``.push-type.liveactivity``, …) follows from it."""
 
 
 class _Try(msgspec.Struct, gc=False):
@@ -110,16 +88,20 @@ class Apns:
         self._pool: Pool | None = None
         self._heads: dict[tuple[str, PushType, str], Head] = {}
         self._heads_token = ""
-        self._authority = settings.authority(_HOSTS[settings.environment])
+        self._authority = settings.authority(HOSTS[settings.environment])
 
     async def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Read the key and connect. Raises ValueError for a key or a CA that can't be used."""
+        """Read the key or the certificate, and connect. Raises ValueError for one that can't be
+        used, and for a CA."""
         settings = self._settings
-        self._token = ProviderToken(settings.key.read(), settings.key_id, settings.team_id)
+        self._token = None
+        if settings.key is not None:
+            self._token = ProviderToken(settings.key.read(), settings.key_id, settings.team_id)
         self._marks = settings.marks()
-        self._pool = settings.pool(
-            _HOSTS[settings.environment], self._tls, loop, self._random, probe=True
-        )
+        tls = self._tls or settings.tls()
+        host = HOSTS[settings.environment]
+        # Apple allows one stream until it has seen a good token.
+        self._pool = settings.pool(host, tls, loop, self._random, probe=self._token is not None)
         await self._pool.open()
 
     def send(self, sends: Sequence[Send], done: Done) -> None:
@@ -128,7 +110,7 @@ class Apns:
 
     async def prove(self) -> None:
         """Raises ValueError where Apple does not accept the key, the team or the topic."""
-        await proved_by_push(self, "0" * 64, "ios", self._clock.now())
+        await proved_by_push(self, "0" * 64, "ios", self._clock.now(), {"mdm": "tidings check"})
 
     async def close(self) -> None:
         """Finish what is under way for a moment, and let go."""
@@ -136,10 +118,10 @@ class Apns:
             await self._pool.close(GRACE)
 
     def _start(self, sends: Sequence[Send], done: Done, *, last: bool) -> None:
-        if self._pool is None or self._token is None:
+        if self._pool is None:
             raise RuntimeError("the sender is not open")
         now = self._clock.now()
-        token = self._token.current(now)
+        token = self._token.current(now) if self._token is not None else ""
         if token != self._heads_token or len(self._heads) > _MOST_HEADS:
             self._heads.clear()
             self._heads_token = token
@@ -197,10 +179,16 @@ class Apns:
                     (b"apns-push-type", push_type.encode()),
                     (b"apns-priority", urgency.encode()),
                 ),
-                # Apple asks for its token to stay out of the compression table.
-                plain=((b"authorization", b"bearer " + self._heads_token.encode()),),
+                plain=self._who_we_are(),
             )
         return head
+
+    def _who_we_are(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The token; Apple asks for it to stay out of the compression table. Nothing where the
+        connection's certificate says it."""
+        if not self._heads_token:
+            return ()
+        return ((b"authorization", b"bearer " + self._heads_token.encode()),)
 
     def _answered(self, attempt: _Try, result: Result) -> None:
         if not isinstance(result, Response):
@@ -218,8 +206,7 @@ class Apns:
 
     def _refusal(self, attempt: _Try, response: Response) -> Answer | None:
         """What a refusal means, with its consequence carried out; None to send once more."""
-        assert self._token is not None
-        now = self._clock.now()
+        now, token = self._clock.now(), self._token
         says_when = response.status in _MAY_SAY_WHEN
         answer = classify(
             response.status,
@@ -228,12 +215,12 @@ class Apns:
             wait=wait_ms(response.header(b"retry-after"), now) if says_when else -1,
         )
         verdict, detail, wait = answer.verdict, answer.detail, answer.retry_after_ms
-        if answer.code == "ExpiredProviderToken":
-            if not attempt.last and self._token.renew(attempt.token, now):
+        if answer.code == "ExpiredProviderToken" and token is not None:
+            if not attempt.last and token.renew(attempt.token, now):
                 return None
             detail = "signed anew and expired all the same: is this machine's clock right?"
-        elif answer.code == "TooManyProviderTokenUpdates":
-            self._token.keep_old(attempt.token, now)
+        elif answer.code == "TooManyProviderTokenUpdates" and token is not None:
+            token.keep_old(attempt.token, now)
             response.connection.rest(_REST)
             wait = int(_REST * 1000)
         elif answer.code in UNWELL or response.status >= 500:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tidings.http2 import Failure
@@ -49,7 +50,13 @@ def told(code: str, said: str) -> str:
     return f"it answers {code}: {text_redacted(' '.join(said.split()))[:_LONGEST]}"
 
 
-async def proved_by_push(sender: Sender, token: str, platform: str, now: int) -> None:
+async def proved_by_push(
+    sender: Sender,
+    token: str,
+    platform: str,
+    now: int,
+    data: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Push to a token that there is not: that it says so tells that all else was good.
 
     Raises ValueError where the provider refuses us, or does not answer.
@@ -59,7 +66,7 @@ async def proved_by_push(sender: Sender, token: str, platform: str, now: int) ->
         send_id="0" * 32,
         channel="push",
         address=Address(kind="device", value=token, platform=platform),
-        content=Content(parts={"title": "tidings check"}),
+        content=Content(parts={"title": "tidings check"}, data=data),
         tenant="default",
         category="",
         priority="normal",

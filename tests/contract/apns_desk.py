@@ -11,7 +11,8 @@ from typing import Any
 from tests.contract.push_keys import APNS as KEY
 from tests.contract.push_keys import apns_key, pem_of
 from tests.peers.h2_server import Exchange, H2Server
-from tidings.operators.senders.apns import Apns, Settings
+from tidings.operators.senders.apns import Apns
+from tidings.operators.senders.push.apns_settings import Settings
 from tidings.ports import Address
 from tidings.sender import Answer, Content, Send, Verdict
 
@@ -32,15 +33,15 @@ class Clock:
 
 
 def settings(folder: Path, **changes: Any) -> Settings:
-    given = {
-        "key": f"file:{apns_key(folder)}",
-        "key_id": "KEY1234567",
-        "team_id": "TEAM123456",
-        "topic": TOPIC,
-        "connections": 1,
-        "host": "127.0.0.1",
-    }
-    return Settings(**{**given, **changes})
+    given = {"topic": TOPIC, "connections": 1, "host": "127.0.0.1", **changes}
+    if "certificate" not in given:
+        given = {
+            "key": f"file:{apns_key(folder)}",
+            "key_id": "KEY1234567",
+            "team_id": "TEAM123456",
+            **given,
+        }
+    return Settings(**given)
 
 
 def a_send(number: int = 1, *, address: Address | None = None, **changes: Any) -> Send:

@@ -6,14 +6,17 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 APNS = ec.derive_private_key(0xA9115, ec.SECP256R1())
 
@@ -46,6 +49,26 @@ def apns_key(folder: Path) -> Path:
     """The file of Apple's signing key."""
     file = folder / "AuthKey.p8"
     file.write_text(pem_of(APNS))
+    return file
+
+
+def apns_certificate(folder: Path, topic: str) -> Path:
+    """The file of a push certificate and its key, whose subject names ``topic`` as Apple's do."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.USER_ID, topic)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "push.pem"
+    file.write_text(certificate.public_bytes(serialization.Encoding.PEM).decode() + pem_of(key))
     return file
 
 

@@ -158,6 +158,29 @@ def test_a_mix_up_is_seen_over_half_minutes() -> None:
     assert [mix_up.bad(NOW + 2 * MixUp.HALF - 2) for _ in range(6)] == [False] * 4 + [True] * 2
 
 
+def test_a_mix_up_lasts_until_one_is_good() -> None:
+    mix_up = MixUp()
+    assert [mix_up.bad(NOW) for _ in range(20)] == [False] * 19 + [True]
+    probes = [mix_up.bad(NOW + minute * MINUTE) for minute in range(1, 60)]
+    assert probes == [True] * 59, "else each would be removed, and 18 behind it"
+    mix_up.good += 1
+    assert mix_up.bad(NOW + 60 * MINUTE) is False
+
+
+def test_some_bad_tokens_among_more_good_ones_are_bad_tokens(tmp_path: Path) -> None:
+    def answer(exchange: Exchange) -> None:
+        bad = exchange.headers["apns-id"].endswith(("1", "3", "5", "7"))
+        exchange.respond(400 if bad else 200, b'{"reason":"BadDeviceToken"}' if bad else b"")
+
+    async def test(desk: Desk) -> None:
+        await desk.send(*(a_send(2 * number) for number in range(80)))  # all of them good
+        answers = await desk.send(*(a_send(number) for number in range(160)))
+        verdicts = [one.verdict for one in answers]
+        assert (verdicts.count(Verdict.INV), verdicts.count(Verdict.OK)) == (40, 120)
+
+    run(tmp_path, test, answer)
+
+
 def test_a_mix_up_stops_the_provider_and_not_the_devices(tmp_path: Path) -> None:
     async def test(desk: Desk) -> None:
         answers = await desk.send(*(a_send(number) for number in range(40)))
@@ -176,6 +199,7 @@ def test_a_mix_up_stops_the_provider_and_not_the_devices(tmp_path: Path) -> None
         (500, "InternalServerError"),
         (503, "ServiceUnavailable"),
         (503, "Shutdown"),
+        (502, "NewAtApple"),
     ],
 )
 def test_a_connection_that_is_unwell_is_replaced(tmp_path: Path, status: int, reason: str) -> None:

@@ -21,6 +21,7 @@ from tests.contract.apns_desk import (
     run,
     sent,
 )
+from tests.contract.push_keys import apns_certificate
 from tidings.operators.senders.push.apns_message import RULES, collapse_id
 from tidings.ports import Address
 from tidings.sender import Content, Send, Verdict
@@ -197,15 +198,17 @@ def test_a_live_activity_says_what_has_changed(tmp_path: Path) -> None:
 
 def test_an_mdm_push_carries_the_devices_magic_and_nothing_else(tmp_path: Path) -> None:
     content = Content(parts={"title": "Hi"}, data={"mdm": "magic-of-this-phone", "x": 1})
-    headers, payload = sent(tmp_path, a_send(content=content), push_type="mdm")
+    shown: dict[str, Any] = {"certificate": apns_certificate(tmp_path, TOPIC), "push_type": "mdm"}
+    headers, payload = sent(tmp_path, a_send(content=content), **shown)
     assert (headers["apns-topic"], payload) == (TOPIC, {"mdm": "magic-of-this-phone"})
+    assert "authorization" not in headers, "the certificate says who we are"
 
     async def test(desk: Desk) -> None:
         [answer] = await desk.send(a_send())
         assert (answer.verdict, answer.code) == (Verdict.DROP, "BadMessage")
         assert answer.detail == ("an MDM push carries `mdm`, the device's PushMagic, in its data")
 
-    run(tmp_path, test, push_type="mdm")
+    run(tmp_path, test, **shown)
 
 
 def test_a_topic_that_has_its_suffix_gets_no_second_one(tmp_path: Path) -> None:

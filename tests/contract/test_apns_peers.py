@@ -23,6 +23,7 @@ from tests.contract.apns_desk import (
     settings,
 )
 from tests.contract.push_keys import APNS as KEY
+from tests.contract.push_keys import apns_certificate
 from tests.peers.pushy.peer import Pushy
 from tidings.operators.senders import apns
 from tidings.operators.senders.apns import Apns
@@ -78,8 +79,16 @@ DEVICES = [f"{number:064x}" for number in range(20)]
 EXPIRED = f"{99:064x}"
 
 
+MDM = "com.apple.mgmt.External.462ad9c3"
+
+
 @pytest.fixture(scope="module")
-def pushy() -> Iterator[Pushy]:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return apns_certificate(tmp_path_factory.mktemp("mdm"), MDM)
+
+
+@pytest.fixture(scope="module")
+def pushy(certificate: Path) -> Iterator[Pushy]:
     public = KEY.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -87,9 +96,10 @@ def pushy() -> Iterator[Pushy]:
         public.decode(),
         key_id="KEY1234567",
         team_id="TEAM123456",
-        topics=[TOPIC, *(topic(TOPIC, one) for one in RULES)],
+        topics=[TOPIC, MDM, *(topic(TOPIC, one) for one in RULES)],
         devices=DEVICES,
         expired=[EXPIRED],
+        client=certificate,
     )
     try:
         with server:
@@ -194,11 +204,11 @@ def test_pushys_apns_accepts_what_we_send(
     assert accepted[answers[-1].provider_id]["apns-push-type"] == "background"
 
 
-@pytest.mark.parametrize("push_type", sorted(RULES.keys() - {"widgets", "controls"}))
+@pytest.mark.parametrize("push_type", sorted(RULES.keys() - {"widgets", "controls", "mdm"}))
 def test_pushys_apns_accepts_every_type_that_it_knows(
     pushy: Pushy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, push_type: PushType
 ) -> None:
-    content = Content(parts={"title": "Hi"}, data={"mdm": "magic"})
+    content = Content(parts={"title": "Hi"})
     number = 800 + sorted(RULES).index(push_type)
     send = to(DEVICES[3], number, content=content, expires_at=1_900_000_000_000)
     [answer] = ask_pushy(pushy, tmp_path, monkeypatch, [send], push_type=push_type)
@@ -206,6 +216,21 @@ def test_pushys_apns_accepts_every_type_that_it_knows(
     accepted = pushy.accepted()[answer.provider_id]
     assert accepted["apns-push-type"] == push_type
     assert accepted["apns-topic"] == topic(TOPIC, push_type)
+
+
+def test_pushys_apns_takes_an_mdm_push_by_certificate_for_its_own_topic_alone(
+    pushy: Pushy, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"certificate": certificate, "push_type": "mdm"}
+    send = to(DEVICES[3], 300, content=Content(parts={}, data={"mdm": "magic"}))
+    [answer] = ask_pushy(pushy, tmp_path, monkeypatch, [send], topic=MDM, **given)
+    assert answer.verdict is Verdict.OK
+    accepted = pushy.accepted()[answer.provider_id]
+    assert (accepted["apns-topic"], accepted["apns-push-type"]) == (MDM, "mdm")
+    assert json.loads(accepted["payload"]) == {"mdm": "magic"}
+    assert "authorization" not in accepted
+    [answer] = ask_pushy(pushy, tmp_path, monkeypatch, [send], topic=TOPIC, **given)
+    assert (answer.verdict, answer.code) == (Verdict.CFG, "BadTopic")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.contract.apns_desk import (
     MINUTE,
     NOW,
     PEM,
+    TOPIC,
     Clock,
     Desk,
     a_send,
@@ -27,6 +28,7 @@ from tests.contract.apns_desk import (
     settings,
 )
 from tests.contract.push_keys import APNS as KEY
+from tests.contract.push_keys import apns_certificate
 from tests.peers.h2_server import Exchange
 from tidings.operators.senders.apns import Apns
 from tidings.operators.senders.push.apns_token import ProviderToken
@@ -230,3 +232,41 @@ def test_a_key_of_another_kind_is_refused_with_a_hint(pem: str) -> None:
 def test_a_ca_file_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="can't use the CA file"):
         asyncio.run(_open(Apns(settings(tmp_path, ca=tmp_path / "none.pem"), Clock())))
+
+
+# ── a certificate in its place ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"push_type": "mdm"}, "MDM goes by `certificate`: Apple takes no key for it"),
+        ({"key": None}, "`key`, `key_id` and `team_id` go together"),
+        ({"team_id": ""}, "`key`, `key_id` and `team_id` go together"),
+        ({"certificate": "push.pem", "key_id": "A"}, "give either `key` or `certificate`"),
+        ({"certificate": "push.pem", "push_type": "liveactivity"}, "goes by `key`"),
+        ({"certificate": "push.pem", "push_type": "location"}, "goes by `key`"),
+    ],
+)
+def test_a_key_or_a_certificate_as_apple_takes_it(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        settings(tmp_path, **changes)
+
+
+def test_a_certificate_that_can_not_be_used_is_named_and_asks_nobody_for_a_password(
+    tmp_path: Path,
+) -> None:
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        apns_certificate(tmp_path, TOPIC).read_bytes().partition(b"-----BEGIN PRIVATE")[0]
+        + KEY.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    for file in (tmp_path / "none.pem", locked):
+        with pytest.raises(ValueError, match=rf"can't use the certificate .*{file.name}.*PEM"):
+            asyncio.run(_open(Apns(settings(tmp_path, certificate=file), Clock())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,38 @@ def test_a_mix_up_stops_the_provider_and_not_the_devices(tmp_path: Path, body: b
         assert (verdicts.count(Verdict.INV), verdicts.count(Verdict.CFG)) == (19, 21)
 
     run(tmp_path, test, lambda exchange: exchange.respond(status, body))
+
+
+def test_some_bad_tokens_among_more_good_ones_are_bad_tokens(tmp_path: Path) -> None:
+    numbers = count()
+
+    def answer(exchange: Exchange) -> None:
+        if next(numbers) % 4:
+            accepts(exchange)
+        else:
+            exchange.respond(403, error(403, "SENDER_ID_MISMATCH"))
+
+    async def test(desk: Desk) -> None:
+        verdicts = [one.verdict for one in await desk.send(*sends(160))]
+        assert (verdicts.count(Verdict.INV), verdicts.count(Verdict.OK)) == (40, 120)
+
+    run(tmp_path, test, answer)
+
+
+def test_many_messages_that_fcm_will_not_have_are_no_mix_up(tmp_path: Path) -> None:
+    too_big = error(400, "INVALID_ARGUMENT", "Too big.", violations("message.data"))
+
+    async def test(desk: Desk) -> None:
+        assert {one.verdict for one in await desk.send(*sends(40))} == {Verdict.DROP}
+
+    run(tmp_path, test, lambda exchange: exchange.respond(400, too_big))
+
+
+def test_a_project_may_send_600000_a_minute_and_what_is_too_much_does_not_count() -> None:
+    terms = fcm.SENDER.terms(fcm.Settings())
+    assert terms.rate is not None
+    assert (terms.rate.at_most, terms.rate.within) == (600_000, MINUTE)
+    assert not terms.counts_limited
 
 
 def test_many_who_have_removed_the_app_are_no_mix_up(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ class RoadSettings(BaseModel):
         key = self.reference_key
         return Marks() if key is None else Marks(key.read().strip().encode())
 
+    def trusting(self) -> ssl.SSLContext:
+        """TLS that trusts whom the settings say. Raises ValueError for a CA that can't be used."""
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise ValueError(f"can't use the CA file {self.ca}: {error}") from None
+
     def pool(
         self,
         host: str,
@@ -70,10 +77,7 @@ class RoadSettings(BaseModel):
 
         Raises ValueError for a CA that can't be used.
         """
-        try:
-            context = tls or ssl.create_default_context(cafile=self.ca)
-        except OSError as error:
-            raise ValueError(f"can't use the CA file {self.ca}: {error}") from None
+        context = tls or self.trusting()
         context.set_alpn_protocols(["h2"])
         limits = Limits(
             connections=self.connections,

@@ -25,7 +25,10 @@ _SHELL = "org.mozilla.javascript.tools.shell.Main"
 
 
 class Pushy(Server):
-    """The server on a free loopback port; it knows one key, these topics, and these devices."""
+    """The server on a free loopback port; it knows one key, these topics, and these devices.
+
+    ``client`` is a certificate that it trusts in place of the key, for the topic that is its UID.
+    """
 
     name = "pushy"
 
@@ -38,6 +41,7 @@ class Pushy(Server):
         topics: Sequence[str],
         devices: Sequence[str],
         expired: Sequence[str],
+        client: Path,
     ) -> None:
         super().__init__()
         self.port = free_port()
@@ -45,13 +49,14 @@ class Pushy(Server):
         self._public_key = self.folder / "public.pem"
         self._public_key.write_text(public_key)
         self._knows = [key_id, team_id, *(",".join(names) for names in (topics, devices, expired))]
+        self._client = client
 
     def command(self) -> Sequence[str]:
         jars = str(fetch() / "*")
         certificate = (str(self.certificate.certificate), str(self.certificate.key))
         shell = [java(), "-Xmx256m", "-XX:+UseSerialGC", "-cp", jars, _SHELL]
         script = [str(_HERE / "server.js"), str(self.port), *certificate, str(self._public_key)]
-        return [*shell, *script, *self._knows]
+        return [*shell, *script, *self._knows, str(self._client)]
 
     def ready(self) -> bool:
         return answers(self.port)

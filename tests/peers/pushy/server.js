@@ -1,9 +1,10 @@
 // Pushy's MockApnsServer, with its own validation of tokens, topics, sizes and signatures.
 //
-//   server.js PORT CERTIFICATE KEY PUBLIC_KEY KEY_ID TEAM_ID TOPICS DEVICES EXPIRED
+//   server.js PORT CERTIFICATE KEY PUBLIC_KEY KEY_ID TEAM_ID TOPICS DEVICES EXPIRED CLIENT
 //
 // TOPICS: with commas between; each device knows all of them.
 // DEVICES and EXPIRED: device tokens with commas between; the expired ones were so at 1700000000 s.
+// CLIENT: a certificate that it trusts, in place of a token, for the topic that is its subject's UID.
 // It writes one JSON line for each notification that it accepts.
 var java = Packages.java;
 var pushy = Packages.com.eatthepath.pushy.apns;
@@ -40,6 +41,7 @@ var listener = new JavaAdapter(pushy.server.MockApnsServerListener, {
 
 new pushy.server.MockApnsServerBuilder()
   .setServerCredentials(new java.io.File(arguments[1]), new java.io.File(arguments[2]), null)
+  .setTrustedClientCertificateChain(new java.io.File(arguments[9]))
   .setUseAlpn(true)
   .setHandlerFactory(factory)
   .setListener(listener)

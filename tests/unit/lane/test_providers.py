@@ -170,6 +170,24 @@ def test_a_provider_that_refuses_our_credentials_is_stopped_and_tried_again_by_o
     assert {one.kind for one in refused} == {"retried"}
 
 
+def test_a_stopped_provider_is_not_tried_with_the_same_send_again_and_again() -> None:
+    """What it refuses may be that one: another tells whether it takes the rest."""
+    paper = Paper()
+    lane = paper.lane(SendSpec(default="sandbox", in_flight=1))
+    for number in range(3):
+        paper.deliver(f"n{number}", "phone")
+    lane.turn()
+    refused = lane.answer(0, Verdict.CFG)
+    lane.turn(2)
+    paper.clock.advance(30_000)
+    lane.turn(5)
+    [probe] = lane.in_flight
+    assert probe.send_id != refused.send_id
+    lane.answer(probe, Verdict.OK)
+    lane.turn()
+    assert lane.in_flight, "it goes on"
+
+
 @pytest.mark.parametrize("late", [Verdict.OK, Verdict.RETRY, Verdict.INV])
 def test_what_was_under_way_when_a_provider_stopped_does_not_have_it_go_on(late: Verdict) -> None:
     paper = Paper()

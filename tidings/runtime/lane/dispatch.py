@@ -370,8 +370,8 @@ class Dispatch:
         elif other is None and decision.act is Act.AGAIN:
             send.attempt += 1
             self._resting.add(send, decision.at)
-        elif other is None and decision.act is Act.WAIT:
-            # Behind the others: it may be what brings the provider down.
+        elif other is None and decision.act in (Act.WAIT, Act.STOP):
+            # Behind the others: it may be what brings the provider down, or what it refuses.
             send.attempt += 1
             send.now = now
             quota.waiting.append(send)
