@@ -35,6 +35,12 @@ def send_id(notif_id: str, channel: str, address: str, round: int) -> str:
     return xxh3_128_hexdigest(f"s\x1f{notif_id}\x1f{channel}\x1f{address}\x1f{round}".encode())
 
 
+def turn_of(notif_id: str, channel: str, round: int) -> str:
+    """What a delivery is known by, whichever record holds it: one notification on one channel in
+    one round. The ids of its own outcomes go by it."""
+    return f"{notif_id}{SEPARATOR}{channel}{SEPARATOR}{round}"
+
+
 def outcome_id(subject: str, kind: str, attempt: int) -> str:
     """The id of an outcome of ``subject``, a send's or a notification's id (or an event's)."""
     return id_of("o", subject, kind, str(attempt))

@@ -241,10 +241,14 @@ class Verdict(StrEnum):
     SENT = "sent"  # it went out already: write its outcome again, do not send
     DONE = "done"  # it went out and its outcome is confirmed: nothing is left to do
     SUPERSEDED = "superseded"  # a newer one has taken its place: never send it
+    OVER = "over"  # its turn has ended without it: say again how, do not send
 
 
 class Lease(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """Who wants to send what: asked before every attempt.
+
+    ``turn`` names the delivery's turn where something hangs on how that ends: one notification on
+    one channel in one round, which may have several sends.
 
     Of the sends under one ``newest`` only those of the newest ``thing`` are leased: the one that
     was asked for with the highest ``since`` (epoch ms); with 0 it is only asked for.
@@ -256,21 +260,40 @@ class Lease(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     newest: str = ""
     thing: str = ""
     since: int = 0
+    turn: str = ""
 
 
 class Leased(NamedTuple):
-    """The answer; ``answer`` is what ``mark`` wrote, for SENT and DONE, and BUSY's holder."""
+    """The answer; ``answer`` is what ``mark`` wrote, for SENT and DONE, and BUSY's holder.
+
+    Of an ``End`` that was not the first: OVER with the words of the first, or, where a send of its
+    turn went out, SENT or DONE with the ``send_id`` of the first that did.
+    """
 
     verdict: Verdict
     answer: str = ""
+    send_id: str = ""
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Mark(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """A send that went out: the provider's answer, small JSON."""
 
     send_id: str
     holder: str
     answer: str
+    turn: str = ""
+
+
+class End(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A turn is to end and nothing of it went out; ``words`` say how."""
+
+    turn: str
+    words: str
+
+
+TURN_SHARE = 12
+"""The part of a mark's life for which its turn is remembered: it has to outlast a rung of the
+ladder and a stop of the lane, and every send has one."""
 
 
 class Claims(Protocol):
@@ -293,11 +316,12 @@ class Claims(Protocol):
         now: int,
         lease_ms: int,
         keep_ms: int,
+        ends: Sequence[End] = (),
     ) -> list[Leased]:
-        """All that a lane has to say in one batch; answers the leases.
+        """All that a lane has to say in one batch; answers the leases, then the ends.
 
         In this order: ``marks`` turn leases into SENT, ``done`` turn SENT into DONE, ``released``
-        (send id, holder) give leases back, then ``leases`` are taken.
+        (send id, holder) give leases back, ``ends`` end turns, then ``leases`` are taken.
 
         A mark is recorded whoever holds the lease by now, and if nobody does: the provider did
         accept it. What is SENT or DONE stays so and keeps its first answer; done without a mark is
@@ -311,6 +335,11 @@ class Claims(Protocol):
         A lease that names what is ``newest`` is SUPERSEDED where another thing is remembered there,
         unless it has been SENT, is DONE, or BUSY. Of two things of one ``since`` the name decides.
         What is remembered there lives for ``keep_ms``; where nothing is, every thing passes.
+
+        A turn ends once, by the first mark or end that names it. An end is remembered for
+        ``keep_ms``, a mark there for the ``TURN_SHARE`` of it. An end that is the first is LEASED,
+        any other is told what was. A lease whose turn an end has ended is OVER, unless its send has
+        been SENT, is DONE, or BUSY; after a mark its other sends go on.
         """
         ...
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tidings.ports import Claims, Lease, Leased, Mark, Unavailable, Verdict
+from tidings.ports import Claims, End, Lease, Leased, Mark, Unavailable, Verdict
 from tidings.services.process import wait_for
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.claims_sheltered import ShelteredClaims
@@ -47,10 +47,11 @@ class Place(NamedTuple):
         marks: Sequence[Mark] = (),
         done: Sequence[str] = (),
         released: Sequence[tuple[str, str]] = (),
+        ends: Sequence[End] = (),
         now: int = NOW,
         keep_ms: int = DAY,
     ) -> list[Leased]:
-        return self.claims.round(leases, marks, done, released, now, LEASE, keep_ms)
+        return self.claims.round(leases, marks, done, released, now, LEASE, keep_ms, ends)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Waits; a clock that is moved by hand is moved, a server's own clock runs."""
@@ -280,7 +281,7 @@ class TestMark:
         answers = ["", "B", "L1\x1fx\x1fy", "ответ\x00", "D"]
         marks = [Mark(f"s{place}", "lane-a", answer) for place, answer in enumerate(answers)]
         place.round(marks=marks)
-        assert [answer for _, answer in place.lease(*(mine(mark.send_id) for mark in marks))] == (
+        assert [held.answer for held in place.lease(*(mine(mark.send_id) for mark in marks))] == (
             answers
         )
 
@@ -347,6 +348,91 @@ class TestRelease:
         assert asked == [Leased(Verdict.BUSY, name) for name in names]
 
 
+OVER = Leased(Verdict.OVER)
+ENDS = End("n1 by push", "by mail then")
+
+
+def of_turn(send_id: str, turn: str = "n1 by push") -> Lease:
+    """A lease for a send on whose turn's end something hangs."""
+    return Lease(send_id, "push:0:7", "lane-a", turn=turn)
+
+
+class TestTurn:
+    def test_the_first_end_stands_and_is_told_to_all_that_come_later(self, place: Place) -> None:
+        other = End("n1 by push", "by text then")
+        assert place.round(ends=[ENDS, other]) == [LEASED, Leased(Verdict.OVER, "by mail then")]
+        assert place.round(ends=[other]) == [Leased(Verdict.OVER, "by mail then")]
+
+    def test_nothing_of_a_turn_that_has_ended_is_leased(self, place: Place) -> None:
+        assert place.round(ends=[ENDS], leases=[of_turn("s1")]) == [OVER, LEASED]
+        assert place.lease(of_turn("s2"), of_turn("s2", "n2 by push"), mine("s3")) == [
+            OVER,
+            LEASED,
+            LEASED,
+        ]
+
+    def test_a_turn_of_which_something_went_out_does_not_end_otherwise(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", '{"id":"p-1"}', "n1 by push")])
+        assert place.round(ends=[ENDS]) == [Leased(Verdict.SENT, '{"id":"p-1"}', "s1")]
+        place.round(done=["s1"])
+        assert place.round(ends=[ENDS]) == [Leased(Verdict.DONE, '{"id":"p-1"}', "s1")]
+
+    def test_of_several_sends_the_first_that_went_out_is_told(self, place: Place) -> None:
+        marks = [Mark(send_id, "lane-a", f"of {send_id}", "n1 by push") for send_id in ("s1", "s2")]
+        place.round(marks=marks)
+        assert place.round(ends=[ENDS]) == [Leased(Verdict.SENT, "of s1", "s1")]
+
+    def test_the_others_of_a_turn_go_on_when_one_went_out(self, place: Place) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "{}", "n1 by push")], ends=[ENDS])
+        assert place.lease(of_turn("s1"), of_turn("s2")) == [Leased(Verdict.SENT, "{}"), LEASED]
+
+    def test_what_went_out_all_the_same_is_told_so(self, place: Place) -> None:
+        place.round(leases=[of_turn("s1")])
+        place.round(ends=[ENDS])
+        place.round(marks=[Mark("s1", "lane-a", "{}", "n1 by push")])
+        assert place.lease(of_turn("s1")) == [Leased(Verdict.SENT, "{}")]
+        assert place.round(ends=[ENDS]) == [Leased(Verdict.OVER, "by mail then")]
+
+    def test_what_another_has_in_flight_is_busy(self, place: Place) -> None:
+        place.round(leases=[theirs("s1")], ends=[ENDS])
+        assert place.lease(of_turn("s1")) == [THEIRS]
+        assert place.lease(of_turn("s1"), now=NOW + LEASE) == [OVER]
+
+    def test_leases_are_answered_before_ends_and_each_at_its_place(self, place: Place) -> None:
+        place.round(leases=[theirs("a")], marks=[Mark("b", "lane-b", "B", "n2 by push")])
+        ends = [ENDS, End("n2 by push", "by mail then"), ENDS]
+        assert place.round(leases=[mine("a"), mine("c")], ends=ends) == [
+            THEIRS,
+            LEASED,
+            LEASED,
+            Leased(Verdict.SENT, "B", "b"),
+            Leased(Verdict.OVER, "by mail then"),
+        ]
+
+    def test_it_is_remembered_for_a_time(self, place: Place) -> None:
+        place.round(ends=[ENDS], keep_ms=40)
+        if isinstance(place.claims, ValkeyClaims):
+            place.until(lambda: place.lease(of_turn("s1")) == [LEASED], "the end to be forgotten")
+        else:
+            assert place.lease(of_turn("s1"), now=NOW + 40) == [LEASED]
+
+    def test_that_it_was_sent_is_remembered_for_the_twelfth_of_a_marks_life(
+        self, place: Place
+    ) -> None:
+        place.round(marks=[Mark("s1", "lane-a", "{}", "n1 by push")], keep_ms=1_200)
+        if isinstance(place.claims, ValkeyClaims):
+            place.until(lambda: place.round(ends=[ENDS]) == [LEASED], "the turn to be forgotten")
+        else:
+            assert place.round(ends=[ENDS], now=NOW + 99) == [Leased(Verdict.SENT, "{}", "s1")]
+            assert place.round(ends=[ENDS], now=NOW + 100) == [LEASED]
+
+    def test_words_and_names_may_be_any_text(self, place: Place) -> None:
+        words = ["", "S", "O", "слово\x1e\x1f", "\x00"]
+        ends = [End(f"turn {text}", text) for text in words]
+        assert place.round(ends=ends) == [LEASED] * len(words)
+        assert place.round(ends=ends) == [Leased(Verdict.OVER, text) for text in words]
+
+
 class Model:
     """Claims as one would explain them, for a single memory and a clock that only goes on."""
 
@@ -356,6 +442,7 @@ class Model:
         self.sent: dict[str, str] = {}
         self.done: set[str] = set()
         self.newest: dict[str, tuple[int, str]] = {}
+        self.turns: dict[str, Mark | End] = {}
 
     def first(self, claims: Sequence[tuple[str, str]]) -> list[str]:
         return [self.origins.setdefault(key, origin) for key, origin in claims]
@@ -366,17 +453,30 @@ class Model:
         marks: Sequence[Mark],
         done: Sequence[str],
         released: Sequence[tuple[str, str]],
+        ends: Sequence[End],
         now: int,
     ) -> list[Leased]:
         for mark in marks:
             self.sent.setdefault(mark.send_id, mark.answer)
+            if mark.turn:
+                self.turns.setdefault(mark.turn, mark)
         for send_id in done:
             self.sent.setdefault(send_id, "")
             self.done.add(send_id)
         for send_id, holder in released:
             if send_id in self.leases and self.leases[send_id][1] == holder:
                 del self.leases[send_id]
-        return [self.lease(lease, now) for lease in leases]
+        ended = [self.end(end) for end in ends]
+        return [self.lease(lease, now) for lease in leases] + ended
+
+    def end(self, end: End) -> Leased:
+        held = self.turns.setdefault(end.turn, end)
+        if held is end:
+            return LEASED
+        if isinstance(held, End):
+            return Leased(Verdict.OVER, held.words)
+        verdict = Verdict.DONE if held.send_id in self.done else Verdict.SENT
+        return Leased(verdict, self.sent[held.send_id], held.send_id)
 
     def lease(self, lease: Lease, now: int) -> Leased:
         send_id, origin, holder = lease.send_id, lease.origin, lease.holder
@@ -389,6 +489,8 @@ class Model:
         had = self.leases.get(send_id)
         if had and had[:2] != (origin, holder) and had[2] > now:
             return Leased(Verdict.BUSY, had[1])
+        if lease.turn and isinstance(self.turns.get(lease.turn), End):
+            return OVER
         if name and self.newest.get(name, (0, thing))[1] != thing:
             return SUPERSEDED
         self.leases[send_id] = (origin, holder, now + LEASE)
@@ -401,11 +503,14 @@ holders = st.sampled_from(["lane-a", "lane-b"])
 names = st.sampled_from(["", "", "code", "offer"])
 things = st.sampled_from(["c1", "c2", "c3"])
 sinces = st.sampled_from([0, 1, 2, NOW])
+turns = st.sampled_from(["", "t1", "t2"])
+texts = st.sampled_from(["one", "two"])
 rounds = st.tuples(
-    st.lists(st.builds(Lease, ids, origins, holders, names, things, sinces), max_size=4),
-    st.lists(st.builds(Mark, ids, holders, st.sampled_from(["one", "two"])), max_size=1),
+    st.lists(st.builds(Lease, ids, origins, holders, names, things, sinces, turns), max_size=4),
+    st.lists(st.builds(Mark, ids, holders, texts, turns), max_size=1),
     st.lists(ids, max_size=1),
     st.lists(st.tuples(ids, holders), max_size=2),
+    st.lists(st.builds(End, st.sampled_from(["t1", "t2"]), texts), max_size=2),
     st.sampled_from([0, 1, LEASE // 2, LEASE - 1, LEASE]),  # ms since the round before
 )
 
@@ -414,26 +519,35 @@ rounds = st.tuples(
 @given(played=st.lists(rounds, max_size=12))
 def check_rounds(
     place: Place,
-    played: list[tuple[list[Lease], list[Mark], list[str], list[tuple[str, str]], int]],
+    played: list[tuple[list[Lease], list[Mark], list[str], list[tuple[str, str]], list[End], int]],
 ) -> None:
     model, run, now = Model(), uuid.uuid4().hex, NOW
-    for leases, marks, done, released, passed in played:
+
+    def own(name: str) -> str:
+        return name and run + name
+
+    for leases, marks, done, released, ends, passed in played:
         now += passed
         answers = place.claims.round(
             [
                 replace(
-                    lease, send_id=run + lease.send_id, newest=lease.newest and run + lease.newest
+                    lease,
+                    send_id=own(lease.send_id),
+                    newest=own(lease.newest),
+                    turn=own(lease.turn),
                 )
                 for lease in leases
             ],
-            [replace(mark, send_id=run + mark.send_id) for mark in marks],
-            [run + send_id for send_id in done],
-            [(run + send_id, holder) for send_id, holder in released],
+            [replace(mark, send_id=own(mark.send_id), turn=own(mark.turn)) for mark in marks],
+            [own(send_id) for send_id in done],
+            [(own(send_id), holder) for send_id, holder in released],
             now,
             LEASE,
             10 * DAY,
+            [replace(end, turn=own(end.turn)) for end in ends],
         )
-        assert answers == model.round(leases, marks, done, released, now)
+        told = model.round(leases, marks, done, released, ends, now)
+        assert answers == [one._replace(send_id=own(one.send_id)) for one in told]
 
 
 @settings(max_examples=40, deadline=None)

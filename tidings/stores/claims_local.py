@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from typing import NamedTuple
 
-from tidings.ports import Clock, Lease, Leased, Mark, Verdict
+from tidings.ports import TURN_SHARE, Clock, End, Lease, Leased, Mark, Verdict
 
 _LEASED = Leased(Verdict.LEASED)
 
@@ -18,7 +18,8 @@ class Held(NamedTuple):
     """What is known of a send: LEASED with origin and holder, or SENT or DONE with the answer.
 
     ``until`` (epoch ms) ends the lease, or the mark's life. Under the key of what is newest it is
-    SUPERSEDED, all others are, with what is newest as the answer.
+    SUPERSEDED, all others are, with what is newest as the answer. Under a turn's key it is how that
+    ended: SENT with the send's id, or OVER with the words.
     """
 
     state: Verdict
@@ -37,12 +38,16 @@ def settle(
     now: int,
     lease_ms: int,
     keep_ms: int,
+    ends: Sequence[End] = (),
 ) -> list[Leased]:
-    """Play a round on ``sends`` as ``ports.Claims.round`` says; answers the leases."""
+    """Play a round on ``sends`` as ``ports.Claims.round`` says; answers the leases and the ends."""
     for mark in marks:
         held = _alive(sends, mark.send_id, now)
         if held is None or held.state is Verdict.LEASED:
             sends[mark.send_id] = Held(Verdict.SENT, now + keep_ms, answer=mark.answer)
+        if mark.turn and _alive(sends, turn_place(mark.turn), now) is None:
+            until = now + keep_ms // TURN_SHARE
+            sends[turn_place(mark.turn)] = Held(Verdict.SENT, until, answer=mark.send_id)
     for send_id in done:
         held = _alive(sends, send_id, now)
         if held is not None and held.state is Verdict.SENT:
@@ -53,12 +58,30 @@ def settle(
         held = sends.get(send_id)
         if held is not None and held.state is Verdict.LEASED and held.holder == holder:
             del sends[send_id]
-    return [_take(sends, lease, now, lease_ms, keep_ms) for lease in leases]
+    ended = [_end(sends, end, now, keep_ms) for end in ends]
+    return [_take(sends, lease, now, lease_ms, keep_ms) for lease in leases] + ended
+
+
+def turn_place(turn: str) -> str:
+    """Where it is kept how a turn ended: no send is called so."""
+    return f"turn:{turn}"
 
 
 def newest_place(name: str) -> str:
     """Where it is kept what is newest: no send is called so."""
     return f"newest:{name}"
+
+
+def _end(sends: MutableMapping[str, Held], end: End, now: int, keep_ms: int) -> Leased:
+    place = turn_place(end.turn)
+    held = _alive(sends, place, now)
+    if held is None:
+        sends[place] = Held(Verdict.OVER, now + keep_ms, answer=end.words)
+        return _LEASED
+    if held.state is Verdict.OVER:
+        return Leased(Verdict.OVER, held.answer)
+    sent = _alive(sends, held.answer, now) or Held(Verdict.DONE, 0)
+    return Leased(sent.state, sent.answer, held.answer)
 
 
 def _take(
@@ -70,10 +93,17 @@ def _take(
         return Leased(held.state, held.answer)
     if held is not None and (held.origin, held.holder) != (lease.origin, lease.holder):
         return Leased(Verdict.BUSY, held.holder)
+    if lease.turn and _is_over(sends, lease.turn, now):
+        return Leased(Verdict.OVER)
     if not newest:
         return Leased(Verdict.SUPERSEDED)
     sends[lease.send_id] = Held(Verdict.LEASED, now + lease_ms, lease.origin, lease.holder)
     return _LEASED
+
+
+def _is_over(sends: MutableMapping[str, Held], turn: str, now: int) -> bool:
+    held = _alive(sends, turn_place(turn), now)
+    return held is not None and held.state is Verdict.OVER
 
 
 def _is_newest(sends: MutableMapping[str, Held], lease: Lease, now: int, keep_ms: int) -> bool:
@@ -127,9 +157,10 @@ class LocalClaims:
         now: int,
         lease_ms: int,
         keep_ms: int,
+        ends: Sequence[End] = (),
     ) -> list[Leased]:
-        """Marks, what is done, releases and leases of a batch; see ``ports.Claims``."""
-        answers = settle(self._sends, leases, marks, done, released, now, lease_ms, keep_ms)
+        """All that a lane says in a batch; see ``ports.Claims``."""
+        answers = settle(self._sends, leases, marks, done, released, now, lease_ms, keep_ms, ends)
         _shrink(self._sends, self._capacity)
         return answers
 

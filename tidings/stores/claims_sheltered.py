@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from tidings.ports import Claims, Lease, Leased, Mark, Unavailable, Verdict
+from tidings.ports import Claims, End, Lease, Leased, Mark, Unavailable, Verdict
 from tidings.stores.claims_local import LocalClaims
 
 _OWED = 100_000  # marks, and as many done: minutes of what the high class sends
@@ -25,6 +25,7 @@ class ShelteredClaims:
         self._own = own
         self._owed_marks: deque[Mark] = deque(maxlen=_OWED)
         self._owed_done: deque[str] = deque(maxlen=_OWED)
+        self._owed_ends: deque[End] = deque(maxlen=_OWED)
 
     def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
         """The origin that holds each key, as far as can be told now."""
@@ -45,8 +46,9 @@ class ShelteredClaims:
         now: int,
         lease_ms: int,
         keep_ms: int,
+        ends: Sequence[End] = (),
     ) -> list[Leased]:
-        """Marks, what is done, releases and leases of a batch, as far as can be told now."""
+        """All that a lane says in a batch, as far as can be told now."""
         try:
             answers = self._shared.round(
                 leases,
@@ -56,18 +58,31 @@ class ShelteredClaims:
                 now,
                 lease_ms,
                 keep_ms,
+                [*ends, *self._owed_ends],
             )
         except Unavailable:
             self._owed_marks.extend(marks)
             self._owed_done.extend(done)
-            return self._own.round(leases, marks, done, released, now, lease_ms, keep_ms)
+            self._owed_ends.extend(ends)
+            return self._own.round(leases, marks, done, released, now, lease_ms, keep_ms, ends)
+        asked = len(leases)
+        answers, ended = answers[:asked], answers[asked : asked + len(ends)]
         self._owed_marks.clear()
         self._owed_done.clear()
+        self._owed_ends.clear()
         known_marks, known_done = [*marks], [*done]
-        for lease, (verdict, answer) in zip(leases, answers, strict=True):
+        for lease, (verdict, answer, _) in zip(leases, answers, strict=True):
             if verdict in (Verdict.SENT, Verdict.DONE):
                 known_marks.append(Mark(lease.send_id, lease.holder, answer))
             if verdict is Verdict.DONE:
                 known_done.append(lease.send_id)
-        self._own.round(leases, known_marks, known_done, released, now, lease_ms, keep_ms)
-        return answers
+        known_ends = []
+        for end, (verdict, answer, send_id) in zip(ends, ended, strict=True):
+            if send_id:
+                known_marks.append(Mark(send_id, "", answer, end.turn))
+            words = answer if verdict is Verdict.OVER else end.words
+            known_ends.append(End(end.turn, words))
+        self._own.round(
+            leases, known_marks, known_done, released, now, lease_ms, keep_ms, known_ends
+        )
+        return answers + ended

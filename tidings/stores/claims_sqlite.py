@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidings.ports import Clock, Lease, Leased, Mark, Verdict
-from tidings.stores.claims_local import Held, newest_place, settle
+from tidings.ports import Clock, End, Lease, Leased, Mark, Verdict
+from tidings.stores.claims_local import Held, newest_place, settle, turn_place
 from tidings.stores.sqlite import Database
 
 _SCHEMA = """
@@ -64,18 +64,25 @@ class SqliteClaims:
         now: int,
         lease_ms: int,
         keep_ms: int,
+        ends: Sequence[End] = (),
     ) -> list[Leased]:
-        """Marks, what is done, releases and leases of a batch; see ``ports.Claims``."""
-        if not (leases or marks or done or released):
+        """All that a lane says in a batch; see ``ports.Claims``."""
+        if not (leases or marks or done or released or ends):
             return []
         touched = {*done, *(lease.send_id for lease in leases), *(mark.send_id for mark in marks)}
         touched.update(send_id for send_id, _ in released)
         touched |= {newest_place(lease.newest) for lease in leases if lease.newest}
+        turns = [lease.turn for lease in leases] + [mark.turn for mark in marks]
+        turns += [end.turn for end in ends]
+        touched |= {turn_place(turn) for turn in turns if turn}
         with self._database.transaction() as connection:
             self._sweep(connection, self._clock.now())
             before = _load(connection, touched)
+            ended = (before.get(turn_place(end.turn)) for end in ends)
+            sent = {held.answer for held in ended if held and held.state is Verdict.SENT}
+            before |= _load(connection, sent - touched)
             sends = before.copy()
-            answers = settle(sends, leases, marks, done, released, now, lease_ms, keep_ms)
+            answers = settle(sends, leases, marks, done, released, now, lease_ms, keep_ms, ends)
             _save(connection, before, sends)
         return answers
 

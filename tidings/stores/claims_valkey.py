@@ -1,8 +1,9 @@
 """Claims in Valkey or Redis: one script for each of the two calls, one round trip for a batch.
 
-Claims are strings under ``tidings:first:<key>``, sends under ``tidings:send:<send id>``; the
-scripts in ``lua/`` say what is in them. They do not outlive the server unless it persists: a claim
-that was lost lets a duplicate pass, never loses a message.
+Claims are strings under ``tidings:first:<key>``, sends under ``tidings:send:<send id>``, ends of
+turns under ``tidings:turn:<turn>``; the scripts in ``lua/`` say what is in them. They do not
+outlive the server unless it persists: a claim that was lost lets a duplicate pass, never loses a
+message.
 
 Whether a lease has expired is decided by the ``now`` of the one who asks, never by the server's
 clock; a lease's key lives a minute longer than the lease, for askers whose clocks differ.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidings.ports import Lease, Leased, Mark, Verdict
+from tidings.ports import TURN_SHARE, End, Lease, Leased, Mark, Verdict
 from tidings.stores.valkey import Script, Valkey
 
 _FIRST, _ROUND = Script("first"), Script("round")
@@ -30,6 +31,7 @@ _VERDICTS = {
     "S": Verdict.SENT,
     "D": Verdict.DONE,
     "N": Verdict.SUPERSEDED,
+    "O": Verdict.OVER,
 }
 
 
@@ -58,9 +60,10 @@ class ValkeyClaims:
         now: int,
         lease_ms: int,
         keep_ms: int,
+        ends: Sequence[End] = (),
     ) -> list[Leased]:
-        """Marks, what is done, releases and leases of a batch; see ``ports.Claims``."""
-        if not (leases or marks or done or released):
+        """All that a lane says in a batch; see ``ports.Claims``."""
+        if not (leases or marks or done or released or ends):
             return []
         refused = self._valkey.run(
             _ROUND,
@@ -68,13 +71,19 @@ class ValkeyClaims:
             now + lease_ms,
             lease_ms + _SKEW_MS,
             keep_ms,
-            _pack((leases, marks, done, released)),
+            max(1, keep_ms // TURN_SHARE),
+            _pack((leases, marks, done, released, ends)),
         )
-        answers = [_LEASED] * len(leases)
+        answers = [_LEASED] * (len(leases) + len(ends))
         for place, held in zip(refused[::2], refused[1::2], strict=True):
-            answers[place - 1] = _refusal(held)
+            answers[place - 1] = _refusal(held) if place <= len(leases) else _ended(held)
         return answers
 
 
 def _refusal(held: str) -> Leased:
     return Leased(_VERDICTS[held[0]], held[1:])
+
+
+def _ended(held: str) -> Leased:
+    answer, _, send_id = held[1:].rpartition("\x1e") if held[0] != "O" else (held[1:], "", "")
+    return Leased(_VERDICTS[held[0]], answer, send_id)

@@ -102,6 +102,7 @@ class PaperPeople:
         self.addresses: dict[str, tuple[Address, ...]] = {}
         self.removed: list[tuple[str, str]] = []
         self.noted: list[list[Success]] = []
+        self.lets_go: dict[str, str] = {}  # of a notification, what a step finds: consent, text
         self.away = False
 
     def remove_address(self, person: Person, kind: str, value: str, reason: str) -> bool:
@@ -139,11 +140,12 @@ class Prepare:
         kept = []
         for work in batch.items:
             work.addresses = self._people.addresses.get(work.delivery.recipient_id, ())
-            if work.delivery.data.get("broken"):
+            found = self._people.lets_go.get(work.delivery.notif_id, "")
+            if found == "text" or work.delivery.data.get("broken"):
                 batch.dead(
                     work, "missing_variable", ValueError("`name` is missing"), site("render")
                 )
-            elif work.delivery.data.get("suppressed"):
+            elif found == "consent" or work.delivery.data.get("suppressed"):
                 batch.drop(work, Kind.SUPPRESSED, "hard_bounce", site("suppress"))
             elif not work.addresses:
                 batch.drop(work, Kind.FAILED, "no_address", site("addresses"))

@@ -22,13 +22,14 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, g
     segments: int = 0
     cost: int = 0
     detail: str = ""
+    address: str = ""  # its hash, where the mark ends a turn: a replay may not find the address
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Stored).decode
 
 
-def stored(send: Send, answer: Answer, at: int) -> Stored:
+def stored(send: Send, answer: Answer, at: int, address: str = "") -> Stored:
     """What is kept of ``answer`` to ``send``, which came at ``at`` (epoch ms)."""
     return Stored(
         answer.verdict,
@@ -41,6 +42,7 @@ def stored(send: Send, answer: Answer, at: int) -> Stored:
         answer.segments,
         answer.cost,
         answer.detail[:LONGEST_DETAIL],
+        address,
     )
 
 
@@ -49,9 +51,9 @@ def pack(kept: Stored) -> str:
     return _encode(kept).decode()
 
 
-def unpack(text: str, send: Send) -> Stored:
+def unpack(text: str, provider: str, attempt: int, at: int) -> Stored:
     """A mark's text read back. One that can't be read, or is gone, still says that it was sent."""
     try:
         return _decode(text)
     except msgspec.DecodeError:
-        return Stored(Verdict.OK, send.provider, send.attempt, send.now, 0)
+        return Stored(Verdict.OK, provider, attempt, at, 0)

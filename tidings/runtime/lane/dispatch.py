@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from tidings.contract import Work
+from tidings.ids import address_hash
 from tidings.operators.send import Sending, SendSpec
 from tidings.ports import A_DAY, Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
@@ -34,7 +37,7 @@ from tidings.runtime.lane.tracker import Parcel, Tracker
 from tidings.sender import Answer, Send, Terms, Verdict
 
 _OK, _LEASED = Verdict.OK, Claim.LEASED  # a member of an enum costs 0.1 µs to name
-_EXPIRED, _CANCELLED = Kind.EXPIRED.value, Kind.CANCELLED.value
+_EXPIRED, _CANCELLED, _FAILED = Kind.EXPIRED.value, Kind.CANCELLED.value, Kind.FAILED.value
 _RETRIES = (Act.AGAIN, Act.LATER)
 _SURELY_NOT_SENT = (Verdict.RETRY, Verdict.CFG)
 _BUSY_MS = 500  # until a lease that another process holds is asked for again
@@ -108,6 +111,7 @@ class Dispatch:
             self._courier.answered
             or self._tracker.done
             or self._leases.unsaid()
+            or self._settlement.unsaid
             or self._resting.due(now)
             or any(quota.waiting for quota in self._quotas.values())
             or self._removals.due(now)
@@ -198,6 +202,7 @@ class Dispatch:
 
     def _depart(self, now: int) -> None:
         if not self._leases.available(now):
+            self._settlement.forsake()
             self._forgive(now)
             return
         asked: list[Send] = []
@@ -208,18 +213,23 @@ class Dispatch:
         leases = [
             _lease(send, holder)
             if send.ticket.delivery.supersedes
-            else Lease(send.send_id, send.ticket.origin(), holder)
+            else Lease(send.send_id, send.ticket.origin(), holder, "", "", 0, send.ticket.turn)
             for send in asked
         ]
+        ends = [ending.to_claim() for ending in self._settlement.unsaid]
         # A kill from here on leaves leases: what they stand for waits until they have run out.
-        answers = self._leases.round(leases, self._tracker.done, now)
+        answers = self._leases.round(leases, self._tracker.done, now, ends)
         if answers is not None:
+            if ends:
+                self._settlement.answered(answers[len(leases) :])
+                del answers[len(leases) :]
             self._leave(asked, answers, now)
             self._spill(now)
             return
         for send in reversed(asked):
             del self._in_flight[send.send_id]
             self._quotas[send.provider].waiting.appendleft(send)
+        self._settlement.forsake()
         self._forgive(now)
 
     def _choose(self, quota: Quota, asked: list[Send], now: int) -> None:
@@ -252,6 +262,8 @@ class Dispatch:
                 self._resting.add(send, now + _BUSY_MS)
             elif leased.verdict is Claim.SUPERSEDED:
                 self._endings.fail(send, _CANCELLED, "superseded", "", now)
+            elif leased.verdict is Claim.OVER:  # how, is said when its last word is asked about
+                self._endings.fail(send, _FAILED, "over", "", now)
             else:
                 self._found(send, leased)
         if loads:
@@ -265,7 +277,9 @@ class Dispatch:
 
         Where its outcome is confirmed too, nothing is said, unless other addresses have news.
         """
-        kept = unpack(leased.answer, send)
+        kept = unpack(leased.answer, send.provider, send.attempt, send.now)
+        if not kept.address:
+            kept = msgspec.structs.replace(kept, address=_address(send))
         parcel: Parcel = send.ticket
         parcel.marked += (send.send_id,)
         if leased.verdict is Claim.SENT:
@@ -273,7 +287,7 @@ class Dispatch:
             if kept.verdict is _OK:
                 self._endings.took(send, kept)
                 return
-            self._settlement.attempt(parcel, send, kept)
+            self._settlement.attempt(parcel, send.send_id, kept)
         self._endings.close(send, kept.verdict, kept.at)
 
     def _spill(self, now: int) -> None:
@@ -314,20 +328,20 @@ class Dispatch:
             parcel.news = True
             if answer.replacement:
                 self._removals.replace(_person(parcel), send.address, answer.replacement, now)
-            kept = stored(send, answer, at)
+            kept = stored(send, answer, at, _address(send))
             if answer.verdict is _OK:
                 if send.now >= quota.breaker.since:
                     quota.good += 1
                 # A kill before its mark is what repeats a send. The mark is in this very round,
                 # and the outcome is written behind it.
-                self._leases.mark(send.send_id, pack(kept))
+                self._leases.mark(send.send_id, pack(kept), parcel.turn)
                 parcel.marked += (send.send_id,)
                 self._endings.took(send, kept)
                 if at - send.address.last_success_at >= A_DAY:
                     delivery = parcel.delivery
                     self._successes.add(delivery.tenant, delivery.recipient_id, send.address, at)
             else:
-                self._settlement.attempt(parcel, send, kept)
+                self._settlement.attempt(parcel, send.send_id, kept)
                 quota.refused(answer, send.now)
                 self._refused(send, answer, at, now)
         for quota in self._quotas.values():
@@ -342,7 +356,9 @@ class Dispatch:
         decision = decide(answer, send, now, self._spec, down=down)
         if decision.kind is Kind.UNKNOWN:
             # Marked, with the answer that it is: a replay must not send it again either.
-            self._leases.mark(send.send_id, pack(stored(send, answer, at)))
+            self._leases.mark(
+                send.send_id, pack(stored(send, answer, at, _address(send))), parcel.turn
+            )
             parcel.marked += (send.send_id,)
         else:
             self._leases.release(send.send_id)
@@ -412,7 +428,12 @@ def _lease(send: Send, holder: str) -> Lease:
     delivery: Delivery = send.ticket.delivery
     since = delivery.created_at if delivery.round == 0 else 0
     origin = send.ticket.origin()
-    return Lease(send.send_id, origin, holder, delivery.supersedes, delivery.wait, since)
+    turn = send.ticket.turn
+    return Lease(send.send_id, origin, holder, delivery.supersedes, delivery.wait, since, turn)
+
+
+def _address(send: Send) -> str:
+    return address_hash(send.tenant, send.channel, send.address.value)
 
 
 def _person(parcel: Parcel) -> Person:

@@ -29,9 +29,9 @@ class Endings:
         others = parcel.open > 1 or parcel.later or parcel.delivery.answers or parcel.abandoned
         if not others:  # as of nearly all; an order of several answers would not repeat itself
             parcel.open = 0
-            self._settlement.sent(parcel, send, answer)
+            self._settlement.sent(parcel, send.send_id, answer)
             return
-        self._settlement.attempt(parcel, send, answer)
+        self._settlement.attempt(parcel, send.send_id, answer)
         self.close(send, answer.verdict, answer.at)
 
     def close(self, send: Send, word: str, at: int) -> None:

@@ -15,8 +15,9 @@ import structlog
 from tidings.operators.cap import Wanted, count
 from tidings.ports import Io, Person, Unavailable
 from tidings.records import Priority
+from tidings.runtime.lane.last_words import Ending
 from tidings.runtime.lane.settings import LaneSettings
-from tidings.runtime.lane.settlement import Failed, Settlement
+from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Tracker
 
 _LOG = structlog.get_logger(__name__)
@@ -26,7 +27,7 @@ _ASK_AGAIN_MS = 500  # asking a server that hangs takes its whole time-out
 class _Asked(NamedTuple):
     """A hand-over; ``closed`` says of each channel that is passed over why, as ``sms=cap:…``."""
 
-    failed: Failed
+    failed: Ending
     closed: list[str]
 
 
@@ -88,7 +89,7 @@ class HandOvers:
                 raise
             self._settlement.failed = []
             for failed, closed in asked:
-                self._settlement.hand_over(failed, closed)
+                self._settlement.conclude(failed.to_next(tuple(closed)))
             return []
         self._ask_at = 0
         refused = []
@@ -98,7 +99,8 @@ class HandOvers:
             if not passes:
                 closed.append(f"{chain[len(closed)]}={names[0]}")
             if passes or len(closed) == len(chain):
-                self._settlement.hand_over(failed, closed, names if passes else ())
+                following = failed.to_next(tuple(closed), names if passes else ())
+                self._settlement.conclude(following)
             else:
                 refused.append(each)
         return refused

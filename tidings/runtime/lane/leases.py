@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tidings.holder import is_gone
-from tidings.ports import Claims, Clock, Lease, Leased, Mark, Unavailable, Verdict
+from tidings.ports import Claims, Clock, End, Lease, Leased, Mark, Unavailable, Verdict
 from tidings.runtime.lane.settings import LaneSettings
 
 _LOG = structlog.get_logger(__name__)
@@ -44,9 +44,9 @@ class Leases:
         self._released: list[tuple[str, str]] = []
         self._away_until = 0  # 0 while Claims answer
 
-    def mark(self, send_id: str, answer: str) -> None:
+    def mark(self, send_id: str, answer: str, turn: str = "") -> None:
         """It went out; said in the next round."""
-        self._marks.append(Mark(send_id, self._settings.holder, answer))
+        self._marks.append(Mark(send_id, self._settings.holder, answer, turn))
 
     def release(self, send_id: str) -> None:
         """It surely did not go out: any process may try it. Said in the next round."""
@@ -60,16 +60,18 @@ class Leases:
         """Whether there is something that Claims should hear."""
         return bool(self._marks or self._released)
 
-    def round(self, leases: Sequence[Lease], done: list[str], now: int) -> list[Leased] | None:
-        """Say everything, and ask for ``leases``; clears ``done`` when it was heard.
+    def round(
+        self, leases: Sequence[Lease], done: list[str], now: int, ends: Sequence[End] = ()
+    ) -> list[Leased] | None:
+        """Say everything, and ask for ``leases`` and ``ends``; clears ``done`` when it was heard.
 
         None where Claims could not be asked.
         """
-        if not (leases or done or self.unsaid()):
+        if not (leases or done or ends or self.unsaid()):
             return []
         try:
-            answers = self._ask(leases, self._marks, done, self._released, now)
-            holders = {holder for verdict, holder in answers if verdict is _BUSY}
+            answers = self._ask(leases, self._marks, done, self._released, now, ends)
+            holders = {holder for verdict, holder, _ in answers if verdict is _BUSY}
             if orphaned := set(filter(self._gone, holders)):
                 self._take_over(orphaned, leases, answers, now)
         except Unavailable as error:
@@ -92,13 +94,13 @@ class Leases:
         """Give back in the name of those who are gone, and take what nobody else took meanwhile."""
         places = [
             place
-            for place, (verdict, holder) in enumerate(answers)
+            for place, (verdict, holder, _) in enumerate(answers)
             if verdict is _BUSY and holder in orphaned
         ]
         asked = [leases[place] for place in places]
         released = [(leases[place].send_id, answers[place].answer) for place in places]
         _LOG.info("taking over", lane=self._settings.name, sends=len(asked), of=sorted(orphaned))
-        taken = self._ask(asked, [], [], released, now)
+        taken = self._ask(asked, [], [], released, now, [])
         for place, answer in zip(places, taken, strict=True):
             answers[place] = answer
 
@@ -109,8 +111,9 @@ class Leases:
         done: Sequence[str],
         released: Sequence[tuple[str, str]],
         now: int,
+        ends: Sequence[End],
     ) -> list[Leased]:
         settings = self._settings
         return self._claims.round(
-            leases, marks, done, released, now, settings.lease_ms, settings.keep_ms
+            leases, marks, done, released, now, settings.lease_ms, settings.keep_ms, ends
         )

@@ -3,7 +3,7 @@
     attempt       one address, one try
     end           once for each delivery: sent, suppressed, expired, failed, unknown, cancelled;
                   in one record with its attempt where its only address has taken it
-    signal        the same, to the flow that waits for it
+    signal        the same, to the flow that waits for it; see ``last_words`` for whose word counts
     ladder        the same delivery, to be read again from a rung's topic
     next channel  another delivery of the same notification, when this channel has failed
     letter        the delivery's bytes, when nothing is left to try
@@ -15,17 +15,17 @@ delivery is not settled then, so it is read again and they are written under the
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import msgspec
 
 from tidings.durations import format_duration
-from tidings.ids import address_hash, cap_key, outcome_id
+from tidings.ids import cap_key, outcome_id
 from tidings.log.port import Append, Producer, Record
 from tidings.operators.send import Retry
-from tidings.ports import Caps, Unavailable
+from tidings.ports import Caps, Leased, Unavailable
+from tidings.ports import Verdict as Claim
 from tidings.records import (
     DeadLetter,
     Delivery,
@@ -36,14 +36,15 @@ from tidings.records import (
     decode_delivery,
     encode,
 )
-from tidings.runtime.lane.answers import Stored
+from tidings.runtime.lane.answers import Stored, unpack
+from tidings.runtime.lane.last_words import Ending, LastWord, first_word
 from tidings.runtime.lane.outcomes import Said, outcome
 from tidings.runtime.lane.policy import EXHAUSTED
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
 from tidings.runtime.letters import dead_letter
 from tidings.runtime.signals import reply
-from tidings.sender import Send, Verdict
+from tidings.sender import Verdict
 from tidings.topics import EVENTS, deliveries, retry
 
 LONGEST_DETAIL = 500  # characters of an error that an outcome quotes
@@ -70,19 +71,8 @@ _LAST_WORDS = (
 )
 _SENT, _FAILED = Kind.SENT, Kind.FAILED
 _FAILURES = (Kind.FAILED, Kind.SUPPRESSED)
+_WENT_OUT = (Kind.SENT, Kind.UNKNOWN)
 _NOT_GOT = (Kind.SUPPRESSED, Kind.EXPIRED, Kind.CANCELLED)
-
-
-class Failed(NamedTuple):
-    """A delivery that has failed on its channel and is to be handed over to the next one."""
-
-    parcel: Parcel
-    kind: Kind
-    at: int
-    reason: str
-    detail: str
-    step: str
-    letter: bool
 
 
 class Settlement:
@@ -93,7 +83,8 @@ class Settlement:
         self._outcomes: list[Append] = []
         self._others: list[tuple[Ticket, Append]] = []
         self._given_back: list[tuple[str, str]] = []
-        self.failed: list[Failed] = []  # what `HandOvers` has to count first
+        self.failed: list[Ending] = []  # what `HandOvers` has to count first
+        self.unsaid: list[Ending] = []  # what Claims are to be asked about first
         self._settings = settings
         self._path = path
         self._tracker = tracker
@@ -127,7 +118,7 @@ class Settlement:
             with suppress(Unavailable):
                 caps.give_back(back)
 
-    def attempt(self, parcel: Parcel, send: Send, answer: Stored) -> None:
+    def attempt(self, parcel: Parcel, send_id: str, answer: Stored) -> None:
         """One try at one address; that one has accepted it is news for a flow that waits."""
         kind = _ATTEMPTS[answer.verdict]
         if parcel.delivery.reply_to and kind == _TEXT[_SENT]:
@@ -135,15 +126,15 @@ class Settlement:
         self._tell(
             parcel,
             Said(
-                outcome_id(send.send_id, kind, answer.attempt),
+                outcome_id(send_id, kind, answer.attempt),
                 answer.at,
                 _ATTEMPT,
                 kind,
                 self._path,
                 answer.attempt,
                 answer.latency_ms,
-                send.send_id,
-                address_hash(send.tenant, send.channel, send.address.value),
+                send_id,
+                answer.address,
                 answer.provider,
                 answer.provider_id,
                 answer.code,
@@ -161,13 +152,13 @@ class Settlement:
         reason: str = "",
         detail: str = "",
         step: str = "",
-        letter: bool = True,
+        letter: Append | None = None,
     ) -> None:
         """The delivery's last word, whoever says it.
 
         What an address has answered outweighs ``kind``: a delivery that one device took is sent,
         whatever became of the others. A channel that failed hands over to the next one; where there
-        is none it goes to the dead letters, unless ``letter`` says that it is there already.
+        is none it goes to the dead letters, unless a ``letter`` is given.
         """
         delivery = parcel.delivery
         answers = delivery.answers.values()
@@ -179,37 +170,77 @@ class Settlement:
         else:
             if not reason and parcel.reasons:
                 reason, detail = [*parcel.reasons.values()][-1]
-        if delivery.chain and kind in _FAILURES:
-            failed = Failed(parcel, kind, at, reason, detail, step, letter)
-            if delivery.allowances:
-                self.failed.append(failed)
+        ending = Ending(parcel, LastWord(kind, at, reason, detail, step or self._path), letter)
+        if delivery.allowances and delivery.chain and kind in _FAILURES:
+            self.failed.append(ending)
+        else:
+            self.conclude(ending)
+
+    def conclude(self, ending: Ending) -> None:
+        """Say it, when it is sure that it is the first word on it."""
+        if ending.parcel.turn and ending.word.kind not in _WENT_OUT:
+            self.unsaid.append(ending)
+        else:
+            self._say(ending)
+
+    def answered(self, answers: Sequence[Leased]) -> None:
+        """What Claims have told of each that is unsaid, in order."""
+        endings, self.unsaid = self.unsaid, []
+        for ending, answer in zip(endings, answers, strict=True):
+            own, word = ending.word, first_word(ending, answer)
+            if word is None:
+                self._uncount(ending.parcel, own.counted)
+                self._went_out(ending, answer)
+                continue
+            if word is not own:
+                self._uncount(ending.parcel, set(own.counted).difference(word.counted))
+            self._say(ending._replace(word=word))
+
+    def forsake(self) -> None:
+        """Leave what is unsaid, of partitions that are another process's now, to that one."""
+        endings, self.unsaid = self.unsaid, []
+        for ending in endings:
+            if ending.parcel.partition.alive:
+                self.unsaid.append(ending)
             else:
-                self.hand_over(failed, ())
-            return
-        if letter and kind is _FAILED:
-            self._failed(parcel, reason, detail, at, step)
-        self._end(parcel, kind, at, reason, detail, step or self._path)
+                self._tracker.abandon(ending.parcel)
 
-    def hand_over(
-        self, failed: Failed, closed: Sequence[str], counted: tuple[str, ...] = ()
-    ) -> None:
-        """The last word of a delivery whose channel has failed, and the delivery that follows it.
-
-        ``closed`` says for each channel at the head of its chain that is passed over why; where
-        that is all of them, nothing follows. ``counted``: what the following one was counted
-        against.
-        """
-        parcel, kind, at, reason, detail, step, letter = failed
-        chain = parcel.delivery.chain[len(closed) :]
-        told = (detail, *closed, f"next: {chain[0]}" if chain else "")
-        detail = "; ".join(filter(None, told))
+    def _say(self, ending: Ending) -> None:
+        """The last word of a delivery, and the delivery that follows it, where its channel has
+        failed and its chain has one with room."""
+        parcel, word, letter = ending
+        kind, at, detail = word.kind, word.at, word.detail
+        chain: tuple[str, ...] = ()
+        if kind in _FAILURES:
+            chain = parcel.delivery.chain[len(word.closed) :]
+            told = (detail, *word.closed, f"next: {chain[0]}" if chain else "")
+            detail = "; ".join(filter(None, told))
+        if letter is not None:
+            self._write(parcel, letter)
         if chain:
-            self._write(parcel, _next_channel(parcel.record, _whole(parcel), chain, counted))
-        elif letter and kind is _FAILED:
-            self._failed(parcel, reason, detail, at, step)
-        self._end(parcel, kind, at, reason, detail, step or self._path, goes_on=bool(chain))
+            following = _next_channel(parcel.record, _whole(parcel), chain, word.counted)
+            self._write(parcel, following)
+        elif letter is None and kind is _FAILED:
+            self._failed(parcel, word.reason, detail, at, word.step)
+        self._end(parcel, kind, at, word.reason, detail, word.step, goes_on=bool(chain))
 
-    def sent(self, parcel: Parcel, send: Send, answer: Stored) -> None:
+    def _went_out(self, ending: Ending, answer: Leased) -> None:
+        """A send of it went out, before a crash or by another process: say so again, where that is
+        not confirmed."""
+        parcel, at = ending.parcel, ending.word.at
+        parcel.marked += (answer.send_id,)
+        if answer.verdict is Claim.DONE:
+            self._tracker.finish(parcel)
+            return
+        kept = unpack(answer.answer, "", parcel.tried, at)
+        if kept.verdict is Verdict.OK and not parcel.delivery.answers:
+            self.sent(parcel, answer.send_id, kept)
+            return
+        self.attempt(parcel, answer.send_id, kept)
+        parcel.delivery.answers[answer.send_id] = kept.verdict
+        self.end(parcel, _FAILED, kept.at)
+
+    def sent(self, parcel: Parcel, send_id: str, answer: Stored) -> None:
         """The delivery's last word where its only address has taken it: one record tells of the
         attempt and of the end, see ``records.outcomes_of``."""
         delivery = parcel.delivery
@@ -219,15 +250,15 @@ class Settlement:
         self._tell(
             parcel,
             Said(
-                outcome_id(_subject(delivery), kind, 0),
+                outcome_id(parcel.subject, kind, 0),
                 at,
                 _END,
                 kind,
                 self._path,
                 answer.attempt,
                 max(0, at - delivery.created_at),
-                send.send_id,
-                address_hash(send.tenant, send.channel, send.address.value),
+                send_id,
+                answer.address,
                 answer.provider,
                 answer.provider_id,
                 answer.code,
@@ -252,7 +283,7 @@ class Settlement:
         delivery, text = parcel.delivery, _TEXT[kind]
         latency = max(0, at - delivery.created_at)
         said = Said(
-            outcome_id(_subject(delivery), text, 0),
+            outcome_id(parcel.subject, text, 0),
             at,
             _END,
             text,
@@ -267,9 +298,13 @@ class Settlement:
             self._reply(parcel, text)
         self._tracker.finish(parcel)
         if delivery.caps and kind in _NOT_GOT:
-            for name in delivery.caps:
-                key = cap_key(delivery.tenant, delivery.recipient_id, name)
-                self._given_back.append((key, delivery.notif_id))
+            self._uncount(parcel, delivery.caps)
+
+    def _uncount(self, parcel: Parcel, names: Iterable[str]) -> None:
+        delivery = parcel.delivery
+        for name in names:
+            key = cap_key(delivery.tenant, delivery.recipient_id, name)
+            self._given_back.append((key, delivery.notif_id))
 
     def later(self, parcel: Parcel, at: int, rung: int) -> None:
         """Hand the delivery to a rung of the ladder; what was answered so far goes with it."""
@@ -286,7 +321,7 @@ class Settlement:
 
         Its id covers the record in hand: the same delivery may have to wait again.
         """
-        subject = f"{_subject(parcel.delivery)}\x1f{parcel.origin()}"
+        subject = f"{parcel.subject}\x1f{parcel.origin()}"
         text = _TEXT[Kind.DEFERRED]
         said = Said(outcome_id(subject, text, 0), at, _DECISION, text, self._path)
         said.reason, said.provider = reason, provider
@@ -296,35 +331,36 @@ class Settlement:
         self, parcel: Parcel, reason: str, error: BaseException | str, at: int, step: str
     ) -> None:
         """A delivery that a step could not handle: a letter, and it has failed on this channel."""
-        self.letter(parcel, parcel.delivery.flow, reason, error, at, step)
+        letter = self._letter(parcel.record, parcel.delivery.flow, reason, error, at, step)
         detail = str(error)[:LONGEST_DETAIL]
-        self.end(parcel, Kind.FAILED, at, reason=reason, detail=detail, step=step, letter=False)
+        self.end(parcel, Kind.FAILED, at, reason=reason, detail=detail, step=step, letter=letter)
 
     def undecodable(self, ticket: Ticket, error: BaseException | str, at: int) -> None:
         """A record that is no delivery of this lane."""
-        self.letter(ticket, self._settings.name, "undecodable", error, at, self._settings.name)
+        name, record = self._settings.name, ticket.record
+        self._write(ticket, self._letter(record, name, "undecodable", error, at, name))
         self._tracker.finish(ticket)
 
     def unwritable(self, ticket: Ticket, error: object, at: int) -> None:
         """The log refuses for good to take one of its writes: the bytes as they were read stay."""
         ticket.unconfirmed -= 1  # that one will not be confirmed
         flow = ticket.delivery.flow if isinstance(ticket, Parcel) else self._settings.name
-        self.letter(ticket, flow, "unwritable", str(error), at, self._path)
+        letter = self._letter(ticket.record, flow, "unwritable", str(error), at, self._path)
+        self._write(ticket, letter)
         self._tracker.finish(ticket)
 
-    def letter(
+    def _letter(
         self,
-        ticket: Ticket,
+        record: Record,
         flow: str,
         reason: str,
         error: BaseException | str,
         at: int,
         step: str,
         failing: str = "",
-    ) -> None:
+    ) -> Append:
         """The bytes as they were read, to ``notif_dlq.<channel>``; ``failing`` is the provider that
         is to blame."""
-        record = ticket.record
         dead = DeadLetter(
             reason=reason,
             error=str(error),
@@ -336,12 +372,13 @@ class Settlement:
             cause=PROVIDER_DOWN if failing else "",
             provider=failing,
         )
-        self._write(ticket, dead_letter(record, dead, self._settings.channel))
+        return dead_letter(record, dead, self._settings.channel)
 
     def _failed(self, parcel: Parcel, reason: str, detail: str, at: int, step: str) -> None:
         failing = parcel.failing if reason == EXHAUSTED else ""
-        flow = parcel.delivery.flow
-        self.letter(parcel, flow, reason, detail or reason, at, step, failing)
+        flow, error = parcel.delivery.flow, detail or reason
+        letter = self._letter(parcel.record, flow, reason, error, at, step, failing)
+        self._write(parcel, letter)
 
     def _tell(self, parcel: Parcel, said: Said) -> None:
         content = parcel.content
@@ -390,11 +427,6 @@ def _whole(parcel: Parcel) -> Delivery:
     delivery = parcel.delivery
     delivery.data = decode_delivery(parcel.record.value or b"").data
     return delivery
-
-
-def _subject(delivery: Delivery) -> str:
-    """What the ids of a delivery's own outcomes go by: one notification, channel and round."""
-    return f"{delivery.notif_id}\x1f{delivery.channel}\x1f{delivery.round}"
 
 
 def _trace(error: BaseException | str) -> str:

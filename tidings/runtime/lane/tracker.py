@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from tidings.contract import Work
-from tidings.ids import person_key
+from tidings.ids import person_key, turn_of
 from tidings.log.port import Position, Record, Slot
 from tidings.log.positions import Settled
 from tidings.records import Delivery
@@ -62,7 +62,8 @@ class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     words; ``failing`` is the provider that failed until nothing was left to try. ``news``:
     something is to be said that was not said and confirmed before. ``abandoned``: its partition
     went to another process, which will do it all again. ``alike`` are the words and ``key`` the
-    log's key of its outcomes.
+    log's key of its outcomes. ``subject`` is what the ids of its own outcomes go by, ``turn`` the
+    same where something hangs on how it ends, another channel or a flow that waits; else "".
 
     Nothing points from here to its works and sends, which point here: a circle would wait for the
     collector, and a lane makes 10,000 a second.
@@ -73,6 +74,8 @@ class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     spared: int
     alike: bytes
     key: bytes
+    subject: str
+    turn: str
     content: Content | None = None
     open: int = 0
     marked: tuple[str, ...] = ()
@@ -149,6 +152,7 @@ class Tracker:
         """A ticket for a delivery that was read and is open."""
         self.open += 1
         delivery = work.delivery
+        subject = turn_of(delivery.notif_id, delivery.channel, delivery.round)
         parcel = work.ticket = Parcel(
             partition,
             work.record,
@@ -157,6 +161,8 @@ class Tracker:
             spared=delivery.spared,
             alike=alike(delivery, work.record),
             key=person_key(delivery.tenant, delivery.recipient_id).encode(),
+            subject=subject,
+            turn=subject if delivery.chain or delivery.reply_to else "",
         )
         return parcel
 

@@ -1,18 +1,22 @@
 -- Leases and marks of sends, one lane's whole batch.
 --
--- ARGV: now, when new leases end, how long a lease's key lives, how long a mark's lives (all ms);
--- MessagePack of {leases {id, origin, holder [, newest, thing, since]}, marks {id, holder, answer},
--- done {id}, released {id, holder}}.
+-- ARGV: now, when new leases end, how long a lease's key lives, a mark's, a sent turn's (all ms);
+-- MessagePack of {leases {id, origin, holder [, newest, thing, since, turn]}, marks {id, holder,
+-- answer [, turn]}, done {id}, released {id, holder}, ends {turn, words}}.
 --
 -- A send's key holds  L<ends at>\31<holder>\31<origin>   a lease
 --                     S<answer>                          sent
 --                     D<answer>                          sent, and its outcome is confirmed
 -- tidings:newest:<name> holds <since, 15 digits><thing>, the highest that was asked with.
--- Answers only the leases that were not given: {place, B<holder>, N or the key's value, ...}.
+-- tidings:turn:<turn> holds S<send id>, the first that went out, or O<words>, how it ended else.
+-- Answers only the leases that were not given: {place, B<holder>, N, O or the key's value, ...}; and,
+-- at the places behind them, the ends that were not the first: O<words>, or what the key of the send
+-- holds, \30 and its id.
 local now, ends_at, lease_life, mark_life = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-local leases, marks, done, released = unpack(cmsgpack.unpack(ARGV[5]))
+local turn_life = ARGV[5]
+local leases, marks, done, released, ends = unpack(cmsgpack.unpack(ARGV[6]))
 local call, sub, match = redis.call, string.sub, string.match
-local key = 'tidings:send:'
+local key, turn_key = 'tidings:send:', 'tidings:turn:'
 
 for i = 1, #marks do
   local mark = marks[i]
@@ -20,6 +24,9 @@ for i = 1, #marks do
   local old = call('SET', id, 'S' .. mark[3], 'GET', 'PX', mark_life)
   if old and sub(old, 1, 1) ~= 'L' then
     call('SET', id, old, 'PX', mark_life) -- the first answer stands
+  end
+  if mark[4] then
+    call('SET', turn_key .. mark[4], 'S' .. mark[1], 'NX', 'PX', turn_life)
   end
 end
 
@@ -42,6 +49,19 @@ for i = 1, #released do
 end
 
 local refused, n = {}, 0
+
+for i = 1, #ends do
+  local end_ = ends[i]
+  local old = call('SET', turn_key .. end_[1], 'O' .. end_[2], 'NX', 'GET', 'PX', mark_life)
+  if old then
+    if sub(old, 1, 1) == 'S' then
+      local sent = sub(old, 2)
+      old = (call('GET', key .. sent) or 'D') .. '\30' .. sent
+    end
+    refused[n + 1], refused[n + 2], n = #leases + i, old, n + 2
+  end
+end
+
 local lease_start = 'L' .. ends_at .. '\31'
 
 local function is_newest(name, thing, since)
@@ -62,15 +82,22 @@ for place = 1, #leases do
   local id = key .. lease[1]
   local who = lease[3] .. '\31' .. lease[2]
   local name = lease[4] or ''
-  local newest = name == '' or is_newest(name, lease[5], lease[6] or 0)
+  local turn = lease[7]
+  local against
+  if name ~= '' and not is_newest(name, lease[5], lease[6] or 0) then
+    against = 'N'
+  end
+  if turn and call('GETRANGE', turn_key .. turn, 0, 0) == 'O' then
+    against = 'O'
+  end
   local old
-  if newest then
+  if not against then
     old = call('SET', id, lease_start .. who, 'NX', 'GET', 'PX', lease_life)
   else
-    old = call('GET', id) or 'N'
+    old = call('GET', id) or against
     local ends, holder = match(old, '^L(%d+)\31(.*)$')
     if ends and (holder == who or tonumber(ends) <= now) then
-      old = 'N' -- its own lease, or one that has ended, keeps it from nobody
+      old = against -- its own lease, or one that has ended, keeps it from nobody
     end
   end
   if old then
