@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, TypedDict, cast
+from typing import Annotated, Any, TypedDict, cast
 
 import msgspec
 
 from tidings.ids import outcome_id
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""A place in the log: state and stores keep it in 64 bits."""
 
 
 class Priority(StrEnum):
@@ -42,9 +45,9 @@ class Origin(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """
 
     topic: str
-    partition: int
-    offset: int
-    index: int = 0
+    partition: _Number
+    offset: _Number
+    index: _Number = 0
 
     def __str__(self) -> str:
         tail = f"#{self.index}" if self.index else ""
@@ -295,6 +298,7 @@ decode_notification = msgspec.json.Decoder(Notification).decode
 decode_alert = msgspec.json.Decoder(Alert).decode
 decode_outcome = msgspec.json.Decoder(Outcome).decode  # a record as it stands
 decode_event = msgspec.json.Decoder(dict[str, Any]).decode
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what they raise
 
 
 def outcomes_of(value: bytes) -> tuple[Outcome, ...]:

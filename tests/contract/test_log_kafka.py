@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka import Producer as Transactions
 
+from tests.contract import raw_producer
 from tests.contract.log_world import PATIENCE, Watcher, World, gather, into, numbered, until
 from tidings.log.address import open_log
 from tidings.log.kafka import client
@@ -68,6 +69,22 @@ def test_kafkas_own_group_tool_shows_the_true_lag(classic: World, kafka: Kafka, 
         (1, 0, 5, 5),
         (2, 0, 0, 0),
     ]
+
+
+def test_a_header_whose_name_is_no_text_stops_nobody(
+    classic: World, kafka: Kafka, group: str
+) -> None:
+    """Names are bytes on the wire; the client gives no header at all where one is no UTF-8."""
+    topic = classic.topic(partitions=1)
+    raw_producer.write(kafka.bootstrap, topic, [b"bad"] * 100, (b"\xff\xfe", b"x"))
+    classic.write([Append(topic, None, b"good", (("h", b"\xff"),), 0)])
+
+    read = gather(classic.consumer(group, [topic]), 101)
+    looked = [*classic.reader().read(Slot(topic, 0), 0, 101)]
+
+    assert {(one.value, one.headers) for one in read[:100]} == {(b"bad", ())}
+    assert (read[100].value, read[100].headers) == (b"good", (("h", b"\xff"),))
+    assert [one for batch in looked for one in batch] == read
 
 
 def test_members_share_the_partitions_and_the_last_one_has_them_all(

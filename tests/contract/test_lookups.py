@@ -161,6 +161,8 @@ def test_a_list_is_taken_by_the_column_that_matches(service: Service) -> None:
         ((302, b""), "it answered 302"),
         ((200, b"<html>"), "its answer is no JSON"),
         ((200, b'"text"'), "the answer is n"),
+        ((200, b'{"17": {"plan": "\xff"}}'), "its answer is no JSON"),
+        ((200, b'{"17":' + b"[" * 600 + b"]" * 600 + b"}"), "nested deeper than 500 levels"),
     ],
 )
 @pytest.mark.parametrize("query", [EACH, TOGETHER])

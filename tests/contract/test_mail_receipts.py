@@ -299,6 +299,31 @@ def test_what_ses_refuses_after_it_took_it_needs_people(
     assert (receipt.kind, receipt.alert, receipt.detail) == (Kind.FAILED, True, "Bad content")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"eventType": "Delivery"},
+        {"eventType": "Delivery", "mail": None, "delivery": None},
+        {"eventType": "Delivery", "mail": {"tags": None, "destination": {}}, "delivery": []},
+        {"eventType": "Bounce", "mail": MAIL, "bounce": {"bouncedRecipients": [{"status": None}]}},
+        {"eventType": "Complaint", "mail": [], "complaint": {"complainedRecipients": [{}]}},
+    ],
+)
+def test_what_ses_leaves_out_is_empty(deliver: Deliver, said: dict[str, Any]) -> None:
+    topic, hook = deliver(said)
+    [receipt] = ses_receipts.receipts(topic, hook)
+    assert msgspec.convert(msgspec.to_builtins(receipt), Receipt) == receipt
+    assert (receipt.address or "ana@example.com", receipt.detail) == ("ana@example.com", "")
+
+
+def test_recipients_that_are_none_are_passed_over(deliver: Deliver) -> None:
+    people = ["ana@example.com", None, {"emailAddress": "ben@example.com"}]
+    topic, hook = deliver(
+        {"eventType": "Bounce", "mail": MAIL, "bounce": {"bouncedRecipients": people}}
+    )
+    assert [one.address for one in ses_receipts.receipts(topic, hook)] == ["ben@example.com"]
+
+
 # ── SendGrid ──────────────────────────────────────────────────────────────────────────────────
 
 PRIVATE = ec.derive_private_key(0x5E9D, ec.SECP256R1())
@@ -410,3 +435,14 @@ def test_events_of_sendgrid(event: dict[str, Any], expected: dict[str, Any]) -> 
 def test_what_is_on_its_way_is_no_receipt() -> None:
     hook = of_sendgrid(an_event("processed"), an_event("deferred"), an_event("delivered"))
     assert [one.kind for one in sendgrid_receipts.receipts(PUBLIC, hook)] == [Kind.DELIVERED]
+
+
+@pytest.mark.parametrize("timestamp", [None, "now", [], {}])
+def test_an_event_without_a_time_takes_no_other_along(timestamp: Any) -> None:
+    found = sendgrid_receipts.receipts(
+        PUBLIC, of_sendgrid(an_event("delivered", timestamp=timestamp), an_event("open"))
+    )
+    assert [(one.kind, one.at) for one in found] == [
+        (Kind.DELIVERED, 0),
+        (Kind.OPENED, 1_772_359_205_000),
+    ]

@@ -95,13 +95,15 @@ class Emission:
     def _good(self, lines: Iterable[bytes]) -> Iterator[tuple[int, bytes | None, bytes]]:
         import msgspec
 
+        from tidings.records import UNDECODABLE
+
         for number, line in enumerate(lines, 1):
             text = line.strip()
             if not text:
                 continue
             try:
                 event = msgspec.json.decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except UNDECODABLE as error:
                 self.bad.append((number, f"not JSON: {error}"))
                 continue
             if not isinstance(event, dict):

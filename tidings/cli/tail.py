@@ -99,6 +99,7 @@ def shown(record: Record, *, show_all: bool) -> dict[str, Any]:
     """A record as JSON values; its value decoded where it is JSON, else as text."""
     import msgspec
 
+    from tidings.records import UNDECODABLE
     from tidings.redaction import redacted, text_redacted
     from tidings.topics import EVENTS
 
@@ -106,7 +107,7 @@ def shown(record: Record, *, show_all: bool) -> dict[str, Any]:
     if record.value is not None:
         try:
             value = msgspec.json.decode(record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             value = record.value.decode(errors="backslashreplace")
     key = None if record.key is None else record.key.decode(errors="backslashreplace")
     headers = {name: content.decode(errors="backslashreplace") for name, content in record.headers}
@@ -136,9 +137,18 @@ def _as_json(line: dict[str, Any]) -> None:
     typer.echo(msgspec.json.encode(line))
 
 
-def _for_the_eye() -> Callable[[dict[str, Any]], None]:
+def _clock(time: int) -> str:
+    """Epoch ms as a time of day; as the number where no calendar has it: upstreams may set it."""
     from datetime import UTC, datetime
 
+    try:
+        at = datetime.fromtimestamp(time / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(time)
+    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
+
+
+def _for_the_eye() -> Callable[[dict[str, Any]], None]:
     import msgspec
     from rich.console import Console
     from rich.highlighter import JSONHighlighter
@@ -148,8 +158,7 @@ def _for_the_eye() -> Callable[[dict[str, Any]], None]:
     colour = JSONHighlighter()
 
     def write(line: dict[str, Any]) -> None:
-        at = datetime.fromtimestamp(line["time"] / 1000, UTC)
-        head = Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03}", style="dim")
+        head = Text(_clock(line["time"]), style="dim")
         head.append(f"  {line['topic']}:{line['partition']}:{line['offset']}", style="cyan")
         if line["key"] is not None:
             head.append(f"  {line['key']}", style="bold")

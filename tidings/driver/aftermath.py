@@ -15,11 +15,10 @@ import msgspec
 from tidings.driver.hearing import News
 from tidings.ids import wait_id
 from tidings.log.port import Append, Record
-from tidings.records import Delivery, Kind, Origin, Outcome, Signal, Stage, outcomes_of
+from tidings.records import UNDECODABLE, Delivery, Kind, Origin, Outcome, Signal, Stage, outcomes_of
 from tidings.runtime.signals import AGAIN, signal_append
 from tidings.topics import EVENTS, entries
 
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _HANDED_OVER = (Kind.FAILED.value, Kind.SUPPRESSED.value)
 
 

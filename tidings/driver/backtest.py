@@ -25,6 +25,7 @@ from tidings.driver.version import awaited, versions_of
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import Io
+from tidings.records import UNDECODABLE
 from tidings.settings import Settings
 
 
@@ -124,7 +125,7 @@ def recorded(file: Path, topics: Collection[str], nameless: str) -> Iterator[Rec
                 continue
             try:
                 line = decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except UNDECODABLE as error:
                 raise LogLineError(
                     f"{file}:{number}: no record: {error}; write it as tidings tail --json "
                     "--show-all does"

@@ -20,7 +20,15 @@ from typing import NamedTuple
 import msgspec
 
 from tidings.log.port import Append, Log, LogError, Record, Slot
-from tidings.records import DeadLetter, Delivery, Origin, Priority, decode_delivery, encode
+from tidings.records import (
+    UNDECODABLE,
+    DeadLetter,
+    Delivery,
+    Origin,
+    Priority,
+    decode_delivery,
+    encode,
+)
 from tidings.runtime.letters import PREFIX, read_letter
 from tidings.runtime.signals import AGAIN
 from tidings.topics import RELEASED, dead_letters, deliveries, settings
@@ -114,7 +122,7 @@ def _delivery(record: Record) -> Delivery | None:
         return None
     try:
         return decode_delivery(record.value or b"")
-    except (msgspec.DecodeError, RecursionError):
+    except UNDECODABLE:
         return None
 
 

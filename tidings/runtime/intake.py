@@ -10,7 +10,6 @@ the stamp on each entry (where its source record stands) lets the keyed part cou
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -20,8 +19,9 @@ from tidings.contract import Item, Part, Site
 from tidings.expressions import EvaluationError
 from tidings.ids import SEPARATOR, person_key
 from tidings.log.port import Append, Headers, Log, OutOfRange, Record, Slot
+from tidings.nesting import DEEPEST, check_depth
 from tidings.ports import Clock, Io
-from tidings.records import Entry, Origin, decode_event, encode, fields_of
+from tidings.records import UNDECODABLE, Entry, Origin, decode_event, encode, fields_of
 from tidings.runtime.batch import FlowBatch, Step, stages
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
@@ -32,11 +32,8 @@ ENVELOPE = "specversion"  # the field that tells a CloudEvent in structured mode
 BINARY = "ce_specversion"  # the header that tells one in binary mode
 ATTRIBUTES = (("type", "ce_type"), ("event_id", "ce_id"))
 NOT_THERE = (LookupError, EvaluationError)
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 LARGEST_ENTRY = 1_000_000  # bytes; the topic takes 2 MiB with key and headers
 LONGEST_ID = 1_024  # characters; ids are keys, and many of them go into one outcome
-DEEPEST = 500  # levels of an event: state and deliveries nest it deeper, up to Python's own limit
-TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,20 +217,6 @@ def text(value: object) -> str:
     if SEPARATOR in value:
         raise LookupError(f"an id may not hold the character {SEPARATOR!r}: {value!r}")
     return value
-
-
-def check_depth(value: bytes) -> None:
-    """Raises DecodeError for valid JSON that nests deeper than DEEPEST."""
-    if value.count(91) + value.count(123) <= DEEPEST:  # [ and {
-        return
-    level = 0
-    for token in TOKENS.finditer(value):
-        if token[0] in (b"[", b"{"):
-            level += 1
-            if level > DEEPEST:
-                raise msgspec.DecodeError(f"the event is nested deeper than {DEEPEST} levels")
-        elif token[0] in (b"]", b"}"):
-            level -= 1
 
 
 def unwrap(event: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from contextlib import closing
 from typing import NamedTuple
 
-import msgspec
 import structlog
 
 from tidings.log.port import Log, LogError, OutOfRangeError, Reader, Slot
 from tidings.ports import Clock, Unavailable
 from tidings.receipts import PROVIDER_EVENTS
-from tidings.records import Delivery, Origin, decode_delivery
+from tidings.records import UNDECODABLE, Delivery, Origin, decode_delivery
 from tidings.runtime.receipt_case import Case
 
 _LOG = structlog.get_logger(__name__)
@@ -92,7 +91,7 @@ class Lookback:
                     for record in records:
                         if record.offset == origin.offset:
                             return decode_delivery(record.value or b"")
-        except (OutOfRangeError, msgspec.DecodeError) as raised:
+        except (OutOfRangeError, *UNDECODABLE) as raised:
             error = raised
         _LOG.warning("a delivery can't be read back", origin=str(origin), error=str(error))
         return None

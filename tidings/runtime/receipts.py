@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from tidings.contract import Item, Part, Site
 from tidings.holder import this_process
 from tidings.ids import id_of, person_key
 from tidings.log.port import Append, Log, OutOfRange, Record, Slot
 from tidings.ports import Clock, Io, Person, Suppression
 from tidings.providers import Desk
-from tidings.receipts import PROVIDER_EVENTS, Forged, Reference, Reply, Webhook
+from tidings.receipts import PROVIDER_EVENTS, Forged, Receipt, Reference, Reply, Webhook
 from tidings.records import Kind, Origin, Signal, encode
 from tidings.runtime import replies, soft_bounces
 from tidings.runtime.alerts import Alerts, Cause
@@ -38,6 +40,7 @@ from tidings.runtime.signals import AGAIN, signal_append
 from tidings.topics import EVENTS, deliveries
 
 _REMEMBERED_MS = 86_400_000  # for how long a callback that comes again is known
+_AHEAD_MS = 86_400_000  # a provider's clock may be so far ahead; what it says beyond is no time
 _QUIET_MS = 3_600_000  # without such a receipt, and the trouble is over
 _SEE = (
     "look the code up with the provider, and the outcomes whose reason is needs_people: carriers "
@@ -111,8 +114,8 @@ class Receipts(Member):
                 found += self._found(item)
             except Forged as error:
                 bad.append((item, "forged", error))
-            except (ValueError, KeyError, TypeError) as error:
-                bad.append((item, "undecodable", error))
+            except Exception as error:  # noqa: BLE001  whatever a parser stumbles over, it is alone
+                bad.append((item, "undecodable", f"{type(error).__name__}: {error}"))
         answers = [each for each in found if isinstance(each, Answer)]
         cases = _not_tried_already([each for each in found if isinstance(each, Case)], io)
         senders = replies.senders(answers, self._channels, io.people)
@@ -144,14 +147,15 @@ class Receipts(Member):
         if desk is None:
             raise ValueError(f"no provider `{webhook.provider}` whose callbacks we can read")
         found: list[Case | Answer] = []
-        for receipt in desk.read(webhook):
+        for said in desk.read(webhook):
+            receipt = _as_declared(said)
             if isinstance(receipt, Reply):
                 found.append(Answer(item, webhook.provider, receipt))
                 continue
             reference = None
             if receipt.reference:
                 reference = Reference.read(receipt.reference, desk.keys)
-            at = receipt.at or item.time
+            at = receipt.at if 0 < receipt.at <= item.time + _AHEAD_MS else item.time
             found.append(Case(item, webhook.provider, receipt, reference, at))
         return found
 
@@ -211,6 +215,14 @@ class Receipts(Member):
                     Signal(reference.wait, kind, reference.round % AGAIN),
                 )
             )
+
+
+def _as_declared(said: Receipt | Reply) -> Receipt | Reply:
+    """``said`` with the types that it declares, which nothing has checked when a parser made it.
+
+    Raises ValidationError.
+    """
+    return msgspec.convert(msgspec.to_builtins(said), type(said))
 
 
 def _not_tried_already(cases: Sequence[Case], io: Io) -> list[Case]:

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 
-import msgspec
 from xxhash import xxh3_64_intdigest
 
 from tidings.contract import Item, Site, Who
 from tidings.ids import person_key
 from tidings.log.port import Append, Record, Slot
-from tidings.records import Origin
+from tidings.nesting import WRAPPED, check_depth
+from tidings.records import UNDECODABLE, Origin
 from tidings.runtime.batch import FlowBatch
 from tidings.runtime.chain import Chain
 from tidings.runtime.flight import Flight, Label
@@ -26,7 +26,6 @@ from tidings.runtime.people import People, act_at_of
 from tidings.runtime.state import Bucket, Cell, Saved, StateStore
 
 UNSEEN = (-1, 0)
-UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 OVERDUE_MS = 50  # a quiet partition gets a marker when its next deadline is so long gone
 MARKER_LIFE_MS = 1_000  # a marker not read back by then is written again
 FIRING = 2  # a deadline, and what becomes of it behind, is so much more work than an entry
@@ -115,6 +114,8 @@ class Task:
                 continue
             try:
                 entry = decode(value)
+                if len(value) > 2 * WRAPPED:
+                    check_depth(value, WRAPPED)
             except UNDECODABLE as error:
                 self._refuse(record, time, "undecodable", error)
                 continue

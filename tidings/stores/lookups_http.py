@@ -15,6 +15,7 @@ import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from tidings.nesting import check_depth
 from tidings.ports import LookupFailed, Query, Row
 from tidings.stores.lookups import Key, Rows
 
@@ -86,8 +87,9 @@ class HttpConnection:
         if len(content) > LARGEST:
             raise LookupFailed(f"its answer has more than {LARGEST:,} bytes")
         try:
+            check_depth(content)
             return msgspec.json.decode(content)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise LookupFailed(f"its answer is no JSON: {error}") from error
 
 

@@ -72,6 +72,11 @@ def _check(key: str, webhook: Webhook) -> None:
         raise Forged("SendGrid has not signed this") from None
 
 
+def _epoch_ms(seconds: Any) -> int:
+    """0 for what is no time: one event that lacks it must not take the others of its call along."""
+    return int(seconds * 1000) if isinstance(seconds, int | float) else 0
+
+
 def _receipt(event: Mapping[str, Any]) -> Receipt | None:
     name = str(event.get("event", ""))
     kind = _KINDS.get(name)
@@ -92,7 +97,7 @@ def _receipt(event: Mapping[str, Any]) -> Receipt | None:
         reference=str(event.get("reference", "")),
         channel="email",
         provider_id=str(event.get("sg_message_id", "")),
-        at=int(event.get("timestamp", 0)) * 1000,
+        at=_epoch_ms(event.get("timestamp")),
         address=str(event.get("email", "")),
         code=str(event.get("status") or event.get("type") or ""),
         detail=(reason or str(event.get("url", "")))[:500],

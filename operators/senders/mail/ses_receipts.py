@@ -46,14 +46,14 @@ def receipts(topic: str, webhook: Webhook) -> Sequence[Receipt]:
     kind = _KINDS.get(event)
     if kind is None:
         return ()
-    mail: Mapping[str, Any] = said.get("mail", {})
-    what: Mapping[str, Any] = said.get(_FIELDS.get(event, event.lower()), {})
+    mail = _map(said.get("mail"))
+    what = _map(said.get(_FIELDS.get(event, event.lower())))
     stamp = str(what.get("timestamp") or mail.get("timestamp") or "")
     sid = str(mail.get("messageId", ""))
     receipt = Receipt(
         kind=kind,
         event_id=str(what.get("feedbackId") or f"{sid}:{event}:{stamp}"),
-        reference=_first(mail.get("tags", {}).get("reference")),
+        reference=_first(_map(mail.get("tags")).get("reference")),
         channel="email",
         provider_id=sid,
         at=_epoch_ms(stamp),
@@ -78,8 +78,8 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
                 change["again_ms"] = _HOUR
         may_be_a_reply = (kind, sub) == ("Transient", "General")
         return [
-            change | {"address": one.get("emailAddress", ""), "detail": one.get("status", "")}
-            for one in what.get("bouncedRecipients", ())
+            change | {"address": _text(one, "emailAddress"), "detail": _text(one, "status")}
+            for one in _maps(what.get("bouncedRecipients"))
             if not may_be_a_reply or any(one.get(name) for name in _SERVER_SAID)
         ]
     if event == "Complaint":
@@ -87,8 +87,8 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
         if code == "not-spam":
             return []
         return [
-            {"code": code, "suppress": "complaint", "address": one.get("emailAddress", "")}
-            for one in what.get("complainedRecipients", ())
+            {"code": code, "suppress": "complaint", "address": _text(one, "emailAddress")}
+            for one in _maps(what.get("complainedRecipients"))
         ]
     if event == "Click":
         return [{"detail": str(what.get("link", ""))[:500]}]
@@ -99,6 +99,18 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
         why = str(what.get("reason") or what.get("errorMessage") or "")
         return [{"code": event, "detail": why[:500], "alert": True}]
     return [{}]
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _maps(values: Any) -> list[Mapping[str, Any]]:
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    return str(given.get(name) or "")
 
 
 def _first(values: Any) -> str:

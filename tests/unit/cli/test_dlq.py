@@ -154,3 +154,19 @@ def test_the_list_counts_them_by_cause(tidings: Command, letters: Letters) -> No
         ["push", "retries_exhausted", "provider_down", "apns", "1"],
         ["push", "retries_exhausted", "provider_down", "apns", "released", "1"],
     ]
+
+
+@pytest.mark.parametrize("value", [None, b"\x00", b'{"notif_id": "\xff"}', b"[" * 100_000])
+def test_a_letter_that_never_was_a_delivery_is_counted_and_holds_up_none(
+    tidings: Command, letters: Letters, value: bytes | None
+) -> None:
+    origin = Origin("deliveries.push.normal", 0, 5)
+    record = Record("deliveries.push.normal", 0, 5, letters.now, None, value)
+    dead = DeadLetter(
+        reason="undecodable", error="?", step="push", flow="push", origin=origin, at=letters.now
+    )
+    letters.append(dead_letter(record, dead, "push"))
+    letters.write("n1")
+
+    assert "undecodable" in tidings("dlq", "list").out
+    assert tidings("dlq", "release").out == "released 1 normal\n"

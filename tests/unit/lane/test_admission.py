@@ -41,6 +41,11 @@ def counted(allowance: Allowance) -> Delivery:
         encode(a_delivery("n" * 100_000)),
         encode(a_delivery("n1", variant="v" * 1_000_000)),
         encode(a_delivery("n1", data={"text": "x" * 2_000_000})),
+        encode(a_delivery("n1", data={"x": 1})).replace(
+            b":1}", b":" + b"[" * 600 + b"]" * 600 + b"}"
+        ),
+        encode(a_delivery("n1")).replace(b'"n1"', b'"\xff"'),
+        encode(a_delivery("n1")).replace(b",0,7", b",0,1" + b"0" * 30),
     ],
 )
 def test_a_record_that_is_no_delivery_of_this_lane_is_a_dead_letter_and_stops_nothing(
@@ -63,6 +68,35 @@ def test_a_record_that_is_no_delivery_of_this_lane_is_a_dead_letter_and_stops_no
     assert dict(letter.headers)["h"] == b"1"
     assert paper.settled()(0)
     assert paper.settled()(1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"\x00",
+        b"[" * 100_000,
+        encode(a_delivery("n1", awaits=("sandbox",))).replace(b'"sandbox"', b'"\xff"'),
+        encode(a_delivery("n1", awaits=("sandbox",))).replace(b'"sandbox"', b"7"),
+    ],
+)
+def test_what_is_held_on_a_rung_and_no_delivery_is_a_dead_letter_when_it_is_due(
+    value: bytes | None,
+) -> None:
+    paper = Paper()
+    lane = paper.lane()
+    rung = f"{TOPIC}.retry.30s"
+    paper.write(Append(rung, b"k", value))
+    paper.write(Append(rung, b"k", encode(paper.deliver("good", "phone"))))
+    lane.serve()
+    assert paper.of(DEAD) == []
+    paper.clock.advance(30_000)
+    lane.turn()
+    paper.confirm()
+
+    [letter] = paper.of(DEAD)
+    assert letter.value == value
+    assert ("good", "push") in paper.ends()
 
 
 ANYTHING = st.recursive(

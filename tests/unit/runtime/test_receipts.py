@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -20,8 +22,8 @@ from tests.unit.runtime.receipts_stage import (
     Stage,
 )
 from tidings.log.port import Append, Slot
-from tidings.receipts import PROVIDER_EVENTS, Reference, Webhook
-from tidings.records import Origin, Signal, decode_alert, encode
+from tidings.receipts import PROVIDER_EVENTS, Receipt, Reference, Webhook
+from tidings.records import Kind, Origin, Signal, decode_alert, encode
 from tidings.runtime.signals import AGAIN
 from tidings.topics import ALERTS
 
@@ -233,6 +235,61 @@ def test_forged_callbacks_are_dead_letters_and_change_nothing(stage: Stage) -> N
     assert stage.reasons() == ["forged", "forged", "undecodable", "undecodable"]
     assert [one.kind for one in outcomes(stage.log)] == ["delivered"]
     assert stage.numbers() == [NUMBER, "ana@example.com"]
+
+
+class Stumbling:
+    """A parser, of a third party as it may be, that is not up to what it is given."""
+
+    keys = (b"k",)
+
+    def __init__(self, says: Any) -> None:
+        self._says = says
+
+    def read(self, webhook: Webhook) -> Sequence[Receipt]:
+        if isinstance(self._says, Exception):
+            raise self._says
+        return [Receipt(kind=Kind.DELIVERED, event_id="e-1", **self._says)]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        AttributeError("'NoneType' object has no attribute 'get'"),
+        IndexError("list index out of range"),
+        OverflowError("cannot convert float infinity to integer"),
+        RecursionError("maximum recursion depth exceeded"),
+        {"address": 17},
+        {"detail": None},
+        {"code": ["x"]},
+        {"reference": {}},
+        {"at": "yesterday"},
+    ],
+    ids=repr,
+)
+def test_what_a_parser_stumbles_over_is_a_dead_letter_and_its_neighbours_go_on(
+    stage: Stage, says: Any
+) -> None:
+    stage.unit._desks = {**stage.unit._desks, "odd": Stumbling(says)}  # type: ignore[dict-item]
+    origin = stage.delivered()
+    stage.log.write(Webhook(provider="odd", url=URL, headers={}, body=b"x").append())
+    stage.callback(origin, MessageStatus="delivered")
+    stage.settle()
+
+    assert stage.reasons() == ["undecodable"]
+    assert [one.kind for one in outcomes(stage.log)] == ["delivered"]
+
+
+@pytest.mark.parametrize("at", [-5, 10**30, NOW + 10 * 86_400_000])
+def test_a_time_that_can_be_none_is_that_of_the_callback(stage: Stage, at: int) -> None:
+    reference = Reference(
+        "default", "ana", "s-1", "n-1", "orders", "sms", "orders", "autumn", stage.delivered()
+    )
+    says = {"at": at, "reference": reference.signed(b"k")}
+    stage.unit._desks = {"odd": Stumbling(says)}  # type: ignore[dict-item]
+    stage.log.write(Webhook(provider="odd", url=URL, headers={}, body=b"x").append())
+    stage.settle()
+
+    assert [one.at for one in outcomes(stage.log)] == [NOW]
 
 
 def test_a_reference_of_somebody_elses_making_is_forged(stage: Stage) -> None:

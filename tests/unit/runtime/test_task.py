@@ -42,6 +42,15 @@ def entry_of(person: str, number: int = 0, event: bytes = b'{"photo":"p"}') -> b
             entry_of("ana", event=b'{"photo":' + b"[" * 2_000 + b"]" * 2_000 + b"}"),
             "undecodable",
         ),
+        # it could be read here, and not be written where the stack is deeper
+        (
+            b"ana",
+            entry_of("ana", event=b'{"photo":' + b"[" * 600 + b"]" * 600 + b"}"),
+            "undecodable",
+        ),
+        # state is kept as msgpack, whose numbers have 64 bits
+        (b"ana", entry_of("ana").replace(b",1000,", b",1" + b"0" * 30 + b","), "undecodable"),
+        (b"ana", entry_of("ana").replace(b",1000,", b",-1,"), "undecodable"),
         (None, entry_of("ana"), "no_key"),
         (b"\xff", entry_of("ana"), "wrong_key"),
         (b"bob", entry_of("ana"), "wrong_key"),

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
+from operator import methodcaller
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -181,15 +182,27 @@ def records_of(messages: Sequence[Any]) -> list[Record]:
             message.timestamp()[1],
             message.key(),
             message.value(),
-            _headers(headers) if (headers := message.headers()) else (),
+            _headers(message),
         )
         for message in messages
         if message.error() is None
     ]
 
 
-def _headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
-    return tuple((name, value or b"") for name, value in headers)
+# Header names are bytes on the wire. Where one is no UTF-8 the client returns a list with a hole in
+# it *and* sets an exception: a call written out does not look at that once CPython has specialised
+# it, and what touches the list may end the process. Through a callable it is a SystemError always.
+_all_headers = methodcaller("headers")
+
+
+def _headers(message: Any) -> Headers:
+    try:
+        headers = _all_headers(message)
+    except SystemError:
+        place = message.topic(), message.partition(), message.offset()
+        librdkafka_log().warning("%s:%s:%s: read without headers: a name is no UTF-8", *place)
+        return ()
+    return tuple((name, value or b"") for name, value in headers) if headers else ()
 
 
 def slot_of(partition: TopicPartition) -> Slot:

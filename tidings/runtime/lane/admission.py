@@ -11,7 +11,8 @@ from collections.abc import Collection
 import msgspec
 
 from tidings.log.port import Record
-from tidings.records import Delivery, decode_delivery
+from tidings.nesting import WRAPPED, check_depth
+from tidings.records import UNDECODABLE, Delivery, decode_delivery
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.topics import is_entries
 
@@ -30,7 +31,9 @@ def admit(record: Record, settings: LaneSettings, channels: Collection[str]) -> 
     value = record.value or b""
     try:
         delivery = decode_delivery(value)
-    except (msgspec.DecodeError, RecursionError) as error:
+        if len(value) > 2 * WRAPPED:
+            check_depth(value, WRAPPED)
+    except UNDECODABLE as error:
         raise ValueError(str(error)) from error
     if delivery.channel != settings.channel or delivery.priority != settings.priority:
         raise ValueError(

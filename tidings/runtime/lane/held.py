@@ -11,6 +11,7 @@ from collections import deque
 import msgspec
 
 from tidings.log.port import Record
+from tidings.records import UNDECODABLE
 
 _LOOK_MS = 50  # between two looks at a rung: each makes the consumer fetch anew
 
@@ -53,7 +54,7 @@ class Held:
         self._records.append(record)
         try:
             awaits = _decode(record.value or b"").awaits
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return  # it is told of when its time has come
         if awaits:
             self._awaits[record.offset] = awaits
