@@ -38,6 +38,11 @@ def test_every_shipped_flow_and_lane_runs() -> None:
     assert {file for file, _ in processes().values()} == flows | watches | lanes
 
 
+def test_silent_devices_are_pruned_once_a_day() -> None:
+    [command] = [one["command"] for one in SERVICES.values() if "prune" in one.get("command", "")]
+    assert command == "devices prune --every 1d"
+
+
 def test_each_lane_runs_once_for_each_priority() -> None:
     lanes = [run for run in processes().values() if run[0].startswith("flows/lanes/")]
     files = shipped("flows/lanes")

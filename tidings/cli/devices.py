@@ -11,6 +11,8 @@ from tidings.cli.failures import Refusal
 from tidings.cli.options import Config
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from tidings.ports import Address, Person
     from tidings.stores.people import FilePeople
 
@@ -31,32 +33,29 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which, and leave them where they are.")
     ] = False,
+    every: Annotated[
+        str, typer.Option(metavar="DURATION", help="Stay, and do it again so often: 1d.")
+    ] = "",
     config: Config = None,
 ) -> None:
     """Forget devices that have neither registered nor taken a message for so long.
 
-    Meant to be run once a day. Nothing is forgotten before successes have been kept for as long.
+    Meant to be run once a day, by a timer or with --every. Nothing is forgotten before successes
+    have been kept for as long.
     """
-    from datetime import UTC, datetime
-    from itertools import islice
+    from tidings.running.repeat import repeat
 
-    from tidings.stores.clock import SystemClock
-
-    now = SystemClock().now()
-    before = now - _duration(older_than)
+    if every and dry_run:
+        raise Refusal("--every and --dry-run do not go together: leave one of them out")
+    age = _duration("--older-than", older_than, "successes are kept to the day")
+    pause = _duration("--every", every, "no device falls silent sooner") if every else 0
     people = _people(config)
-    since = datetime.fromtimestamp(before / 1000, UTC).date()
-    if not dry_run:
-        typer.echo(f"{people.prune(before)} devices, silent since {since}, are forgotten")
-        return
-    silent = people.silent(before)
-    shown = [_shown(person, device) for person, device in islice(silent, _SHOWN)]
-    rest = sum(1 for _ in silent)
-    for line in shown:
-        typer.echo(line)
-    if rest:
-        typer.echo(f"and {rest} more")
-    typer.echo(f"{len(shown) + rest} devices, silent since {since}, would be forgotten")
+    if dry_run:
+        _tell_silent(people, age)
+    elif every:
+        repeat(lambda: _forget_silent(people, age), pause)
+    else:
+        _forget_silent(people, age)
 
 
 @_app.command("register")
@@ -84,6 +83,35 @@ def register_device(
     typer.echo("registered" if changed else "a later registration of it is known: left as it is")
 
 
+def _forget_silent(people: FilePeople, age: int) -> None:
+    before, since = _before(age)
+    typer.echo(f"{people.prune(before)} devices, silent since {since}, are forgotten")
+
+
+def _tell_silent(people: FilePeople, age: int) -> None:
+    from itertools import islice
+
+    before, since = _before(age)
+    silent = people.silent(before)
+    shown = [_shown(person, device) for person, device in islice(silent, _SHOWN)]
+    rest = sum(1 for _ in silent)
+    for line in shown:
+        typer.echo(line)
+    if rest:
+        typer.echo(f"and {rest} more")
+    typer.echo(f"{len(shown) + rest} devices, silent since {since}, would be forgotten")
+
+
+def _before(age: int) -> tuple[int, date]:
+    """The moment so many ms ago, and its day."""
+    from datetime import UTC, datetime
+
+    from tidings.stores.clock import SystemClock
+
+    before = SystemClock().now() - age
+    return before, datetime.fromtimestamp(before / 1000, UTC).date()
+
+
 def _people(config: Path | None) -> FilePeople:
     from tidings.running.ground import people_address
     from tidings.settings import read_settings
@@ -96,16 +124,16 @@ def _people(config: Path | None) -> FilePeople:
         raise Refusal(str(error)) from None
 
 
-def _duration(text: str) -> int:
+def _duration(option: str, text: str, why: str) -> int:
     from tidings.durations import UNITS, parse_duration
     from tidings.problems import ValueProblem
 
     try:
         found = parse_duration(text)
     except ValueProblem as problem:
-        raise Refusal(f"--older-than: {problem}") from None
+        raise Refusal(f"{option}: {problem}") from None
     if found < UNITS["d"]:
-        raise Refusal("--older-than is at least 1d: successes are kept to the day")
+        raise Refusal(f"{option} is at least 1d: {why}")
     return found
 
 

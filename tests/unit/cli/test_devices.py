@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -72,6 +75,39 @@ def test_a_day_is_the_least(tidings: Command, people: Path) -> None:
         "--older-than is at least 1d: successes are kept to the day\n",
     )
     assert tidings("devices", "prune", "--older-than", "90").code == 1
+    assert len(devices(people)) == 3
+
+
+def test_every_day_until_it_is_told_to_stop(tidings: Command, people: Path) -> None:
+    here = threading.get_ident()
+
+    def stop_it() -> None:
+        while len(devices(people)) == 3:
+            time.sleep(0.01)
+        signal.pthread_kill(here, signal.SIGTERM)
+
+    stopping = Thread(target=stop_it)
+    stopping.start()
+    said = tidings("devices", "prune", "--every", "1d")
+    stopping.join()
+    assert said.code == 0
+    assert said.out.startswith("1 devices, silent since ")
+    assert devices(people) == ["phone-0001", "watch-0003"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--every", "1h"), "--every is at least 1d: no device falls silent sooner"),
+        (("--every", "1d", "--dry-run"), "--every and --dry-run do not go together"),
+    ],
+)
+def test_what_it_can_not_do_every_day(
+    tidings: Command, people: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    said = tidings("devices", "prune", *arguments)
+    assert said.code == 1
+    assert says in said.err
     assert len(devices(people)) == 3
 
 
