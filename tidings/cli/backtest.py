@@ -227,12 +227,16 @@ def _instant(text: str, option: str) -> int:
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """A bar on stderr, where that is a terminal; gives what is told how many more are through."""
+    import sys
+
+    if not sys.stderr.isatty():  # what draws it takes longer to import than a short log to replay
+        yield lambda count: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("replaying", total=None)
         yield lambda count: bar.advance(task, count)
 

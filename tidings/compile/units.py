@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidings.compile.steps import build
 from tidings.contract import Shape
@@ -73,16 +73,33 @@ def _event_id(event: dict[str, Any]) -> Any:
     return event["event_id"]
 
 
+class Behind(NamedTuple):
+    """What stands behind the cut: the chain of keyed steps, and the tail; ``reads`` are the fields
+    of an event that they look at, None for all."""
+
+    links: Sequence[Link]
+    tail: Sequence[Step]
+    reads: frozenset[str] | None
+
+
+def behind(plan: FlowPlan, settings: Settings, priority: Priority = Priority.NORMAL) -> Behind:
+    """The steps of a flow's keyed part and its tail. Raises ProblemsError for what can't be
+    built."""
+    problems = Problems()
+    built = build(plan, settings, problems, priority)
+    problems.raise_if_any()
+    reads = fields_read((*plan.keyed, *plan.tail))
+    return Behind(_links(plan.keyed, built), _steps(plan.tail, built), reads)
+
+
 def keyed(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> KeyedFlow:
     """The keyed part of a flow and its tail."""
-    problems = Problems()
-    built = build(plan, ground.settings, problems, priority)
-    problems.raise_if_any()
+    links, tail, reads = behind(plan, ground.settings, priority)
     state = ground.settings.state
     return KeyedFlow(
         plan.name,
-        _links(plan.keyed, built),
-        _steps(plan.tail, built),
+        links,
+        tail,
         version=plan.version,
         buckets=state.buckets,
         save_rate=state.save_rate,
@@ -90,7 +107,7 @@ def keyed(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) 
         io=ground.io,
         clock=ground.io.clock,
         on_out_of_range=plan.source.on_out_of_range,
-        reads=fields_read((*plan.keyed, *plan.tail)),
+        reads=reads,
         holder=ground.holder,
     )
 

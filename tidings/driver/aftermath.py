@@ -12,18 +12,37 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
-from tidings.driver.hearing import News
+from tidings.driver.decided import Heard
+from tidings.driver.replay import News
 from tidings.ids import wait_id
-from tidings.log.port import Append, Record
-from tidings.records import UNDECODABLE, Delivery, Kind, Origin, Outcome, Signal, Stage, outcomes_of
-from tidings.runtime.signals import AGAIN, signal_append
-from tidings.topics import EVENTS, entries
+from tidings.log.port import Record
+from tidings.records import UNDECODABLE, Delivery, Kind, Origin, Signal, Stage
+from tidings.runtime.signals import AGAIN
 
 _HANDED_OVER = (Kind.FAILED.value, Kind.SUPPRESSED.value)
 
 
 class NoOutcomeError(Exception):
     """A record of a log can't be read as an outcome; the message says where it stands."""
+
+
+class _Told(msgspec.Struct, gc=False):
+    """Of an outcome, what is looked at."""
+
+    at: int
+    stage: str
+    kind: str
+    recipient_id: str
+    flow: str
+    tenant: str = "default"
+    notif_id: str = ""
+    send_id: str = ""
+    members: tuple[str, ...] = ()
+    channel: str = ""
+    round: int = 0
+
+
+_decode = msgspec.json.Decoder(_Told).decode
 
 
 class _Round(msgspec.Struct):
@@ -67,13 +86,17 @@ class Aftermath:
         """Take outcomes in, in order of time. Raises NoOutcomeError for any other record."""
         for record in outcomes:
             try:
-                known = outcomes_of(record.value or b"")
+                told = _decode(record.value or b"")
             except UNDECODABLE as error:
                 where = Origin(record.topic, record.partition, record.offset)
                 raise NoOutcomeError(f"{where} of the log: no outcome: {error}") from None
-            for told in known:
-                if told.flow in self._flows and told.notif_id:
-                    self._take(told, record.time)
+            if told.flow not in self._flows or not told.notif_id:
+                continue
+            if told.send_id and told.stage == Stage.END:  # two in one, see `records.outcomes_of`
+                told.stage = Stage.ATTEMPT.value
+                self._take(told, record.time)
+                told.stage, told.send_id = Stage.END.value, ""
+            self._take(told, record.time)
 
     def of(self, delivery: Delivery) -> Sequence[News]:
         """What was heard of a delivery; nothing where there was none such."""
@@ -81,16 +104,14 @@ class Aftermath:
         rounds = known.on(delivery.channel) if known is not None else []
         return rounds[delivery.detour].news if delivery.detour < len(rounds) else ()
 
-    def signals(self, flow: str, waiting: str) -> Iterator[tuple[int, Append]]:
-        """What the flow ``waiting`` was told of the deliveries of ``flow``, each with its time."""
-        topic, origin = entries(waiting), Origin(EVENTS, 0, 0)
+    def heard(self, flow: str) -> Iterator[Heard]:
+        """What others were told of the deliveries of ``flow``."""
         for each in self._notifications.values():
             if each.flow == flow:
                 for at, kind in each.news():
-                    signal = Signal(each.wait, kind)
-                    yield at, signal_append(topic, each.tenant, each.recipient_id, origin, signal)
+                    yield Heard(at, each.tenant, each.recipient_id, Signal(each.wait, kind))
 
-    def _take(self, told: Outcome, time: int) -> None:
+    def _take(self, told: _Told, time: int) -> None:
         known = self._notifications.get(told.notif_id)
         if told.kind == Kind.QUEUED:
             if known is None:
@@ -108,7 +129,7 @@ class Aftermath:
         elif kind := _news(told):
             round_.news.append(News(kind, max(0, time - round_.at)))
 
-    def _round(self, known: _Notification, told: Outcome) -> _Round | None:
+    def _round(self, known: _Notification, told: _Told) -> _Round | None:
         """Whose news it is: its send's, else that of the round that it names."""
         found = self._sends.get(told.send_id)
         if found is None and told.stage == Stage.RECEIPT:  # it came before the attempt was written
@@ -121,7 +142,7 @@ class Aftermath:
         return found
 
 
-def _news(told: Outcome) -> str:
+def _news(told: _Told) -> str:
     """What a flow that waits was told of it; nothing of what it was not told of."""
     if told.stage == Stage.ATTEMPT:
         return told.kind if told.kind == Kind.SENT else ""

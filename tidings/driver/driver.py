@@ -27,7 +27,6 @@ from tidings.compile.units import Ground, intake, keyed
 from tidings.contract import Part
 from tidings.driver.callbacks import Callbacks, desks
 from tidings.driver.courier import Script, ScriptedCourier, Sent
-from tidings.driver.hearing import Hearing, Told
 from tidings.driver.replies import accept
 from tidings.ids import wait_id
 from tidings.log.memory import MemoryLog
@@ -92,10 +91,8 @@ class Driver:
     """One flow in virtual time. ``io.clock`` must be ``clock``.
 
     ``slack`` (ms) is how late a marker may be: 0 stops at every deadline, more handles several at
-    once. ``partitions`` are those of every topic. ``told`` says what the flow hears of a delivery
-    that it waits for, in the place of lanes, and ``signals`` are those that it hears besides, each
-    at its time. ``parts`` are the sides of the cut that are moved. Raises ProblemsError for a flow
-    that can't be built.
+    once. ``partitions`` are those of every topic. ``parts`` are the sides of the cut that are
+    moved. Raises ProblemsError for a flow that can't be built.
     """
 
     def __init__(
@@ -110,8 +107,6 @@ class Driver:
         callbacks: Callbacks | None = None,
         slack: int = 0,
         partitions: int = 1,
-        told: Told | None = None,
-        signals: Iterable[tuple[int, Append]] = (),
         parts: Collection[Part] = BOTH,
         state: StateSettings = STATE,
         priority: Priority = Priority.NORMAL,
@@ -142,10 +137,6 @@ class Driver:
         self._keyed = None
         if flow.keyed and Part.KEYED in parts:
             self._keyed = keyed(flow, ground, priority)
-        self._hearing = None
-        if told is not None and self._keyed is not None:
-            delivered = [name for name in self.topics if name.startswith("deliveries.")]
-            self._hearing = Hearing(self.log, entries(flow.name), delivered, told, signals)
         self._lanes = [self._lane(each, ground, script) for each in lanes]
         units = (
             intake(flow, ground, priority) if Part.INTAKE in parts else None,
@@ -242,8 +233,6 @@ class Driver:
         due.append(self._callbacks.deadline())
         if self._keyed is not None:
             due.append(self._keyed.deadline())
-        if self._hearing is not None:
-            due.append(self._hearing.deadline())
         return min(filter(None, due), default=0)
 
     def holds(self) -> bool:
@@ -263,11 +252,8 @@ class Driver:
                     busy = True
 
     def _call(self) -> bool:
-        """Have what became of deliveries told, if it is due; tells whether there was something."""
-        now = self.clock.now()
-        called = [*self._callbacks.due(now)]
-        if self._hearing is not None:
-            called += self._hearing.due(now)
+        """Have providers call back, if it is time; tells whether there was something."""
+        called = [*self._callbacks.due(self.clock.now())]
         if called:
             self._producer.append(called, _confirmed)
             self._producer.poll()

@@ -62,19 +62,28 @@ class Tally:
             if told.kind != _QUEUED:
                 self.dropped[told.step, told.reason] += 1
                 continue
-            self.delivered[told.channel, told.category] += 1
-            fates = self.fates.setdefault((told.tenant, told.recipient_id), {})
-            fate = Fate(told.at, (told.channel,))
-            for member in told.members:
-                before = fates.setdefault(member, fate)
-                if before is not fate:
-                    fates[member] = Fate(before.at, (*before.channels, told.channel))
+            person = told.tenant, told.recipient_id
+            self.deliver(person, told.members, told.channel, told.category, told.at)
         self.dead += sum(
             driver.log.topic(topic).span(0).end - driver.log.topic(topic).span(0).first
             for topic in driver.topics
             if topic.startswith("notif_dlq.")
         )
         driver.forget(driver.topics)
+
+    def deliver(
+        self, person: Person, members: Iterable[str], channel: str, category: str, at: int
+    ) -> None:
+        """Count a delivery: the events that a person is told of by it, and when."""
+        self.delivered[channel, category] += 1
+        fates = self.fates.get(person)
+        if fates is None:
+            fates = self.fates[person] = {}
+        fate = Fate(at, (channel,))
+        for member in members:
+            before = fates.setdefault(member, fate)
+            if before is not fate:
+                fates[member] = Fate(before.at, (*before.channels, channel))
 
     def add(self, other: Tally) -> None:
         """Add what was decided elsewhere."""

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tidings.compile.units import behind
 from tidings.contract import Part
 from tidings.driver.aftermath import Aftermath
 from tidings.driver.driver import Driver
-from tidings.driver.hearing import SENT_AT_ONCE, News, Told
 from tidings.driver.ports import LocalCaps
+from tidings.driver.replay import SENT_AT_ONCE, News, Replay
 from tidings.driver.tally import Tally
-from tidings.log.port import Append, Record
+from tidings.log.port import Record
 from tidings.plan import FlowPlan, alike
 from tidings.ports import Io
 from tidings.records import Delivery
-from tidings.settings import Settings, StateSettings
+from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.clock import ManualClock
 from tidings.topics import entries
@@ -29,7 +30,6 @@ from tidings.topics import entries
 SLACK = 1_000  # ms of the log that are handled together: what production has in hand in a blast
 ESCALATE = "escalate"
 OPEN_FOR = 30 * 86_400_000  # ms after the last record, for windows that are open then
-STATE = StateSettings(buckets=64, save_rate=10_000)
 REMEMBERED = 10_000_000  # claims
 
 
@@ -41,7 +41,15 @@ class Intake:
         self.tally = Tally()
         self.entries: list[Record] = []
         self._topics = frozenset(plan.source.names())
-        self._driver = _driver(plan, Part.INTAKE, settings, io, start)
+        clock = ManualClock(start)
+        self._driver = Driver(
+            plan,
+            settings,
+            _own(io, clock),
+            clock,
+            slack=SLACK,
+            parts=(Part.INTAKE,),
+        )
 
     def feed(self, records: Iterable[Record]) -> None:
         """Take records in, those of its own topics; the entries of those before are let go."""
@@ -76,24 +84,30 @@ class Version:
         self.tally = Tally()
         self._intake = intake
         self._aftermath = aftermath
-        self._driver = None
+        self._replay = None
         if plan.keyed:
-            told = self._told if awaited(plan) else None
-            others = awaited(plan) - {plan.name}
-            signals = [one for each in sorted(others) for one in aftermath.signals(each, plan.name)]
-            self._driver = _driver(plan, Part.KEYED, settings, io, start, told, signals)
+            clock = ManualClock(start)
+            others = sorted(awaited(plan) - {plan.name})
+            heard = [each for other in others for each in aftermath.heard(other)]
+            self._replay = Replay(
+                plan.name,
+                behind(plan, settings),
+                _own(io, clock),
+                clock,
+                self.tally,
+                self._told,
+                heard,
+            )
 
     def feed(self) -> None:
         """Take in what the intake has made."""
-        if self._driver is not None:
-            self._driver.feed(self._intake.entries)
-            self.tally.take(self._driver)
+        if self._replay is not None:
+            self._replay.feed(self._intake.entries)
 
     def end(self) -> None:
         """Let what is open close, and count what the intake has decided."""
-        if self._driver is not None:
-            self._driver.drain(self._driver.clock.now() + OPEN_FOR)
-            self.tally.take(self._driver)
+        if self._replay is not None:
+            self._replay.advance(self._replay.now + OPEN_FOR)
         self.tally.add(self._intake.tally)
 
     def _told(self, delivery: Delivery) -> Sequence[News]:
@@ -125,30 +139,6 @@ def awaited(plan: FlowPlan) -> set[str]:
     return {name for first in rounds for name in (plan.name, first.sent_by) if name}
 
 
-def _driver(
-    plan: FlowPlan,
-    part: Part,
-    settings: Settings,
-    io: Io,
-    start: int,
-    told: Told | None = None,
-    signals: Iterable[tuple[int, Append]] = (),
-) -> Driver:
-    """A side of the cut, on a clock of its own and with claims and caps that begin empty.
-
-    News comes between two events, and has to stand there: what waits for it is moved event by
-    event.
-    """
-    clock = ManualClock(start)
-    own = io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)
-    return Driver(
-        plan,
-        settings,
-        own,
-        clock,
-        slack=SLACK if told is None else 0,
-        state=STATE,
-        told=told,
-        signals=signals,
-        parts=(part,),
-    )
+def _own(io: Io, clock: ManualClock) -> Io:
+    """Claims and caps that begin empty, on a clock of one's own."""
+    return io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)

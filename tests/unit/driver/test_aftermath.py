@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine import outcomes, plan_of, records
+from tests.unit.driver.hearing import Hearing
 from tidings.driver import Driver
 from tidings.driver.aftermath import Aftermath
 from tidings.driver.backtest import Comparison, backtest
 from tidings.driver.callbacks import Callbacks
 from tidings.driver.driver import build_lanes
 from tidings.driver.given import Given, ReceiptSpec, ReplySpec
-from tidings.driver.hearing import SENT_AT_ONCE
+from tidings.driver.replay import SENT_AT_ONCE
 from tidings.driver.replies import Replies
 from tidings.driver.suite import ports
 from tidings.driver.tally import Fate
@@ -313,11 +314,10 @@ def test_a_flow_replayed_with_what_was_recorded_of_it_decides_what_it_decided(
     aftermath.take(recorded.outcomes)
     clock = ManualClock(NOON)
 
-    again = Driver(
-        plan, SETTINGS, io(clock), clock, told=lambda each: aftermath.of(each) or SENT_AT_ONCE
-    )
-    again.feed(recorded.events)
-    again.drain(clock.now() + 86_400_000)
+    again = Driver(plan, SETTINGS, io(clock), clock)
+    hearing = Hearing(again, plan.name, lambda each: aftermath.of(each) or SENT_AT_ONCE)
+    hearing.feed(recorded.events)
+    hearing.advance(clock.now() + 86_400_000)
 
     of_the_flow = [each for each in recorded.decided if each.step.startswith("oncall")]
     assert told(decisions(again.log)) == told(of_the_flow)
