@@ -16,12 +16,14 @@ from tidings.contract import Batch, Item, Operator, Part, Shape, Site, Spec, rea
 from tidings.durations import PositiveDuration
 from tidings.expressions import EvaluationError, Expression
 from tidings.ids import id_of
-from tidings.ports import Io, Unavailable
+from tidings.ports import Io
 from tidings.records import Kind, Priority
 from tidings.stores.claims_local import LocalClaims
+from tidings.stores.claims_sheltered import ShelteredClaims
 
 REMEMBERED = 100_000
-"""Claims that a process of high priority remembers by itself; some 25 MB."""
+"""Claims that a process of high priority remembers by itself; some 25 MB, and as much again where
+it was asked of so many while Redis was away."""
 
 
 class DedupeSpec(Spec):
@@ -29,7 +31,8 @@ class DedupeSpec(Spec):
 
     What is dropped ends as `suppressed` with the reason `duplicate`; the outcome says which record
     came first. The memory is Redis, asked once per batch. While Redis is down, flows of normal and
-    low priority wait for it; those of high priority go on with what this process has seen itself.
+    low priority wait for it; those of high priority go on with what this process has seen itself,
+    and tell Redis of it when it is back.
     """
 
     by: tuple[Expression, ...] = Field(default=())
@@ -57,7 +60,7 @@ class Dedupe:
         self._within = spec.within
         self._site = site
         self._is_high = site.priority == Priority.HIGH
-        self._own: LocalClaims | None = None
+        self._sheltered: ShelteredClaims | None = None
 
     def process(self, batch: Batch[Item], io: Io, now: int) -> None:
         """Keep what is first. Raises Unavailable, with nothing changed, unless priority is high."""
@@ -104,16 +107,10 @@ class Dedupe:
             return []
         if not self._is_high:
             return io.claims.first(claims, self._within)
-        if self._own is None:
-            self._own = LocalClaims(io.clock, REMEMBERED)
-        try:
-            holders = io.claims.first(claims, self._within)
-        except Unavailable:
-            return self._own.first(claims, self._within)
-        # What was first while the claims could be asked must be so while they can't.
-        known = [(key, holder) for (key, _), holder in zip(claims, holders, strict=True)]
-        self._own.first(known, self._within)
-        return holders
+        if self._sheltered is None:
+            own = LocalClaims(io.clock, REMEMBERED)
+            self._sheltered = ShelteredClaims(io.claims, own, io.clock)
+        return self._sheltered.first(claims, self._within)
 
 
 OPERATOR = Operator(

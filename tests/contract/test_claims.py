@@ -79,9 +79,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "local":
         yield Place(LocalClaims(clock), clock)
     elif request.param == "sheltered":
-        yield Place(ShelteredClaims(LocalClaims(clock), LocalClaims(clock)), clock)
+        yield Place(ShelteredClaims(LocalClaims(clock), LocalClaims(clock), clock), clock)
     elif request.param == "sheltered, away":
-        yield Place(ShelteredClaims(Away(), LocalClaims(clock)), clock)
+        yield Place(ShelteredClaims(Away(), LocalClaims(clock), clock), clock)
     elif request.param == "sqlite":
         claims = SqliteClaims(tmp_path / "claims.db", clock)
         yield Place(claims, clock)

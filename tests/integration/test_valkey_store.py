@@ -9,7 +9,10 @@ import redis
 
 from tidings.ports import Lease, Leased, Mark, Unavailable, Verdict
 from tidings.services.valkey import Valkey as Server
+from tidings.stores.claims_local import LocalClaims
+from tidings.stores.claims_sheltered import ShelteredClaims
 from tidings.stores.claims_valkey import ValkeyClaims
+from tidings.stores.clock import ManualClock
 from tidings.stores.valkey import Valkey
 
 DAY = 86_400_000
@@ -48,6 +51,25 @@ def test_a_server_that_answers_nothing_is_unavailable(start_valkey: StartValkey)
     assert claims.round([Lease("s1", "o1", "lane-a")], [], [], [], 0, 1, 1) == [
         Leased(Verdict.LEASED)
     ]
+
+
+def test_a_duplicate_of_what_came_while_it_was_away_is_known_to_others_when_it_is_back(
+    start_valkey: StartValkey,
+) -> None:
+    server, clock = start_valkey(), ManualClock(1_760_000_000_000)
+    ours = ShelteredClaims(ValkeyClaims(Valkey(server.url, pause_ms=0)), LocalClaims(clock), clock)
+    theirs = ValkeyClaims(Valkey(server.url, pause_ms=0))
+    assert ours.first([("before", "otp:0:1")], DAY) == ["otp:0:1"]
+    server.kill()
+    assert ours.first([("code", "otp:0:2"), ("code", "otp:0:3")], DAY) == ["otp:0:2", "otp:0:2"]
+    clock.advance(DAY // 2)
+    server.start()
+
+    assert ours.first([("after", "otp:0:4")], DAY) == ["otp:0:4"]
+
+    assert theirs.first([("code", "otp:1:1"), ("after", "otp:1:2")], DAY) == ["otp:0:2", "otp:0:4"]
+    left = redis.Redis.from_url(server.url.replace("valkey", "redis", 1)).pttl("tidings:first:code")
+    assert DAY // 2 - 60_000 < left <= DAY // 2
 
 
 def test_after_a_failure_nothing_is_asked_for_a_moment(start_valkey: StartValkey) -> None:

@@ -80,7 +80,7 @@ def open_io(
             people=open_people(people, clock),
             suppressions=FileSuppressions(_folder("suppressions", suppressions), clock),
             templates=FileTemplates(Path(templates).expanduser(), clock, default_locale),
-            claims=ShelteredClaims(shared, LocalClaims(clock)) if sheltered else shared,
+            claims=ShelteredClaims(shared, LocalClaims(clock), clock) if sheltered else shared,
             caps=caps,
             clock=clock,
             lookups=stack.enter_context(closing(_lookups(connections))),

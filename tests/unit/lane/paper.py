@@ -324,7 +324,7 @@ class Paper:
         courier = HandCourier(self.clock)
         claims = cast(Claims, self.claims)
         if self.priority is Priority.HIGH:
-            claims = ShelteredClaims(claims, LocalClaims(self.clock))
+            claims = ShelteredClaims(claims, LocalClaims(self.clock), self.clock)
         io = Io(
             people=cast(Any, self.people),
             suppressions=cast(Any, None),
