@@ -206,7 +206,7 @@ class Escalate:
         out.down(item)
 
     def _is_out(self, wait: Wait, now: int, out: Out) -> None:
-        wait.stands = OUT
+        wait.stands, wait.out_at = OUT, now
         wait.due = now + (self._next(wait).within or self._patience)
         out.wake(wait.due)
 
@@ -230,7 +230,9 @@ class Escalate:
             if failure in self._fails and wait.stands != BOUND:
                 self._is_bound(state, group, BOUND, who, now, out)
         elif wait.stands == BOUND:  # it was unknown, and has arrived
-            wait.stands, wait.due = ACCEPTED, now + self._patience
+            wait.stands, wait.due = ACCEPTED, (wait.out_at or now) + self._patience
+            if wait.due <= now:
+                del state[group]
 
     def _is_bound(
         self, state: State, group: str, stands: int, who: Who, now: int, out: Out

@@ -16,7 +16,8 @@ flow has sent, kept until its event comes."""
 class Wait(msgspec.Struct, array_like=True, gc=False):
     """One escalation. ``name`` is what signals call it, ``due`` the log time at which something
     happens if nothing else does before, ``body`` the event as JSON, ``round`` the one that is out
-    (of AHEAD: the one that comes), ``news`` what EARLY has heard."""
+    (of AHEAD: the one that comes), ``out_at`` when it went out (0: an older state does not say),
+    ``news`` what EARLY has heard."""
 
     name: str
     due: int
@@ -30,6 +31,7 @@ class Wait(msgspec.Struct, array_like=True, gc=False):
     members: tuple[str, ...] = ()
     way: str = ""
     news: tuple[str, ...] = ()
+    out_at: int = 0
 
 
 State = dict[str, Wait]

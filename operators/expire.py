@@ -41,7 +41,7 @@ class ExpireSpec(Spec):
 
     at: Expression | None = None
     """A field or expression that gives the moment: epoch milliseconds, or a text such as
-    `2026-07-01T12:00:00Z`. Where it is missing or null, it sets none."""
+    `2026-07-01T12:00:00Z`. Where it is missing, null or the number 0, it sets none."""
 
 
 class ExpireItems:
@@ -118,7 +118,7 @@ def moment_of(value: Any) -> int:
     elif isinstance(value, str):
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:
-            return int(moment.timestamp() * 1000)
+            return int(moment.timestamp() * 1000) or -1  # 0 would say that there is none
     raise ValueError(
         f"expected a moment, got {kind_of(value)} that is none:"
         " give epoch milliseconds or a text like 2026-07-01T12:00:00Z"

@@ -230,7 +230,7 @@ def test_what_was_unknown_and_has_arrived_has_not_failed() -> None:
     assert alert.rounds() == [(0, "push", 1), (0, "sms", 2)]
 
 
-@pytest.mark.parametrize(("minute", "follows"), [(30, True), (60.5, True), (61.5, False)])
+@pytest.mark.parametrize(("minute", "follows"), [(30, True), (59.5, True), (60, False)])
 def test_what_has_arrived_after_all_may_still_fail_as_long_as_any(
     minute: float, follows: bool
 ) -> None:
@@ -244,6 +244,33 @@ def test_what_has_arrived_after_all_may_still_fail_as_long_as_any(
 
     third = [(minute + 1, "email", 3)] if follows else []
     assert alert.rounds() == [(0, "push", 1), (0, "sms", 2), *third]
+
+
+def test_what_arrives_when_it_can_fail_no_more_is_over() -> None:
+    alert = Escalation(FAILING.replace("after: 1m", "after: 2h"))
+    alert.event(0, "e")
+    alert.hear(0, "failed")
+    alert.hear(1, "unknown", round=2)
+    alert.hear(90, "sent", round=2)
+    assert alert.out.state is None
+
+    alert.hear(91, "bounced", round=2)
+    alert.end()
+    assert alert.rounds() == [(0, "push", 1), (0, "sms", 2)]
+
+
+def test_a_state_that_does_not_say_when_its_round_went_out_counts_from_the_arrival() -> None:
+    alert = Escalation(FAILING)
+    alert.event(0, "e")
+    alert.hear(0, "failed")
+    alert.hear(1, "unknown", round=2)
+    written_before = [wait[:-1] for wait in msgspec.to_builtins(alert.out.state).values()]
+    alert.out.state = msgspec.convert({"e\x1f": written_before[0]}, alert.step.state)
+    alert.hear(1.5, "sent", round=2)
+    alert.hear(61, "bounced", round=2)
+    alert.end()
+
+    assert alert.rounds() == [(0, "push", 1), (0, "sms", 2), (62, "email", 3)]
 
 
 # ── By an event ───────────────────────────────────────────────────────────────────────────────

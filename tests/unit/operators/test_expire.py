@@ -69,6 +69,17 @@ def test_the_earliest_moment_that_there_is_has_passed() -> None:
     assert [each.kind for each in outbox.dropped] == ["expired"]
 
 
+@pytest.mark.parametrize("valid_until", ["1970-01-01T00:00:00Z", "1970-01-01T01:00:00+01:00"])
+def test_a_text_of_the_first_instant_that_counts_is_a_moment_that_has_passed(
+    valid_until: str,
+) -> None:
+    outbox = Outbox([item({"valid_until": valid_until})])
+
+    built("expire: {after: 6h, at: valid_until}").process(outbox, ports(), NOW)
+
+    assert (outbox.items, [each.reason for each in outbox.dropped]) == ([], ["expired"])
+
+
 def test_an_earlier_expire_is_never_put_off() -> None:
     step = built("expire: {after: 6h}")
     outbox = Outbox([item({}, expires_at=NOW + HOUR)])
