@@ -62,8 +62,16 @@ def test_a_tenants_sender_outranks_a_categorys_and_that_the_providers_own() -> N
     given = settings(
         reply_to="help@example.com",
         pool="all",
-        categories={"news": {"sender": "News <news@example.com>", "pool": "promo"}},
-        tenants={"acme": {"sender": "Acme, Inc. <hello@acme.example>"}},
+        categories={
+            "news": {
+                "sender": "News <news@example.com>",
+                "reply_to": "desk@example.com",
+                "pool": "promo",
+            }
+        },
+        tenants={
+            "acme": {"sender": "Acme, Inc. <hello@acme.example>", "reply_to": "help@acme.example"}
+        },
     )
 
     def said(**changes: Any) -> tuple[str, str, str]:
@@ -72,9 +80,10 @@ def test_a_tenants_sender_outranks_a_categorys_and_that_the_providers_own() -> N
         return manner.sender.header, manner.reply_to.header, manner.pool
 
     assert said() == ('"Example" <hello@example.com>', "help@example.com", "all")
-    assert said(category="news")[::2] == ('"News" <news@example.com>', "promo")
-    assert said(category="news", tenant="acme")[::2] == (
+    assert said(category="news") == ('"News" <news@example.com>', "desk@example.com", "promo")
+    assert said(category="news", tenant="acme") == (
         '"Acme, Inc." <hello@acme.example>',
+        "help@acme.example",
         "promo",
     )
 
@@ -142,6 +151,20 @@ def test_marketing_carries_the_one_click_link_and_other_mail_does_not(tmp_path: 
         "person-1",
         "social",
     )
+
+
+def test_a_category_that_is_marketing_in_one_flow_alone_carries_the_link_there_alone(
+    tmp_path: Path,
+) -> None:
+    writer = Writer(settings(links=links(tmp_path)))
+    mails = [writer.write(a_send(marketing=marketing), print) for marketing in (True, False, True)]
+    assert [bool(mail.headers) for mail in mails if isinstance(mail, Mail)] == [True, False, True]
+
+
+def test_without_a_key_nothing_goes_along_that_anybody_could_have_signed() -> None:
+    assert written(a_send()).reference == ""
+    signed = Reference.read(written(a_send(), key=b"k" * 32).reference, [b"k" * 32])
+    assert signed.recipient_id == "person-1"
 
 
 def test_a_category_may_say_otherwise(tmp_path: Path) -> None:
@@ -254,6 +277,13 @@ def test_a_message_reads_as_it_was_written(tmp_path: Path) -> None:
     assert body(message, "html") == HTML
 
 
+def test_a_subject_that_looks_encoded_and_lines_that_end_in_any_way_read_as_written() -> None:
+    parts = {"subject": "=?utf-8?q?Free?= money", "text": "one\rtwo\r\nthree\nfour"}
+    message = read(mime(written(a_send(parts=parts)), NOW))
+    assert str(message["Subject"]) == "=?utf-8?q?Free?= money"
+    assert body(message, "plain") == "one\ntwo\nthree\nfour"
+
+
 _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]))
 _BODY = st.text(
     st.characters(
@@ -288,6 +318,10 @@ def test_an_html_mail_without_a_text_gets_one() -> None:
     assert written(a_send(parts={"subject": "Hi", "html": HTML})).text == (
         "Grüße, Ana (https://example.com/a?b=1&c=2)"
     )
+
+
+def test_what_stands_behind_a_style_in_the_head_is_not_read_either() -> None:
+    assert plain("<head><style>p {}</style> for machines</head><p>For people</p>") == "For people"
 
 
 def test_the_text_of_html_has_a_line_for_each_block_and_nothing_that_is_not_read() -> None:
