@@ -20,14 +20,14 @@ from tidings.contract import Operator, Part, Shape
 from tidings.durations import DurationType, SizeType, format_duration
 from tidings.expressions import Expression
 from tidings.expressions.expression import ExpressionType
-from tidings.registry import operators
+from tidings.registry import operators, senders
 
 HEAD = """\
 # Operators
 
 The steps that flows and lanes are made of. This page is made from their specs
-(`python -m tidings.reference`), and every example on it is run by the tests. `tidings list` shows
-the same in short, with what installed packages bring along.
+(`python -m tidings.reference`), and every example on it is run by the tests. `tidings list`
+shows them in short and `tidings list digest` one of them, with what installed packages bring along.
 
 A duration is written `500ms`, `30s`, `5m`, `2h`, `1d` or `1h30m`. An expression reads an event's
 fields: `amount * 2`, `actor_id != recipient_id`, `coalesce(name, 'somebody')`. A step's id is its
@@ -63,6 +63,28 @@ def page() -> str:
     return "\n".join([HEAD, names, *(line for _, each in found for line in _operator(each))]) + "\n"
 
 
+def page_of(name: str) -> str | None:
+    """What there is to know of one operator or kind of provider; None where there is no such."""
+    found: list[str] = []
+    if (operator := operators().get(name)) is not None:
+        found += _operator(operator)
+    if (kind := senders().get(name)) is not None:
+        found += _provider(name, kind.settings)
+    return "\n".join(found).strip() + "\n" if found else None
+
+
+def summary(documented: type) -> str:
+    """The first paragraph of what it says of itself."""
+    return _prose(documented.__doc__ or "").split("\n\n")[0]
+
+
+def _provider(name: str, settings: type[BaseModel]) -> Iterator[str]:
+    yield f"\n## {name}\n"
+    yield _prose(settings.__doc__ or "")
+    yield f"\n*A kind of provider, in the settings: `providers: {{NAME: {{kind: {name}, …}}}}`.*\n"
+    yield from _tables(settings)
+
+
 def _operator(operator: Operator[Any]) -> Iterator[str]:
     yield f"\n## {operator.name}\n"
     yield _prose(operator.spec.__doc__ or "")
@@ -79,10 +101,7 @@ def _operator(operator: Operator[Any]) -> Iterator[str]:
             f"`{operator.name}: …` is short for `{operator.name}: {{{operator.shorthand}: …}}`."
         )
     yield f"\n{' '.join(said)}\n"
-    yield from _table(operator.spec)
-    for inner in _inner(operator.spec):
-        yield f"\n`{inner.__name__}`: {_prose(inner.__doc__ or '')}\n"
-        yield from _table(inner)
+    yield from _tables(operator.spec)
     yield f"\n```yml\n{operator.example.strip()}\n```"
 
 
@@ -94,6 +113,13 @@ def _where(operator: Operator[Any]) -> str:
         parts -= _EVERYWHERE
     said += [text for part, text in _PLACES.items() if part in parts]
     return ", or ".join(said)
+
+
+def _tables(spec: type[BaseModel]) -> Iterator[str]:
+    yield from _table(spec)
+    for inner in _inner(spec):
+        yield f"\n`{inner.__name__}`: {_prose(inner.__doc__ or '')}\n"
+        yield from _table(inner)
 
 
 def _table(spec: type[BaseModel]) -> Iterator[str]:

@@ -8,6 +8,7 @@ after a second signal n.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -35,7 +36,6 @@ from tidings.cli import (
 from tidings.cli.failures import explained
 
 app = typer.Typer(
-    help="Notifications as a stream: a flow decides, a lane delivers, the ledger proves.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +47,23 @@ for verb in (
     simulate,
 ):
     verb.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from tidings import __version__
+
+        typer.echo(f"tidings {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tidings(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say which.")
+    ] = False,
+) -> None:
+    """Notifications as a stream: a flow decides, a lane delivers, the ledger proves."""
 
 
 def main() -> None:

@@ -71,18 +71,19 @@ def backtest(
     ),
     config: Config = None,
 ) -> None:
-    """Replay a recorded log through two versions of a flow, in virtual time.
+    """Replay a recorded log through two versions of a flow.
 
-    Tells who would have been told more, less, or otherwise, and at what cost. Nothing is sent, and
-    no position moves. People and suppressions are those of now; claims and caps begin empty. An
-    `escalate` hears what `notif_events` of the log tells of its rounds; a round that was never sent
-    there counts as sent at once.
+    It runs in virtual time, and tells who would have been told more, less, or otherwise, and at
+    what cost. Nothing is sent, and no position moves. People and suppressions are those of now;
+    claims and caps begin empty. An `escalate` hears what `notif_events` of the log tells of its
+    rounds; a round that was never sent there counts as sent at once.
     """
     from tempfile import TemporaryDirectory
 
     from tidings.driver.aftermath import NoOutcomeError
     from tidings.driver.backtest import LogLineError, as_json
     from tidings.driver.backtest import backtest as run
+    from tidings.logs import silenced
     from tidings.running.ground import open_ground
     from tidings.settings import read_settings
     from tidings.topics import EVENTS
@@ -95,7 +96,7 @@ def backtest(
         topics = list(dict.fromkeys([*before.source.names(), *after.source.names()]))
         costs = {**settings.costs, **_costs(cost or [], settings.channels)}
         own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db", "costs": costs})
-        with open_ground(own) as ground, _progress() as advance:
+        with open_ground(own) as ground, _progress() as advance, silenced():
             file = Path(log) if log is not None and is_file else None
             try:
                 found = run(

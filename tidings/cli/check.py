@@ -55,13 +55,14 @@ def check(
         Format.TEXT
     ),
 ) -> None:
-    """Check flows, lanes, tests and settings; all problems at once, each with its place and a hint.
+    """Check flows, lanes, tests and settings.
 
-    Exits 1 where there is an error; warnings alone exit 0, or with --strict 1 as well.
+    All problems at once, each with its place and a hint. Exits 1 where there is an error; warnings
+    alone exit 0, or with --strict 1 as well.
     """
-    from tidings.running.roster import shipped_files
+    from tidings.running.roster import files_of
 
-    paths = list(files or shipped_files())
+    paths = files_of(files)
     problems, found = survey(paths, config)
     fresh: list[str] = []
     if against is not None:

@@ -36,10 +36,11 @@ def deploy(
     config: Config = None,
     log: LogAddress = None,
 ) -> None:
-    """Tell what changed flows do to what is running, from its state in the log.
+    """Tell what changed flows do to what is running.
 
-    What each step has open, and whether it is kept or dropped; topics to create. Nothing is
-    changed. Exits 1 where something is dropped or a topic can't become as it should.
+    It asks the state in the log. What each step has open, and whether it is kept or dropped; topics
+    to create. Nothing is changed. Exits 1 where something is dropped or a topic can't become as it
+    should.
     """
     import os
     from contextlib import closing

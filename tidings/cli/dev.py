@@ -35,10 +35,11 @@ def dev(
         bool, typer.Option("--plain", help="Status as lines, also at a terminal.")
     ] = False,
 ) -> None:
-    """Run all flows and lanes on this machine, restarted when they crash.
+    """Run all flows and lanes on this machine.
 
-    What is high priority has a process of its own. Valkey, the log and the topics are made where
-    they are missing. Ctrl-C drains and stops everything; a second one stops it at once.
+    What crashes is started again. What is high priority has a process of its own. Valkey, the log
+    and the topics are made where they are missing. Ctrl-C drains and stops everything; a second one
+    stops it at once.
     """
     from tidings.running.house import House
 
@@ -55,11 +56,11 @@ def prepare(
 
     from tidings.cli.check import survey
     from tidings.running.house import DATA_VARIABLE
-    from tidings.running.roster import shipped_files
+    from tidings.running.roster import files_of
     from tidings.settings import read_settings
 
     os.environ[DATA_VARIABLE] = str(data.resolve())
-    problems, chosen = survey(list(files) or shipped_files(), config)
+    problems, chosen = survey(files_of(files), config)
     problems.raise_if_any()
     return chosen, read_settings(config, log)
 

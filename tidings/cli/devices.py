@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
     from tidings.ports import Address, Person
     from tidings.stores.people import FilePeople
+
+
+class Platform(StrEnum):
+    """Those that `send` tells apart."""
+
+    IOS = "ios"
+    ANDROID = "android"
+    WEB = "web"
+
 
 _SHOWN = 20  # devices that a dry run names
 _app = typer.Typer(help="Look after people's devices.")
@@ -38,10 +48,10 @@ def prune(
     ] = "",
     config: Config = None,
 ) -> None:
-    """Forget devices that have neither registered nor taken a message for so long.
+    """Forget devices that have long been silent.
 
-    Meant to be run once a day, by a timer or with --every. Nothing is forgotten before successes
-    have been kept for as long.
+    Such as have neither registered nor taken a message for so long. Meant to be run once a day, by
+    a timer or with --every. Nothing is forgotten before successes have been kept for as long.
     """
     from tidings.running.repeat import repeat
 
@@ -62,7 +72,7 @@ def prune(
 def register_device(
     recipient: Annotated[str, typer.Argument(help="Whose it is.")],
     token: Annotated[str, typer.Argument(help="What its push service calls it.")],
-    platform: Annotated[str, typer.Option(help="ios, android or web.")],
+    platform: Annotated[Platform, typer.Option(help="What it runs.", show_choices=True)],
     app: Annotated[str, typer.Option(help="The app, where there are several.")] = "",
     tenant: Annotated[str, typer.Option(help="The person's tenant.")] = "default",
     replaces: Annotated[
@@ -70,7 +80,10 @@ def register_device(
     ] = "",
     config: Config = None,
 ) -> None:
-    """Take a device as its app has registered it now; an older token gives it its place."""
+    """Register a device, as its app does.
+
+    An older token gives it its place; a registration that is later than this one stays.
+    """
     from tidings.ports import Address, Person
     from tidings.stores.clock import SystemClock
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidings.cli.failures import Refusal
 from tidings.cli.options import Config, LogAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tidings.settings import Settings
 
 _app = typer.Typer(help="Look at the dead letters of lanes, and send them once more.")
 Channels = Annotated[
@@ -30,7 +36,7 @@ def list_(channel: Channels = None, config: Config = None, log: LogAddress = Non
 
     settings = read_settings(config, log)
     found: Counter[tuple[str, ...]] = Counter()
-    for letter in letters(open_log(settings.log), channel or settings.channels):
+    for letter in letters(open_log(settings.log), _channels(channel, settings)):
         dead = letter.dead
         state = "released" if letter.released else ""
         found[letter.channel, dead.reason, dead.cause, dead.provider, state] += 1
@@ -54,7 +60,10 @@ def release(
     ] = "",
     channel: Channels = None,
     since: Annotated[
-        str, typer.Option("--since", help="Only those of the last so long, as in 2h.")
+        str,
+        typer.Option(
+            "--since", metavar="DURATION", help="Only those of the last so long, as in 2h."
+        ),
     ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count them, and release none.")
@@ -62,15 +71,14 @@ def release(
     config: Config = None,
     log: LogAddress = None,
 ) -> None:
-    """Send letters once more whose cause is over: high before normal before low.
+    """Send letters once more whose cause is over.
 
-    Their lanes take them like others, at the pace of their providers. None goes out twice, however
-    often this is run; what has expired ends as `expired`.
+    High before normal before low. Their lanes take them like others, at the pace of their
+    providers. None goes out twice, however often this is run; what has expired ends as `expired`.
     """
     import time
     from collections import Counter
 
-    from tidings.durations import parse_duration
     from tidings.log.address import open_log
     from tidings.running.release import Wanted, letters
     from tidings.running.release import release as release_letters
@@ -78,8 +86,8 @@ def release(
 
     settings = read_settings(config, log)
     now = int(time.time() * 1000)
-    wanted = Wanted(cause, provider, now - parse_duration(since) if since else 0)
-    channels, opened = channel or [*settings.channels], open_log(settings.log)
+    wanted = Wanted(cause, provider, now - _duration(since) if since else 0)
+    channels, opened = _channels(channel, settings), open_log(settings.log)
     if dry_run:
         chosen = [one for one in letters(opened, channels) if wanted.takes(one)]
         counts = Counter(str(one.priority) for one in chosen)
@@ -90,3 +98,22 @@ def release(
     typer.echo(f"{'would release' if dry_run else 'released'} {told or 'none'}")
     if expired:
         typer.echo(f"{expired} of them had expired: their lanes say so, and send none of these")
+
+
+def _channels(named: Sequence[str] | None, settings: Settings) -> list[str]:
+    from tidings.problems import suggestion
+
+    for name in named or ():
+        if name not in settings.channels:
+            raise Refusal(f"there is no channel `{name}`: {suggestion(name, settings.channels)}")
+    return [*(named or settings.channels)]
+
+
+def _duration(text: str) -> int:
+    from tidings.durations import parse_duration
+    from tidings.problems import ValueProblem
+
+    try:
+        return parse_duration(text)
+    except ValueProblem as problem:
+        raise Refusal(f"--since: {problem}; {problem.hint}") from None

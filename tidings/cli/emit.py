@@ -36,10 +36,11 @@ def emit(
     config: Config = None,
     log: LogAddress = None,
 ) -> None:
-    """Append JSON lines to a topic and wait until the log has confirmed them.
+    """Append JSON lines to a topic.
 
-    A line that is no JSON object is named and left out, the others are sent; the exit code is 1
-    then. A line without the key field is sent without a key.
+    It waits until the log has confirmed them. A line that is no JSON object is named and left out,
+    the others are sent; the exit code is 1 then. A line without the key field is sent without a
+    key.
     """
     import sys
     from contextlib import closing, nullcontext

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 _KNOWN = {
@@ -11,6 +12,9 @@ _KNOWN = {
     "tidings.problems": "ProblemsError",
     "tidings.services.process": "ServiceError",
 }
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of what has no name, such as stdout
 
 
 class Refusal(Exception):
@@ -25,6 +29,6 @@ def explained(error: BaseException) -> str | None:
         if module in sys.modules
     ):
         return str(error)
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
+        return f"{error.filename or 'the output'}: {error.strerror}"
     return None

@@ -44,10 +44,10 @@ def graph(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Draw flows and lanes: topics, intake, steps, branches, providers.
+    """Draw flows and lanes as a picture.
 
-    Of the lanes that are named, those that the named flows lead to. Outcomes and dead letters,
-    which every part writes, are left out.
+    It shows topics, intake, steps, branches and providers. Of the lanes that are named, those that
+    the named flows lead to. Outcomes and dead letters, which every part writes, are left out.
     """
     import os
 
@@ -57,11 +57,11 @@ def graph(
     from tidings.graph.svg import svg
     from tidings.problems import Problems
     from tidings.records import Priority
-    from tidings.running.roster import roles, shipped_files
+    from tidings.running.roster import files_of, roles
     from tidings.settings import read_settings
 
     problems = Problems()
-    chosen = roles(files or shipped_files(), list(Priority), os.environ, problems)
+    chosen = roles(files_of(files), list(Priority), os.environ, problems)
     problems.raise_if_any()
     picture = graph_of(chosen, read_settings(config))
     text = {Format.MERMAID: mermaid, Format.DOT: dot, Format.SVG: svg}[form](picture)

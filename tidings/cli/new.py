@@ -26,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 @new.command("flow")
 def new_flow(name: Name, config: Config = None) -> None:
-    """Begin a flow here: flows/NAME.yaml, its test and its texts, and lanes if there are none."""
+    """Begin a flow here, with its test and its texts.
+
+    It is written to flows/NAME.yaml; lanes are written where there are none.
+    """
     from tidings.content import content_root
     from tidings.scaffold import filled
     from tidings.scaffold.flow import FILES
@@ -47,7 +50,10 @@ def new_flow(name: Name, config: Config = None) -> None:
 
 @new.command("operator")
 def new_operator(name: Name) -> None:
-    """Begin a package with an operator: tidings-NAME/, with a flow that shows it at work."""
+    """Begin a package with an operator.
+
+    It is written to tidings-NAME/, with a flow that shows it at work.
+    """
     from tidings.registry import operators
     from tidings.scaffold.operator import FILES
 
@@ -57,7 +63,10 @@ def new_operator(name: Name) -> None:
 
 @new.command("sender")
 def new_sender(name: Name) -> None:
-    """Begin a package with a sender: tidings-NAME/, with a lane that sends by it."""
+    """Begin a package with a sender.
+
+    It is written to tidings-NAME/, with a lane that sends by it.
+    """
     from tidings.registry import senders
     from tidings.scaffold.sender import FILES
 

@@ -11,7 +11,8 @@ Files = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[FILE]...",
-        help="Flows and lanes; all in flows/, or all that are shipped, if none is named.",
+        help="Flows and lanes, or folders of them; all in flows/, or all that are shipped, if none "
+        "is named.",
         show_default=False,
     ),
 ]

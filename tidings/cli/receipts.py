@@ -23,9 +23,10 @@ def receipts(
     ] = False,
     instance: Instance = "",
 ) -> None:
-    """Turn what providers call back into outcomes, suppressions, later tries and people's replies.
+    """Read what providers call back, and carry it out.
 
-    It reads the webhooks in `provider_events`. As many processes as you like share the work.
+    The webhooks in `provider_events` become outcomes, suppressions, later tries and people's
+    replies. As many processes as you like share the work.
     """
     from contextlib import closing
 

@@ -105,7 +105,7 @@ def run(
         LevelChoice.INFO
     ),
 ) -> None:
-    """Run flows and lanes in this process, or with --dry-run try one flow without a trace.
+    """Run flows and lanes in this process; --dry-run tries one.
 
     SIGTERM or Ctrl-C drains and ends it, a second one ends it at once. Any process can be killed
     or added at any time: what it had open is done by the others of its group.

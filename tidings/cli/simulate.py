@@ -65,10 +65,11 @@ def provider(
     config: Config = None,
     log: LogAddress = None,
 ) -> None:
-    """Speak APNs, FCM, SES, SendGrid and Twilio on 127.0.0.1, until a signal stops it.
+    """Pretend to be APNs, FCM, SES, SendGrid and Twilio.
 
-    It prints what the settings have to say to reach it, and keeps what it gets in `journal.jsonl`
-    of its folder. A folder and ports that are given again are the same provider again.
+    It listens on 127.0.0.1 until a signal stops it, and prints what the settings have to say to
+    reach it, and keeps what it gets in `journal.jsonl` of its folder. A folder and ports that are
+    given again are the same provider again.
     """
     import asyncio
     import os
@@ -100,17 +101,13 @@ def provider(
 def _wanted(names: list[str]) -> frozenset[str]:
     from typing import get_args
 
-    from tidings.problems import listed, suggestion
+    from tidings.problems import suggestion
     from tidings.simulator.scenario import ProviderName
 
     known = get_args(ProviderName)
     for name in names:
         if name not in known:
-            hint = suggestion(name, known)
-            raise Refusal(
-                f"there is no `{name}` to simulate, only {listed(known, 'and')}"
-                + (f"; {hint}" if hint else "")
-            )
+            raise Refusal(f"there is no `{name}` to simulate: {suggestion(name, known)}")
     return frozenset(names or known)
 
 

@@ -41,9 +41,9 @@ def tail(
     config: Config = None,
     log: LogAddress = None,
 ) -> None:
-    """Print a topic's records; addresses, codes and secrets are hidden.
+    """Print the records of a topic.
 
-    It reads outside any group: nobody's position moves.
+    Addresses, codes and secrets are hidden. It reads outside any group: nobody's position moves.
     """
     import time
     from contextlib import closing, suppress

@@ -32,12 +32,13 @@ def tap(
     config: Config = None,
     log: LogAddress = None,
 ) -> None:
-    """Watch one step of a running flow or lane from now on, one JSON object per line.
+    """Watch one step of a running flow or lane.
 
-    `seen` says where: `in`, an entry on its way into the first keyed step of a flow; `here`, the
-    step dropped, deferred, delivered, sent or made a dead letter; `past`, a step behind it did so
-    with what it let by. What a step holds, and what it passes on, shows in the log no sooner than
-    that. Of a step in an arm of a branch, only the steps of its arm are behind it.
+    From now on, one JSON object per line. `seen` says where: `in`, an entry on its way into the
+    first keyed step of a flow; `here`, the step dropped, deferred, delivered, sent or made a dead
+    letter; `past`, a step behind it did so with what it let by. What a step holds, and what it
+    passes on, shows in the log no sooner than that. Of a step in an arm of a branch, only the steps
+    of its arm are behind it.
 
     Addresses, codes and secrets are hidden. It reads the log outside any group and asks nothing of
     the process that runs the step. Ctrl-C ends it.
@@ -81,11 +82,11 @@ def _tap(step: str, files: Sequence[Path] | None) -> Tap:
     from tidings.plan import FlowPlan
     from tidings.problems import Problems, suggestion
     from tidings.records import Priority
-    from tidings.running.roster import roles, shipped_files
+    from tidings.running.roster import files_of, roles
     from tidings.running.tap import Tap
 
     problems = Problems()
-    chosen = roles(files or shipped_files(), list(Priority), os.environ, problems)
+    chosen = roles(files_of(files), list(Priority), os.environ, problems)
     problems.raise_if_any()
     known: list[str] = []
     for role in chosen:

@@ -12,7 +12,7 @@ from tidings.cli.failures import Refusal
 from tidings.cli.options import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tidings.driver.suite import Result, Suite
     from tidings.problems import Problems
@@ -36,8 +36,8 @@ def run_tests(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE]...",
-            help="Files of tests, or the flows that they are about; all beside the flows in "
-            "flows/, or all that are shipped, if none is named.",
+            help="Files of tests, the flows that they are about, or folders; all beside the flows "
+            "in flows/, or all that are shipped, if none is named.",
             show_default=False,
         ),
     ] = None,
@@ -59,11 +59,13 @@ def run_tests(
     from rich.console import Console
 
     from tidings.driver import report
+    from tidings.logs import silenced
     from tidings.problems import Problems
 
     problems = Problems()
     suites = _suites(_test_files(files), config, problems)
-    results = [] if problems.errors else _results(suites, match)
+    with silenced():  # what a provider does in virtual time alarms nobody
+        results = [] if problems.errors else _results(suites, match)
     if match and not results and not problems.errors:
         raise Refusal(f"no case has {match!r} in its name")
     if form is Format.JSON:
@@ -81,18 +83,28 @@ def run_tests(
 
 def _test_files(files: Sequence[Path] | None) -> list[Path]:
     from tidings.driver.suite import ENDING
-    from tidings.running.roster import shipped_files
+    from tidings.running.roster import files_of, shipped_files
 
-    if files:
-        return [
-            file if file.name.endswith(ENDING) else file.with_suffix("").with_suffix(ENDING)
-            for file in files
-        ]
-    folders = dict.fromkeys(file.parent for file in shipped_files())
-    found = [each for folder in folders for each in sorted(folder.glob(f"*{ENDING}"))]
+    found = []
+    for file in files or ():
+        if file.is_dir():
+            found += _beside(files_of([file]))
+            continue
+        tests = file if file.name.endswith(ENDING) else file.with_suffix(ENDING)
+        if file.exists() and not tests.exists():
+            raise Refusal(f"there is no test of {file}: write {tests}")
+        found.append(tests)
+    found = found if files else _beside(shipped_files())
     if not found:
         raise Refusal(f"there is no test: write flows/<flow>{ENDING}, or name a file")
     return found
+
+
+def _beside(flows: Iterable[Path]) -> list[Path]:
+    from tidings.driver.suite import ENDING
+
+    folders = dict.fromkeys(file.parent for file in flows)
+    return [each for folder in folders for each in sorted(folder.glob(f"*{ENDING}"))]
 
 
 def _suites(files: Sequence[Path], config: Path | None, problems: Problems) -> list[Suite]:

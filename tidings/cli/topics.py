@@ -38,11 +38,11 @@ def plan(
 def apply(
     files: Files = None, config: Config = None, log: LogAddress = None, sources: Sources = False
 ) -> None:
-    """Make what is missing and bring retention and sizes up to date; without files for all that is
-    shipped or in `flows/`, and for what providers call back.
+    """Make what is missing; bring retention and sizes up to date.
 
-    A change of partitions is refused, and then nothing is done: a key would land in another
-    partition than its past.
+    Without files for all that is shipped or in `flows/`, and for what providers call back. A change
+    of partitions is refused, and then nothing is done: a key would land in another partition than
+    its past.
     """
     _changes(files, config, log, sources, carry_out=True)
 
@@ -58,12 +58,12 @@ def _changes(
     from tidings.problems import Problems
     from tidings.records import Priority
     from tidings.running.provision import changes, wanted
-    from tidings.running.roster import roles, shipped_files
+    from tidings.running.roster import files_of, roles
     from tidings.settings import read_settings
 
     settings = read_settings(config, log)
     problems = Problems()
-    chosen = roles(files or shipped_files(), list(Priority), os.environ, problems)
+    chosen = roles(files_of(files), list(Priority), os.environ, problems)
     problems.raise_if_any()
     whole = not files  # the whole installation: what providers call back has a topic too
     with closing(open_log(settings.log).admin()) as admin:

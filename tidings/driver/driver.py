@@ -302,7 +302,7 @@ class Driver:
             batch = stage.run(batch)
         lane.push(batch)
         said_now = sum(self.log.topic(topic).written for topic in self.topics)
-        return works or said_now > said or len(self.sent) > sent
+        return works or said_now > said or len(self.sent) > sent or lane.unsaid()
 
 
 def _turn(unit: Intake | KeyedFlow | Receipts) -> bool:

@@ -40,7 +40,8 @@ def read_file(path: Path, env: Mapping[str, str], problems: Problems) -> Node | 
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        problems.error("unreadable-file", f"can't read the file: {reason}", _start_of(str(path)))
+        where, hint = _start_of(str(path)), _instead(path)
+        problems.error("unreadable-file", f"can't read the file: {reason}", where, hint=hint)
         return None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -53,6 +54,16 @@ def read_file(path: Path, env: Mapping[str, str], problems: Problems) -> Node | 
         )
         return None
     return read(text, str(path), env, problems)
+
+
+def _instead(path: Path) -> str | None:
+    """What else may have been meant."""
+    if path.is_dir():
+        return "there is no flow in this folder: name a file"
+    near = Path("flows") / path.with_suffix(".yaml").name
+    if near != path and near.is_file():
+        return f"did you mean {near}?"
+    return None
 
 
 def read(text: str, file: str, env: Mapping[str, str], problems: Problems) -> Node | None:

@@ -54,6 +54,19 @@ def shipped_files(folder: Path | None = None) -> list[Path]:
     ]
 
 
+def files_of(named: Iterable[Path] | None) -> list[Path]:
+    """The files that were named, a folder standing for the flows and lanes in it; those of
+    ``shipped_files`` if none was. A folder with none in it stays, for its reader to complain."""
+    if not named:
+        return shipped_files()
+    found: list[Path] = []
+    for path in named:
+        inner = path / "flows"
+        home = inner if inner.is_dir() else path
+        found += (shipped_files(home) if path.is_dir() else []) or [path]
+    return found
+
+
 def roles(
     files: Iterable[Path],
     priorities: Sequence[Priority],

@@ -286,3 +286,29 @@ def test_what_may_be_missing_is_no_variable_that_a_flow_must_bring(
     write(flows, "shop.yaml", "to: push", "to: push, fields: [id]")
     (texts / "push.en.j2").write_text("--- title\n{{ recipient_id }}\n--- body\n{{ type }}")
     assert codes(tidings) == ["flows/shop.yaml:4 missing-variable"]
+
+
+@pytest.mark.parametrize("named", [".", "flows", "flows/"])
+def test_a_folder_stands_for_the_flows_and_lanes_in_it(
+    tidings: Command, flows: Path, named: str
+) -> None:
+    assert tidings("check", named) == (0, "2 files: no problems\n", "")
+    assert tidings("check", "flows/lanes").out == "1 file: no problems\n"
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("shop", "did you mean flows/shop.yaml?"),
+        ("shop.yaml", "did you mean flows/shop.yaml?"),
+        ("empty", "there is no flow in this folder: name a file"),
+    ],
+)
+def test_what_is_no_file_is_told_with_what_was_meant(
+    tidings: Command, flows: Path, named: str, hint: str
+) -> None:
+    (flows.parent / "empty").mkdir()
+    said = tidings("check", named)
+    assert said.code == 1
+    assert said.out.startswith(f"{named}:1:1  error[unreadable-file]\n")
+    assert f"  hint: {hint}\n" in said.out

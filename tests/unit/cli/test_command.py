@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.command import Command
+from tidings import __version__
 
 
 def test_help_names_every_verb(tidings: Command) -> None:
@@ -107,3 +115,69 @@ def test_a_wrong_file_is_refused_with_its_problems(here: Path, tidings: Command)
     assert said.code == 1
     assert "shop.yaml:4:5  error[unknown-operator]  shop.delivr" in said.err
     assert "did you mean `deliver`?" in said.err
+
+
+@pytest.mark.parametrize("group", ["", "devices", "dlq", "new", "simulate", "topics"])
+def test_no_short_help_is_cut(
+    tidings: Command, monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = tidings(*filter(None, [group, "--help"]))
+    commands = said.out.partition("Commands:\n")[2].splitlines()
+    assert commands
+    assert [line for line in commands if line.endswith("...")] == []
+
+
+def test_it_says_which_it_is(tidings: Command) -> None:
+    assert tidings("--version") == (0, f"tidings {__version__}\n", "")
+
+
+def test_list_with_a_name_shows_all_of_an_operator_or_of_a_provider(tidings: Command) -> None:
+    throttle = tidings("list", "throttle")
+    assert throttle.code == 0
+    assert throttle.out.startswith("## throttle\n\nLets events pass at a rate of `at_most`")
+    assert "| `burst` | number |" in throttle.out
+    assert "step: {throttle: {at_most: 2, within: 10m, by: [sensor]}}" in throttle.out
+    smtp = tidings("list", "smtp")
+    assert "`providers: {NAME: {kind: smtp, …}}`" in smtp.out
+    assert "| `host` | text | must be given | The server's name. |" in smtp.out
+
+
+def test_list_knows_what_was_meant(tidings: Command) -> None:
+    assert tidings("list", "digst") == (1, "", "there is no `digst`: did you mean `digest`?\n")
+
+
+def test_at_a_narrow_terminal_a_page_keeps_to_its_width() -> None:
+    wide = at_a_terminal(60, "list", "throttle")
+    assert "Lets events pass at a rate of at_most in within, and drops" in wide
+    assert max(map(len, wide.splitlines())) <= 60
+
+
+def at_a_terminal(columns: int, *arguments: str) -> str:
+    """What the command writes to a terminal of this width, without its colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    ended = subprocess.Popen(
+        [sys.executable, "-m", "tidings.cli", *arguments],
+        stdout=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": ""},
+    )
+    os.close(theirs)
+    found = b""
+    with suppress(OSError):  # the other end is closed
+        while piece := os.read(ours, 65_536):
+            found += piece
+    os.close(ours)
+    assert ended.wait(30) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", found.decode()).replace("\r\n", "\n")
+
+
+def test_a_full_disk_is_told_in_a_sentence(here: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tidings.cli", "schema", "flow"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "the output: No space left on device\n")

@@ -121,3 +121,9 @@ def test_nobody_registers_for_a_person_nobody_knows(tidings: Command, people: Pa
     said = tidings("devices", "register", "zoe", "phone-0009", "--platform", "ios")
     assert said.code == 1
     assert "nobody knows `zoe`" in said.err
+
+
+def test_a_platform_is_one_that_send_tells_apart(tidings: Command, people: Path) -> None:
+    said = tidings("devices", "register", "ana", "new", "--platform", "windows")
+    assert said.code == 2
+    assert "'windows' is not one of 'ios', 'android', 'web'" in said.err

@@ -170,3 +170,11 @@ def test_a_letter_that_never_was_a_delivery_is_counted_and_holds_up_none(
 
     assert "undecodable" in tidings("dlq", "list").out
     assert tidings("dlq", "release").out == "released 1 normal\n"
+
+
+def test_a_mistake_in_what_is_wanted_is_told(tidings: Command, letters: Letters) -> None:
+    since = tidings("dlq", "release", "--since", "5x")
+    assert (since.code, since.err[:33]) == (1, "--since: `5x` is not a duration; ")
+    for verb in ("list", "release"):
+        said = tidings("dlq", verb, "--channel", "psh")
+        assert said == (1, "", "there is no channel `psh`: did you mean `push`?\n")

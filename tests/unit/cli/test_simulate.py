@@ -13,8 +13,7 @@ from tests.unit.cli.command import Command
 def test_a_provider_that_there_is_not(tidings: Command) -> None:
     said = tidings("simulate", "provider", "twillio")
     assert said.code == 1
-    assert "there is no `twillio` to simulate" in said.err
-    assert "did you mean `twilio`?" in said.err
+    assert said.err == "there is no `twillio` to simulate: did you mean `twilio`?\n"
 
 
 def test_mistakes_of_a_scenario_with_their_places(tidings: Command, tmp_path: Path) -> None:

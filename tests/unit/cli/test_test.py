@@ -259,3 +259,21 @@ def test_what_a_lookup_finds_is_given(tidings: Command, tests: Path) -> None:
     settings.parent.mkdir()
     settings.write_text("connections: {crm: {url: 'sqlite:///crm.db'}}\ncategories: {orders: {}}\n")
     assert tidings("test").out == "1 test in 1 file: all passed\n"
+
+
+def test_a_folder_stands_for_all_tests_in_it(tidings: Command, tests: Path) -> None:
+    for named in (".", "flows"):
+        assert tidings("test", named).out == "1 test in 1 file: all passed\n"
+
+
+def test_a_flow_without_a_test_is_told_where_to_write_one(tidings: Command, tests: Path) -> None:
+    tests.rename(tests.with_name("other.test.yaml"))
+    wanted = "there is no test of flows/shop.yaml: write flows/shop.test.yaml\n"
+    assert tidings("test", "flows/shop.yaml") == (1, "", wanted)
+
+
+def test_what_a_provider_does_in_virtual_time_alarms_nobody(tidings: Command) -> None:
+    """One of the shipped cases has a provider stop, of which a lane logs an error."""
+    said = tidings("test", "--format", "json")
+    assert (said.code, said.err) == (0, "")
+    assert json.loads(said.out)

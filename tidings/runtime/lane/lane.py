@@ -123,6 +123,10 @@ class Lane:
         """Whether all that was in flight is answered, marked, written and confirmed."""
         return not (self._tracker.open or self._settlement.unwritten()) and self._dispatch.drained()
 
+    def unsaid(self) -> bool:
+        """Whether the end of a delivery waits for what Claims say of it, at the next turn."""
+        return bool(self._settlement.unsaid)
+
     def close(self) -> None:
         """Let go. The courier goes first: nothing may be sent that is not marked any more."""
         self.stop()
