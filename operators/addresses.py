@@ -82,8 +82,9 @@ def _unanswered(addresses: tuple[Address, ...], delivery: Delivery) -> tuple[Add
     return tuple(
         address
         for address in addresses
-        if send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
-        not in delivery.answers
+        if not delivery.answered(
+            send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
+        )
     )
 
 

@@ -122,9 +122,13 @@ class SendSpec(Spec):
     breaker: BreakerSpec = BreakerSpec()
     """When a provider counts as down."""
 
-    on_uncertain: Literal["unknown", "resend"] = "unknown"
+    on_uncertain: Literal["unknown", "resend", "ask"] = "unknown"
     """What becomes of a send whose connection broke after it was written. `unknown` ends it so,
-    and never sends twice; `resend` tries again, where silence is worse than a duplicate."""
+    and never sends twice; `resend` tries again, where silence is worse than a duplicate. `ask`
+    asks the provider whether it has the message: if it has, it is sent; if not, it is tried again;
+    while it does not say, it is asked again, until the message expires and for an hour at most,
+    and then it ends as `unknown`. With a provider that can't be asked, `ask` is `unknown`; `check`
+    says which."""
 
     @model_validator(mode="after")
     def _some_provider(self) -> Self:
@@ -231,7 +235,7 @@ class Sending:
         for address in work.addresses:
             provider = self._routes.get(address.platform) or self._default
             known = send_id(delivery.notif_id, delivery.channel, address.value, delivery.round)
-            if not provider or known in answers:
+            if not provider or (answers and delivery.answered(known)):
                 continue
             if delivery.detour:
                 names = (provider, *self.after(provider, address.platform))

@@ -125,17 +125,21 @@ class Allowance(msgspec.Struct, frozen=True, gc=False, array_like=True):
     exempt: bool = False
 
 
+DOUBT = "doubt"
+"""What an address has answered that may have taken a message, and whose provider is asked."""
+
+
 class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One notification on one channel, not yet rendered: ``deliveries.<channel>.<priority>``.
 
     ``chain`` holds the channels left to try when this one fails (``first_of``). ``answers`` says
     what each address has answered so far (send id → verdict), so that a later rung of the retry
-    ladder does not send again to a device that has it. ``attempt`` counts the tries so far,
-    ``spared`` those of them that do not count against the retries (a rate limit). ``caps`` names
-    what it was counted against (``ids.cap_key``), ``allowances`` what it is to be counted against
-    on the channels of its chain. ``variant`` names the arms of experiments it is in. ``awaits``
-    names the providers for whose sake alone it is on the ladder: when one of them takes sends
-    again, it need not wait any longer.
+    ladder does not send again to a device that has it; `DOUBT` is no last word. ``attempt`` counts
+    the tries so far, ``spared`` those of them that do not count against the retries (a rate limit).
+    ``caps`` names what it was counted against (``ids.cap_key``), ``allowances`` what it is to be
+    counted against on the channels of its chain. ``variant`` names the arms of experiments it is
+    in. ``awaits`` names the providers for whose sake alone it is on the ladder: when one of them
+    takes sends again, it need not wait any longer.
 
     ``reply_to`` is the topic that hears what becomes of it, under the name ``wait``. ``detour`` is
     how many providers of the lane's list were tried before, in earlier rounds. ``supersedes`` is
@@ -172,6 +176,10 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     wait: str = ""
     detour: int = 0
     supersedes: str = ""
+
+    def answered(self, send_id: str) -> bool:
+        """Whether the address of this send has said its last word."""
+        return self.answers.get(send_id, DOUBT) != DOUBT
 
 
 class Stage(StrEnum):

@@ -73,6 +73,13 @@ class Line(Generic[R]):
         self._number = number
         self._address = None if rule.address == "*" else re.compile(fnmatch.translate(rule.address))
 
+    def is_outage(self, age_ms: int) -> bool:
+        """Whether it stands for a provider that answers nobody, ``age_ms`` from the start."""
+        rule = self.rule
+        whole = rule.share == 1.0 and not (rule.attempts or rule.platform) and rule.address == "*"
+        timed = rule.since <= age_ms < rule.until
+        return whole and timed and rule.answer in (Verdict.RETRY, Verdict.AMB) and not rule.limited
+
     def fits(
         self, address: str, platform: str, key: str, attempt: int, age_ms: int, seed: int
     ) -> bool:

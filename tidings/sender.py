@@ -77,6 +77,20 @@ FETCH = "fetch"
 """The field of a push's data that holds the address of the whole."""
 
 
+class Doubt(msgspec.Struct, frozen=True, gc=False):
+    """Attempts of one send that were written and not answered: the provider may have taken any.
+
+    ``count`` says how many, ``since`` and ``last`` (epoch ms) when the first and the latest of them
+    left, ``begun`` when the first was given up; ``attempt`` is the number of the latest.
+    """
+
+    count: int
+    since: int
+    last: int
+    begun: int
+    attempt: int
+
+
 class Send(msgspec.Struct, gc=False):
     """One notification to one address, one attempt.
 
@@ -85,7 +99,8 @@ class Send(msgspec.Struct, gc=False):
     (epoch ms, 0 never) goes to the provider as its own kind of expiry. ``delivery`` and ``origin``
     (where it stands in the log) are what a receipt leads back to; they are only to be read, and the
     delivery comes without its data, which the content tells. ``marketing`` tells that its category
-    is advertising. ``ticket`` belongs to the lane and is not to be touched.
+    is advertising. ``doubt`` is what an `Askable` is asked about. ``ticket`` and ``asking`` belong
+    to the lane and are not to be touched.
     """
 
     send_id: str
@@ -105,6 +120,8 @@ class Send(msgspec.Struct, gc=False):
     delivery: Delivery | None = None
     origin: Origin | None = None
     ticket: Any = None
+    doubt: Doubt | None = None
+    asking: bool = False
 
 
 Done = Callable[[Send, Answer], None]
@@ -137,12 +154,27 @@ class Terms(NamedTuple):
 
     ``rate`` is what an account may send. ``counts_limited``: what it refuses as too many counts
     against that rate all the same. ``bulk`` is how many sends one call takes: a lane hands over as
-    many at once where they wait.
+    many at once where they wait. ``settles_ms`` is for an `Askable`: that the provider has no such
+    message is believed when the call is so old. 0: it can't be asked.
     """
 
     rate: Rate | None = None
     counts_limited: bool = True
     bulk: int = 1
+    settles_ms: int = 0
+
+
+@runtime_checkable
+class Askable(Protocol):
+    """A sender whose provider can tell whether it has a message; its terms say ``settles_ms``."""
+
+    def ask(self, sends: Sequence[Send], done: Done) -> None:
+        """Ask for each whether one of the attempts in its ``doubt`` was taken; sends nothing.
+
+        ``done`` is called as for ``send``: ``OK`` it was, with its id; ``RETRY`` none was, so far;
+        ``DROP`` it can't be told and never will; ``AMB`` the provider has not said. Never raises.
+        """
+        ...
 
 
 @runtime_checkable

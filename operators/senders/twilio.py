@@ -8,20 +8,23 @@
         callback: {url: https://notify.example.com/webhooks/twilio, key: env:TIDINGS_KEY}
 
 One call a message. What is not sent before it expires is given up by Twilio too. Of a rendered
-message ``body`` is the text.
+message ``body`` is the text. What Twilio did not answer for can be asked about: it is looked for
+among the newest messages to that number. Two of the same words within 5 s are taken for one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Self
 
 import msgspec
 from pydantic import Field, model_validator
 
-from tidings.operators.senders.text.sms import SmsSettings, require_one, text_of
-from tidings.operators.senders.text.twilio_api import Account, Api
+from tidings.operators.senders.text.sms import SmsSettings, Text, require_one, text_of
+from tidings.operators.senders.text.twilio_api import Account, Api, terms
+from tidings.operators.senders.text.twilio_listed import Wanted, rewritten
 from tidings.operators.senders.text.twilio_receipts import receipts
 from tidings.ports import Clock
 from tidings.problems import ValueProblem
@@ -76,6 +79,11 @@ class Twilio:
         for send in sends:
             self._start(send, done)
 
+    def ask(self, sends: Sequence[Send], done: Done) -> None:
+        """One call for each: what went to its number."""
+        for send in sends:
+            self._ask(send, done)
+
     async def prove(self) -> None:
         """Raises ValueError where Twilio does not accept the credentials."""
         await self._api.prove()
@@ -97,12 +105,23 @@ class Twilio:
         if callback:
             form["StatusCallback"] = callback
 
-        def took(answer: Answer) -> Answer:
-            count = answer.segments or text.segments  # a service says 0 until it has sent
-            each = text.cost // text.segments
-            return msgspec.structs.replace(answer, segments=count, cost=count * each)
+        self._api.call(send, form, done, partial(_took, text))
 
-        self._api.call(send, form, done, took)
+    def _ask(self, send: Send, done: Done) -> None:
+        text, doubt, settings = text_of(send, self._settings), send.doubt, self._settings
+        if isinstance(text, Answer) or doubt is None:
+            raise RuntimeError("only what was sent is asked about")
+        other = rewritten(
+            text.body, service=bool(settings.service), shortens=settings.shorten_links
+        )
+        wanted = Wanted(settings.service or settings.sender, doubt.since, text.body, other)
+        self._api.ask(send, text.number, wanted, done, partial(_took, text))
 
 
-SENDER = SenderKind(_NAME, Settings, Twilio, receipts)
+def _took(text: Text, answer: Answer) -> Answer:
+    count = answer.segments or text.segments  # a service says 0 until it has sent
+    each = text.cost // text.segments
+    return msgspec.structs.replace(answer, segments=count, cost=count * each)
+
+
+SENDER = SenderKind(_NAME, Settings, Twilio, receipts, terms)

@@ -9,7 +9,8 @@
 
 Of a rendered message ``body`` is what is read. Four digits and more in a row are a code: they are
 read one by one, slowly. All is said again after a pause. The call brings its own TwiML, so Twilio
-has to ask us for nothing.
+has to ask us for nothing. What Twilio did not answer for can be asked about: a call to that number
+since then is taken for it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tidings.operators.senders.text.sms import body_of, number_of
-from tidings.operators.senders.text.twilio_api import Account, Api
+from tidings.operators.senders.text.twilio_api import Account, Api, terms
+from tidings.operators.senders.text.twilio_listed import Wanted
 from tidings.operators.senders.text.twilio_receipts import receipts
 from tidings.ports import Clock
 from tidings.sender import Answer, Done, Send, SenderKind, Verdict
@@ -119,6 +121,16 @@ class TwilioVoice:
         for send in sends:
             self._start(send, done)
 
+    def ask(self, sends: Sequence[Send], done: Done) -> None:
+        """One request for each: the calls to its number."""
+        settings = self._settings
+        for send in sends:
+            number, doubt = number_of(send, settings.country), send.doubt
+            if isinstance(number, Answer) or doubt is None:
+                raise RuntimeError("only what was called is asked about")
+            wanted = Wanted(settings.caller, doubt.since)
+            self._api.ask(send, number, wanted, done, self._took)
+
     async def prove(self) -> None:
         """Raises ValueError where Twilio does not accept the credentials."""
         await self._api.prove()
@@ -154,4 +166,4 @@ class TwilioVoice:
         return Answer(verdict=Verdict.OK, provider_id=answer.provider_id, cost=self._cost)
 
 
-SENDER = SenderKind(_NAME, Settings, TwilioVoice, receipts)
+SENDER = SenderKind(_NAME, Settings, TwilioVoice, receipts, terms)

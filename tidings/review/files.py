@@ -3,7 +3,8 @@
 steps       what can't be built (an unknown category, a bad setting)
 templates   a text for every channel of a `deliver`, and a field for all that it prints
 contents    a `render` above every `send`
-providers   every provider of a `send` is in the settings, and its settings are good
+providers   every provider of a `send` is in the settings, its settings are good, and it can be
+            asked where the lane asks
 rates       a provider's rate lets a message through within its life
 digests     what is critical is not gathered
 settings    types that lead to no category
@@ -27,6 +28,7 @@ from tidings.problems import Mark, Problems, ValueProblem, listed, suggestion
 from tidings.providers import kind_of
 from tidings.review.digests import check_digests
 from tidings.review.replies import check_replies
+from tidings.review.uncertain import check_askable
 from tidings.running.footprint import (
     DELIVER,
     RENDER,
@@ -192,6 +194,7 @@ def _providers(plan: LanePlan, settings: Settings, problems: Problems) -> None:
             for name in step.spec.providers():
                 if name not in settings.providers:
                     _unknown_provider(name, step, settings, problems)
+            check_askable(step, settings, problems)
 
 
 def _unknown_provider(name: str, step: StepPlan, settings: Settings, problems: Problems) -> None:

@@ -19,7 +19,7 @@ def http1(simulator: Simulator) -> web.Server:
         if (asked.content_length or 0) > _MOST_BODY:
             return web.Response(status=413)
         headers = {name.lower(): value for name, value in asked.headers.items()}
-        request = Request(asked.method, asked.path, headers, await asked.read(), "1.1")
+        request = Request(asked.method, asked.path_qs, headers, await asked.read(), "1.1")
         deed = simulator.take(request)
         if deed.delay:
             await asyncio.sleep(deed.delay / 1000)

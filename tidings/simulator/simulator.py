@@ -12,7 +12,7 @@ from tidings.script import drawn, lines, span
 from tidings.sender import Verdict
 from tidings.simulator.journal import Journal, Received
 from tidings.simulator.scenario import Event, Scenario, WireRule
-from tidings.simulator.wire import Asked, Fate, Reply, Request, Service, Told
+from tidings.simulator.wire import Asked, Fate, Remembers, Reply, Request, Service, Told
 
 _MOST_KEYS = 500_000  # messages whose attempts are counted; the oldest is forgotten
 _BOUNCES = (Event(event="bounced", after=1_000),)
@@ -72,6 +72,8 @@ class Simulator:
         now = self._now()
         self.calls += 1
         asked = service.read(request, now)
+        if isinstance(asked, Reply) and request.method == "GET" and self._is_away(service, now):
+            return Deed(None)
         if isinstance(asked, Reply):
             if asked.code:
                 self._journal.keep([self._refused(service, request, asked)])
@@ -95,10 +97,20 @@ class Simulator:
             received.platform, received.parts = one.platform, one.parts
             kept.append(received)
             if accepted:
+                if isinstance(service, Remembers):
+                    service.keep(one, draw.fate.id, now)
                 self._call_back(service, one, draw, now)
         self._journal.keep(kept)
         delay = max(one.latency for one in draws)
         return Deed(reply, delay, reset=lost is not None and lost.by == "reset")
+
+    def _is_away(self, service: Service, now: int) -> bool:
+        """Whether the script has it answer nobody, not even who only asks."""
+        age = now - self._started_at
+        return any(
+            line.is_outage(age) and line.rule.provider in ("", service.name)
+            for line in self._script
+        )
 
     def _attempt(self, key: str) -> int:
         attempt = self._attempts.pop(key, 0) + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -20,6 +21,8 @@ from tidings.simulator.wire import Asked, Fate, Reply, Request, Told, as_json, w
 _path = re.compile(r"/2010-04-01/Accounts/(AC[0-9a-f]{32})/(Messages|Calls)\.json").fullmatch
 _number = re.compile(r"\+[1-9]\d{6,14}").fullmatch
 _LONGEST = 1_600  # characters of a message
+_KEPT = 50  # the newest to a number
+_MOST_NUMBERS = 100_000
 _STATUSES = {"20003": 401, "20404": 404, "20429": 429, "20500": 500, "20503": 503}
 _USUAL = {
     Verdict.INV: "21211",
@@ -59,6 +62,7 @@ class Twilio:
         self._token = token
         self._called = called
         self._url = url
+        self._taken: dict[str, deque[dict[str, Any]]] = {}
         credentials = b64encode(f"{account}:{token}".encode()).decode()
         self._authorization = f"Basic {credentials}"
 
@@ -72,7 +76,10 @@ class Twilio:
             return _error(401, 20003, "Authenticate")
         if (request.method, request.path) == ("GET", f"/2010-04-01/Accounts/{self._account}.json"):
             return as_json(200, {"sid": self._account, "status": "active", "type": "Full"})
-        found = _path(request.path)
+        path, _, query = request.path.partition("?")
+        found = _path(path)
+        if found is not None and found[1] == self._account and request.method == "GET":
+            return self._listed(found[2], dict(parse_qsl(query)))
         if found is None or found[1] != self._account or request.method != "POST":
             return _error(404, 20404, f"The requested resource {request.path} was not found")
         form = dict(parse_qsl(request.body.decode(errors="replace"), keep_blank_values=True))
@@ -99,6 +106,24 @@ class Twilio:
         status, code = wording(fate, _STATUSES, _USUAL, "20429")
         number = int(code) if code.isdigit() else 20500
         return _error(status, number, "as the script says", fate)
+
+    def keep(self, asked: Asked, name: str, now: int) -> None:
+        """It is listed from now on; the oldest number's are forgotten when there are too many."""
+        newest = self._taken.pop(asked.address, None) or deque(maxlen=_KEPT)
+        newest.appendleft(self._resource(asked, name, now))
+        self._taken[asked.address] = newest
+        if len(self._taken) > _MOST_NUMBERS:
+            del self._taken[next(iter(self._taken))]
+
+    def _listed(self, resource: str, query: Mapping[str, str]) -> Reply:
+        """The newest messages, or calls, to a number."""
+        listed = [
+            one
+            for one in self._taken.get(query.get("To", ""), ())
+            if ("body" in one) == (resource == "Messages")
+        ]
+        page = listed[: int(query.get("PageSize", "50"))]
+        return as_json(200, {resource.lower(): page, "page": 0, "next_page_uri": None})
 
     def webhook(self, told: Told, now: int) -> Webhook | None:
         """The status callback, or what a person texts back."""

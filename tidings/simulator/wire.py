@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -94,6 +94,15 @@ class Service(Protocol):
 
     def webhook(self, told: Told, now: int) -> Webhook | None:
         """The signed callback of an event; None where this provider has none for it."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A provider that lists what it has taken, to who asks."""
+
+    def keep(self, asked: Asked, name: str, now: int) -> None:
+        """It has taken this message, under this id."""
         ...
 
 

@@ -109,9 +109,18 @@ def segments(text: str) -> int:
     >>> segments("Your code is 481516"), segments("Tu código es 481516 " * 4)
     (1, 2)
     """
-    if _gsm(text):
+    if is_gsm(text):
         return _pieces(text, _TWICE, len(text) + len(_twice(text)), 160, 153)
     return _pieces(text, None, len(text) + len(_wide(text)), 70, 67)
+
+
+def is_gsm(text: str) -> bool:
+    """Whether ``text`` is in the GSM alphabet.
+
+    >>> is_gsm("Tu código"), is_gsm("It costs 5 €")
+    (False, True)
+    """
+    return _gsm(text) is not None
 
 
 def _pieces(text: str, twice: str | None, size: int, alone: int, each: int) -> int:

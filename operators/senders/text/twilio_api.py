@@ -22,11 +22,12 @@ from tidings.durations import PositiveDuration
 from tidings.http2 import Failure, Fate
 from tidings.operators.senders.proof import proved_by_call
 from tidings.operators.senders.push.mix_up import MixUp
+from tidings.operators.senders.text.twilio_listed import PAGE, Wanted, found, read_page
 from tidings.ports import Clock
 from tidings.problems import ValueProblem
 from tidings.redaction import text_redacted
 from tidings.secret import Secret
-from tidings.sender import Answer, Done, Send, Verdict
+from tidings.sender import Answer, Done, Send, Terms, Verdict
 
 if TYPE_CHECKING:
     from tidings.http1 import Pool, Result
@@ -61,6 +62,9 @@ class Account(BaseModel):
     """From a call to its answer; what takes longer may have been acted on."""
     wait: PositiveDuration = 3_000
     """How long a call waits for a connection before it is given back."""
+    settles: PositiveDuration = 15_000
+    """When a call without an answer is so old, and Twilio lists no such message, it is believed
+    that it has none; for a lane that asks (``on_uncertain: ask``)."""
 
     @model_validator(mode="after")
     def _some_key(self) -> Self:
@@ -73,6 +77,11 @@ class Account(BaseModel):
                 "missing-field", "`callback` needs `auth_token`: Twilio signs callbacks with it"
             )
         return self
+
+
+def terms(settings: Account) -> Terms:
+    """What an account grants: that it is asked about what it may have."""
+    return Terms(settles_ms=settings.settles)
 
 
 # ── What is answered ──────────────────────────────────────────────────────────────────────────
@@ -257,6 +266,21 @@ class Api:
 
         self._pool.request("POST", self._path, self._headers, body, answered)
 
+    def ask(
+        self, send: Send, to: str, wanted: Wanted, done: Done, took: Callable[[Answer], Answer]
+    ) -> None:
+        """Look for what is wanted among the newest to a number; ``took`` finishes the answer where
+        it is there."""
+        if self._pool is None:
+            raise RuntimeError("the sender is not open")
+        query = urlencode({"To": to, "PageSize": PAGE})
+
+        def answered(result: Result) -> None:
+            answer = _looked_up(result, wanted)
+            done(send, took(answer) if answer.verdict is Verdict.OK else answer)
+
+        self._pool.request("GET", f"{self._path}?{query}", self._headers, None, answered)
+
     def _answer(self, result: Result) -> Answer:
         if isinstance(result, Failure):
             unsent = result.fate is Fate.NOT_SENT
@@ -283,6 +307,24 @@ class Api:
             detail = "so are most of the last: are the countries you serve switched on at Twilio?"
             return msgspec.structs.replace(answer, verdict=Verdict.CFG, detail=detail)
         return answer
+
+
+def _looked_up(result: Result, wanted: Wanted) -> Answer:
+    """What an answer to a question says."""
+    if isinstance(result, Failure):
+        return Answer(verdict=Verdict.AMB, code="NoAnswer", detail=result.why)
+    if not 200 <= result.status < 300:
+        code = str(result.status)
+        wait = result.headers.get("Retry-After", "")
+        refused = classify(result.status, 0, "", wait)
+        if refused.verdict is Verdict.RETRY:
+            return msgspec.structs.replace(refused, verdict=Verdict.AMB)
+        # A key that may send and not read; where the credentials are wrong, a send says so.
+        return Answer(verdict=Verdict.DROP, code=code, detail="the list may not be read")
+    try:
+        return found(read_page(result.body), wanted)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Answer(verdict=Verdict.AMB, code="NoAnswer", detail=f"its list is none: {error}")
 
 
 def unfit(body: bytes) -> str:

@@ -32,10 +32,15 @@ class Prism(Server):
         """Where it answers."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @staticmethod
+    def twilios() -> Path:
+        """Twilio's own description."""
+        return modules(_HERE) / _TWILIO
+
     def command(self) -> Sequence[str]:
         """Prism, with errors for whatever violates the description."""
         found = modules(_HERE)
-        description = self._description or found / _TWILIO
+        description = self._description or self.twilios()
         listen = ["--host", LOOPBACK, "--port", str(self.port)]
         command = [NODE, str(found / ".bin/prism"), "mock", str(description)]
         return [*command, "--errors", *listen]

@@ -78,6 +78,33 @@ def test_a_flow_that_waits_and_one_that_replies_must_mean_each_other(
     assert "an `escalate` there begins with {channel: …, sent_by: shop}" in said.out
 
 
+def test_a_lane_that_asks_is_told_which_provider_can_not_be_asked(
+    tidings: Command, here: Path, flows: Path
+) -> None:
+    (here / "config").mkdir(exist_ok=True)
+    (here / "config" / "tidings.yaml").write_text(
+        "categories: {orders: {}}\n"
+        "providers:\n"
+        "  sandbox: {kind: sandbox}\n"
+        "  mail: {kind: smtp, host: mail.example.com, sender: news@example.com}\n"
+    )
+    asks = "default: [sandbox, mail], on_uncertain: ask"
+    write(flows, "lanes/push.yaml", "default: sandbox", asks)
+    said = tidings("check", "--strict")
+    assert said.code == 1
+    assert said.out == (
+        "flows/lanes/push.yaml:5:52  warning[cannot-ask]  push.send\n"
+        "  `mail` can't be asked whether it has a message: what it does not answer for ends as "
+        "`unknown`\n"
+        "     5 |   - send: {default: [sandbox, mail], on_uncertain: ask}\n"
+        "       |                                                    ^^^\n"
+        "  hint: a receipt turns that into sent or failed where the provider sends one; `resend` "
+        "tries again, where silence is worse than a duplicate\n"
+        "\n"
+        "2 files: 1 warning\n"
+    )
+
+
 def test_a_file_of_tests_is_checked_and_not_run(tidings: Command, flows: Path) -> None:
     case = "cases: [{name: a, in: [{event: {}}], out: {shop.delivr: [{at: 0s, delivered: push}]}}]"
     (flows / "shop.test.yaml").write_text(case)

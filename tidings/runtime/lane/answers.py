@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from tidings.ids import address_hash
 from tidings.sender import Answer, Send, Verdict
 
 LONGEST_DETAIL = 500  # characters of what a provider says that are kept
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """A provider's answer as a mark holds it: a short JSON array."""
+    """A provider's answer as a mark holds it: a short JSON array.
+
+    ``doubt``: it is none, and the provider is asked whether it has the message.
+    """
 
     verdict: Verdict
     provider: str
@@ -23,13 +27,21 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, g
     cost: int = 0
     detail: str = ""
     address: str = ""  # its hash, where the mark ends a turn: a replay may not find the address
+    doubt: bool = False
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Stored).decode
 
 
-def stored(send: Send, answer: Answer, at: int, address: str = "") -> Stored:
+def address_of(send: Send) -> str:
+    """The hash by which outcomes name its address."""
+    return address_hash(send.tenant, send.channel, send.address.value)
+
+
+def stored(
+    send: Send, answer: Answer, at: int, address: str = "", *, doubt: bool = False
+) -> Stored:
     """What is kept of ``answer`` to ``send``, which came at ``at`` (epoch ms)."""
     return Stored(
         answer.verdict,
@@ -43,6 +55,7 @@ def stored(send: Send, answer: Answer, at: int, address: str = "") -> Stored:
         answer.cost,
         answer.detail[:LONGEST_DETAIL],
         address,
+        doubt,
     )
 
 

@@ -14,12 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import structlog
 
 from tidings.ports import Clock
-from tidings.sender import Answer, Send, Sender, Verdict
+from tidings.sender import Answer, Askable, Send, Sender, Verdict
 
 LATE = Answer(verdict=Verdict.RETRY, code="late")
 """Not a provider's answer: the send was never made. Recognised by identity."""
@@ -33,10 +33,11 @@ Answered = tuple[Send, Answer, int]
 
 
 class Load(NamedTuple):
-    """Sends for one provider."""
+    """Sends for one provider, or questions to it: whether it has these already."""
 
     provider: str
     sends: Sequence[Send]
+    asking: bool = False
 
 
 class Courier:
@@ -99,12 +100,16 @@ class Courier:
     def _carry(self) -> None:
         now = self._clock.now()
         while self._loads:
-            (provider, sends), until = self._loads.popleft()
+            (provider, sends, asking), until = self._loads.popleft()
             if now >= until:
                 self.answered.extend((send, LATE, now) for send in sends)
                 continue
             try:
-                self._senders[provider].send(sends, self._done)
+                sender = self._senders[provider]
+                if asking:
+                    cast(Askable, sender).ask(sends, self._done)
+                else:
+                    sender.send(sends, self._done)
             except Exception as error:  # noqa: BLE001  a bug: the engine raises it
                 self._failure = error
 

@@ -4,8 +4,9 @@
        ▲          │            │
        └─ resting ◄────────────┘         a retry in place, or another process has the lease
 
-A send that rests holds no place and no lease. One whose partition went to another process is an
-orphan: what is in flight is finished, marked and written; what is not is left to the new owner.
+A question to a provider, whether it has what it did not answer for, goes the same way. A send that
+rests holds no place and no lease. One whose partition went to another process is an orphan: what is
+in flight is finished, marked and written; what is not is left to the new owner.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from tidings.contract import Work
-from tidings.ids import address_hash
 from tidings.operators.send import Sending, SendSpec
 from tidings.ports import A_DAY, Io, Lease, Leased, Person
 from tidings.ports import Verdict as Claim
 from tidings.records import Delivery, Kind
 from tidings.runtime.alerts import Alerts
-from tidings.runtime.lane.answers import pack, stored, unpack
+from tidings.runtime.lane.answers import Stored, address_of, pack, stored, unpack
 from tidings.runtime.lane.courier import LATE, Courier, Load
 from tidings.runtime.lane.detour import Detours
+from tidings.runtime.lane.doubts import Doubts, claim_of
 from tidings.runtime.lane.endings import Endings
 from tidings.runtime.lane.leases import Leases
 from tidings.runtime.lane.policy import EXHAUSTED, Act, Decision, decide, relieve, spilled
+from tidings.runtime.lane.questions import Questions
 from tidings.runtime.lane.quota import Quota
 from tidings.runtime.lane.removal import Removals
 from tidings.runtime.lane.resting import Resting
@@ -80,6 +82,15 @@ class Dispatch:
         self._rungs = {topic: rung for rung, topic in enumerate(settlement.rungs, start=1)}
         self._detours = Detours(sending, self._quotas)
         self._resting = Resting(self._quotas)
+        self._doubts = Doubts(self._spec, terms)
+        self._questions = Questions(
+            self._doubts,
+            self._quotas,
+            self._resting,
+            self._leases,
+            self._endings,
+            self._spec.retry,
+        )
         self.rated = [quota for quota in self._quotas.values() if quota.bucket is not None]
         self._all_partitions = self._own_partitions = 0
         self._ticked_at = 0
@@ -191,7 +202,10 @@ class Dispatch:
             self._endings.finish(parcel, now)
         for send in work.sends:
             send.ticket = parcel
-            self._detours.first(send, now).waiting.append(send)
+            if parcel.delivery.answers and self._doubts.parked(send, parcel.delivery):
+                self._quotas[send.provider].waiting.append(send)
+            else:
+                self._detours.first(send, now).waiting.append(send)
 
     def _wake(self, now: int) -> None:
         for send in self._resting.woken(now):
@@ -212,7 +226,7 @@ class Dispatch:
         holder = self._settings.holder
         leases = [
             _lease(send, holder)
-            if send.ticket.delivery.supersedes
+            if send.doubt is not None or send.ticket.delivery.supersedes
             else Lease(send.send_id, send.ticket.origin(), holder, "", "", 0, send.ticket.turn)
             for send in asked
         ]
@@ -240,7 +254,9 @@ class Dispatch:
             send = waiting.popleft()
             if not send.ticket.partition.alive:
                 self._endings.forsake(send)
-            elif 0 < send.expires_at <= now:
+            elif send.asking and self._doubts.hopeless(send, now):
+                self._questions.give_up(send, "", now)
+            elif 0 < send.expires_at <= now and not send.asking:
                 self._endings.fail(send, _EXPIRED, "expired", "", now)
             elif send.send_id in in_flight:
                 self._resting.add(send, now + _BUSY_MS)  # the same delivery, read twice
@@ -252,10 +268,15 @@ class Dispatch:
     def _leave(self, asked: list[Send], answers: list[Leased], now: int) -> None:
         started = self._clock.now()
         loads: dict[str, list[Send]] = {}
+        questions: dict[str, list[Send]] = {}
         for send, leased in zip(asked, answers, strict=True):
             if leased.verdict is _LEASED:
+                if send.asking and self._doubts.forgotten(send):
+                    del self._in_flight[send.send_id]
+                    self._questions.give_up(send, "", now)
+                    continue
                 send.now = started
-                loads.setdefault(send.provider, []).append(send)
+                (questions if send.asking else loads).setdefault(send.provider, []).append(send)
                 continue
             del self._in_flight[send.send_id]
             if leased.verdict is Claim.BUSY:
@@ -265,23 +286,32 @@ class Dispatch:
             elif leased.verdict is Claim.OVER:  # how, is said when its last word is asked about
                 self._endings.fail(send, _FAILED, "over", "", now)
             else:
-                self._found(send, leased)
-        if loads:
-            for provider, sends in loads.items():
+                self._found(send, leased, now)
+        if loads or questions:
+            carried = [Load(*load) for load in loads.items()]
+            carried += [Load(*load, asking=True) for load in questions.items()]
+            for provider, sends, _ in carried:
                 self._quotas[provider].depart(len(sends), started)
             until = now + self._settings.lease_ms - _MARGIN_MS
-            self._courier.hand_over([Load(*load) for load in loads.items()], until)
+            self._courier.hand_over(carried, until)
 
-    def _found(self, send: Send, leased: Leased) -> None:
+    def _found(self, send: Send, leased: Leased, now: int) -> None:
         """It went out already, by us before a crash or by another process: say so again.
 
-        Where its outcome is confirmed too, nothing is said, unless other addresses have news.
+        Where its outcome is confirmed too, nothing is said, unless other addresses have news. What
+        went out without an answer is asked about.
         """
         kept = unpack(leased.answer, send.provider, send.attempt, send.now)
         if not kept.address:
-            kept = msgspec.structs.replace(kept, address=_address(send))
+            kept = msgspec.structs.replace(kept, address=address_of(send))
         parcel: Parcel = send.ticket
-        parcel.marked += (send.send_id,)
+        if kept.doubt and self._doubts.found(send, kept):
+            self._settlement.attempt(parcel, send.send_id, kept)
+            parcel.doubt()
+            send.now = now
+            self._quotas[send.provider].waiting.append(send)
+            return
+        parcel.marked += (claim_of(send),)
         if leased.verdict is Claim.SENT:
             parcel.news = True
             if kept.verdict is _OK:
@@ -294,7 +324,7 @@ class Dispatch:
         for quota in self._quotas.values():
             reason = quota.why
             for send in quota.spilling(now):
-                if (other := self._detours.next(send)) is not None:
+                if not send.asking and (other := self._detours.next(send)) is not None:
                     send.now = now
                     other.waiting.append(send)
                 elif send.ticket.partition.alive:
@@ -326,20 +356,16 @@ class Dispatch:
                 quota.go_on(now)
             parcel: Parcel = send.ticket
             parcel.news = True
+            if send.asking:
+                self._told(send, answer, at, now)
+                continue
             if answer.replacement:
                 self._removals.replace(_person(parcel), send.address, answer.replacement, now)
-            kept = stored(send, answer, at, _address(send))
+            kept = stored(send, answer, at, address_of(send))
             if answer.verdict is _OK:
                 if send.now >= quota.breaker.since:
                     quota.good += 1
-                # A kill before its mark is what repeats a send. The mark is in this very round,
-                # and the outcome is written behind it.
-                self._leases.mark(send.send_id, pack(kept), parcel.turn)
-                parcel.marked += (send.send_id,)
-                self._endings.took(send, kept)
-                if at - send.address.last_success_at >= A_DAY:
-                    delivery = parcel.delivery
-                    self._successes.add(delivery.tenant, delivery.recipient_id, send.address, at)
+                self._took(send, kept)
             else:
                 self._settlement.attempt(parcel, send.send_id, kept)
                 quota.refused(answer, send.now)
@@ -348,20 +374,35 @@ class Dispatch:
             if quota.answers:
                 quota.heard(now)
 
+    def _took(self, send: Send, kept: Stored) -> None:
+        """Its provider has it."""
+        # A kill before its mark is what repeats a send. The mark is in this very round, and the
+        # outcome is written behind it.
+        parcel: Parcel = send.ticket
+        claim = send.send_id if send.doubt is None else claim_of(send)
+        self._leases.mark(claim, pack(kept), parcel.turn)
+        parcel.marked += (claim,)
+        self._endings.took(send, kept)
+        if kept.at - send.address.last_success_at >= A_DAY:
+            delivery = parcel.delivery
+            self._successes.add(delivery.tenant, delivery.recipient_id, send.address, kept.at)
+
     def _refused(self, send: Send, answer: Answer, at: int, now: int) -> None:
         """Any answer but a yes; see ``policy``."""
         parcel: Parcel = send.ticket
         quota = self._quotas[send.provider]
         down = not quota.breaker.closed
+        if answer.verdict is Verdict.AMB and self._doubts.asks(send.provider):
+            self._questions.begin(send, answer, at, now)
+            return
         decision = decide(answer, send, now, self._spec, down=down)
         if decision.kind is Kind.UNKNOWN:
             # Marked, with the answer that it is: a replay must not send it again either.
-            self._leases.mark(
-                send.send_id, pack(stored(send, answer, at, _address(send))), parcel.turn
-            )
-            parcel.marked += (send.send_id,)
+            claim = claim_of(send)
+            self._leases.mark(claim, pack(stored(send, answer, at, address_of(send))), parcel.turn)
+            parcel.marked += (claim,)
         else:
-            self._leases.release(send.send_id)
+            self._leases.release(claim_of(send))
         if decision.gone and not answer.replacement:
             self._removals.add(_person(parcel), send.address)
         elif answer.suppress:
@@ -396,6 +437,32 @@ class Dispatch:
             send.now = now
             (other or quota).waiting.appendleft(send)
 
+    def _told(self, send: Send, answer: Answer, at: int, now: int) -> None:
+        """What its provider says of a send that it may have."""
+        quota, doubt = self._quotas[send.provider], send.doubt
+        assert doubt is not None, "it is a question"
+        none = answer.verdict is Verdict.RETRY and not answer.limited
+        if none or answer.verdict is _OK:
+            quota.good += send.now >= quota.breaker.since
+        else:
+            quota.refused(answer, send.now)
+        kept = stored(send, answer, at, address_of(send))
+        kept = msgspec.structs.replace(kept, attempt=doubt.attempt)
+        if answer.verdict is _OK:
+            send.attempt = doubt.attempt
+            self._took(send, kept)
+        elif none and self._doubts.settled(send):
+            self._settlement.attempt(send.ticket, send.send_id, kept)
+            send.asking = False
+            if send.attempt == doubt.attempt:
+                self._refused(send, answer, at, now)
+            else:  # it has been on the ladder since: that was its wait
+                self._leases.release(claim_of(send))
+                send.now = now
+                quota.waiting.append(send)
+        else:
+            self._questions.again(send, answer, now)
+
     def _way_round(self, send: Send, answer: Answer, decision: Decision) -> Quota | None:
         """The next provider, for what this one surely has not sent and would be put off or ended:
         an end that comes of a retry is no more than the lack of time or of rungs for one."""
@@ -423,17 +490,15 @@ def _quota(
 
 
 def _lease(send: Send, holder: str) -> Lease:
-    """A lease for what a newer one may have superseded. A later round only asks: its delivery is
-    younger than the event that it is about."""
+    """A lease for what a newer one may have superseded, or what its provider may have. A later
+    round only asks: its delivery is younger than the event that it is about. Whether a provider has
+    it is asked all the same."""
     delivery: Delivery = send.ticket.delivery
+    claim, origin, turn = claim_of(send), send.ticket.origin(), send.ticket.turn
+    if send.asking or not delivery.supersedes:
+        return Lease(claim, origin, holder, "", "", 0, turn)
     since = delivery.created_at if delivery.round == 0 else 0
-    origin = send.ticket.origin()
-    turn = send.ticket.turn
-    return Lease(send.send_id, origin, holder, delivery.supersedes, delivery.wait, since, turn)
-
-
-def _address(send: Send) -> str:
-    return address_hash(send.tenant, send.channel, send.address.value)
+    return Lease(claim, origin, holder, delivery.supersedes, delivery.wait, since, turn)
 
 
 def _person(parcel: Parcel) -> Person:

@@ -7,7 +7,7 @@ some are another process's      nothing: it will do all of it again
 
 from __future__ import annotations
 
-from tidings.records import Kind
+from tidings.records import DOUBT, Kind
 from tidings.runtime.lane.answers import Stored
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Tracker
@@ -69,6 +69,10 @@ class Endings:
         parcel.later = max(parcel.later or (0, 0), (at, rung))
         parcel.tried = max(parcel.tried, tried)
         parcel.spared = max(parcel.spared, send.spared)
+        if send.asking:
+            parcel.delivery.answers[send.send_id] = DOUBT
+        elif send.doubt is not None:
+            parcel.delivery.answers.pop(send.send_id, None)
         parcel.open -= 1
         if not parcel.open:
             self.finish(parcel, at)

@@ -4,7 +4,8 @@
     OK               the send ends as sent
     INV              it ends as failed, and the address is removed; or suppressed, for a reason
     DROP             it ends as failed
-    AMB              it ends as unknown; or is tried again, where the lane says so
+    AMB              it ends as unknown; or is tried again, where the lane says so; or its provider
+                     is asked whether it has it, see ``doubts``
     CFG              the provider is stopped, the message kept
     RETRY            in place after 1, 2, 4, 8 s (0 to 20 % longer), then up the ladder
     RETRY, limited   when the provider asked for, no retry used up
@@ -58,7 +59,7 @@ _ENDS = {
     Verdict.INV: Decision(Act.END, Kind.FAILED, "address_gone", gone=True),
     Verdict.DROP: Decision(Act.END, Kind.FAILED, "refused"),
 }
-_UNKNOWN = Decision(Act.END, Kind.UNKNOWN, "no_answer")
+UNKNOWN = Decision(Act.END, Kind.UNKNOWN, "no_answer")
 _STOP = Decision(Act.STOP, reason="provider_stopped", counted=False)
 _WAIT = Decision(Act.WAIT, reason="provider_down", counted=False)
 EXHAUSTED = "retries_exhausted"  # by a provider's failures: nothing else is tried so often
@@ -74,8 +75,8 @@ def decide(answer: Answer, send: Send, now: int, spec: SendSpec, *, down: bool =
         return _newer(answer, send) if end.gone else end
     if answer.verdict is Verdict.CFG:
         return _STOP
-    if answer.verdict is Verdict.AMB and spec.on_uncertain == "unknown":
-        return _UNKNOWN
+    if answer.verdict is Verdict.AMB and spec.on_uncertain != "resend":
+        return UNKNOWN
     if answer.limited:
         return _limited(answer, send, now, spec.retry)
     if down:

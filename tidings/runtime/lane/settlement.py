@@ -27,6 +27,7 @@ from tidings.operators.send import Retry
 from tidings.ports import Caps, Leased, Unavailable
 from tidings.ports import Verdict as Claim
 from tidings.records import (
+    DOUBT,
     DeadLetter,
     Delivery,
     Kind,
@@ -39,7 +40,7 @@ from tidings.records import (
 from tidings.runtime.lane.answers import Stored, unpack
 from tidings.runtime.lane.last_words import Ending, LastWord, first_word
 from tidings.runtime.lane.outcomes import Said, outcome
-from tidings.runtime.lane.policy import EXHAUSTED
+from tidings.runtime.lane.policy import EXHAUSTED, UNKNOWN
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
 from tidings.runtime.letters import dead_letter
@@ -66,6 +67,7 @@ _ATTEMPTS = {
 _LAST_WORDS = (
     (Verdict.OK.value, Kind.SENT),
     (Verdict.AMB.value, Kind.UNKNOWN),
+    (DOUBT, Kind.UNKNOWN),
     (Kind.EXPIRED.value, Kind.EXPIRED),
     (Kind.CANCELLED.value, Kind.CANCELLED),
 )
@@ -166,6 +168,8 @@ class Settlement:
             if answer in answers:
                 kind = word
                 reason, detail = (parcel.reasons or {}).get(answer, ("", ""))
+                if answer == DOUBT:  # it came to its end elsewhere before its provider had said
+                    reason = UNKNOWN.reason
                 break
         else:
             if not reason and parcel.reasons:

@@ -64,6 +64,7 @@ class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     went to another process, which will do it all again. ``alike`` are the words and ``key`` the
     log's key of its outcomes. ``subject`` is what the ids of its own outcomes go by, ``turn`` the
     same where something hangs on how it ends, another channel or a flow that waits; else "".
+    ``doubts`` counts what its providers may have and are asked about.
 
     Nothing points from here to its works and sends, which point here: a circle would wait for the
     collector, and a lane makes 10,000 a second.
@@ -85,10 +86,17 @@ class Parcel(Ticket, kw_only=True, eq=False, gc=False):
     failing: str = ""
     news: bool = False
     abandoned: bool = False
+    doubts: int = 0
 
     def origin(self) -> str:
         """Where the delivery's record stands, as text."""
         return f"{self.partition.origin}{self.record.offset}"
+
+    def doubt(self) -> None:
+        """One of its sends may have gone out, and ends its turn for whoever does not find out. For
+        who does, it goes on under a name of its own."""
+        self.doubts += 1
+        self.turn = self.turn and f"{self.subject}\x1f{self.doubts}"
 
     def heard(self) -> Iterable[str]:
         """Those that Claims know as sent."""
