@@ -302,6 +302,8 @@ of_type: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(2**63), 2**63 - 1),
     dict[str, Any]: st.dictionaries(st.text(), values, max_size=3),
 }
+place = st.integers(0, 2**63 - 1)
+st.register_type_strategy(Origin, st.builds(Origin, st.text(), place, place, place))
 
 
 def any_record(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
