@@ -5,8 +5,9 @@
 Decode, expiry, addresses, consent, suppression, sandboxed Jinja title and body, lease, send, mark,
 the outcomes confirmed, offset committed. Once with a provider that answers at once, once with one
 that takes 20 to 80 ms, and once each with APNs' and FCM's senders over TLS, for which nginx stands
-in. The devices were heard of today, as most have been when a message comes. The first tenth is not
-counted: tokens, connections and what is imported with the first send come once for a process.
+in. What Google grants a project, 10,000 a second, is lifted: it would be all that is measured. The
+devices were heard of today, as most have been when a message comes. The first tenth is not counted:
+tokens, connections and what is imported with the first send come once for a process.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ steps:
   - render: {max_bytes: 4096}
   - send: {default: provider}
 """
+LIFTED = LANE.replace("default: provider", "default: provider, rate: 9000000/min")
 
 
 def measure(deliveries: int, runs: int) -> list[dict[str, Any]]:
@@ -181,6 +183,7 @@ def measure(deliveries: int, runs: int) -> list[dict[str, Any]]:
             ("FCM over TLS", fcm),
         ):
             device = phones[str(provider["kind"])]
+            lane = LIFTED if provider["kind"] == "fcm" else LANE
             found = []
             for _ in range(runs):
                 Path(kept).unlink(missing_ok=True)
@@ -189,7 +192,7 @@ def measure(deliveries: int, runs: int) -> list[dict[str, Any]]:
                     admin.create(settings([*lane_topics("push", Priority.NORMAL), EVENTS]))
                     fill(kafka.bootstrap, deliveries)
                     providers = {"provider": provider}
-                    arguments = [kafka.bootstrap, valkey.url, deliveries, providers, LANE, device]
+                    arguments = [kafka.bootstrap, valkey.url, deliveries, providers, lane, device]
                     found.append(child("benchmarks.lane", "--child", json.dumps(arguments)))
                 if provider["kind"] == "sandbox":
                     got = Path(kept).read_bytes().count(b"\n")
