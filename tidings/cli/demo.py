@@ -184,7 +184,8 @@ def _live(show: Show, on_stderr: bool) -> AbstractContextManager[Callable[[str],
     @contextmanager
     def live() -> Iterator[Callable[[str], None]]:
         drawn_at = 0.0
-        with Live(console=Console(stderr=on_stderr), screen=True, auto_refresh=False) as picture:
+        console = Console(stderr=on_stderr)
+        with Live(console=console, screen=True, auto_refresh=False) as picture:
 
             def draw(state: str) -> None:
                 nonlocal drawn_at
@@ -204,6 +205,7 @@ def _live(show: Show, on_stderr: bool) -> AbstractContextManager[Callable[[str],
                         rate=(after - before) / (until - since) if until > since else 0.0,
                         now=time.time_ns() // 1_000_000,
                         processes=status.table(),
+                        columns=console.width,
                     ),
                     refresh=True,
                 )

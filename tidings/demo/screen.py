@@ -12,6 +12,8 @@ from rich.text import Text
 
 from tidings.demo.scene import Arrival, Scene
 
+WIDE = 100  # columns in which a table of processes can be read beside the rest
+_PACES = 32  # columns that a pace needs
 _HEADINGS = {"push": "Phones", "email": "Mailboxes", "sms": "Handsets"}
 _COLOURS = {"high": "red", "normal": "cyan", "low": "blue"}
 
@@ -25,8 +27,10 @@ def screen(
     rate: float,
     now: int,
     processes: Table,
+    columns: int = WIDE,
 ) -> Layout:
-    """One picture. ``now`` in epoch ms, ``rate`` in events a second."""
+    """One picture. ``now`` in epoch ms, ``rate`` in events a second; of less than WIDE columns it
+    leaves out the processes."""
     layout = Layout()
     layout.split_column(
         Layout(name="head", size=1), Layout(name="people", ratio=3), Layout(name="machine", ratio=2)
@@ -34,19 +38,20 @@ def screen(
     sent = sum(scene.got.values())
     head = Text.assemble(
         ("Tidings", "bold"),
-        f"  {state}  {seconds:.0f} s   {events} events in ({rate:.0f}/s)   "
-        f"{sent} messages out   Ctrl-C stops",
+        f"  {state}  {seconds:.0f} s   Ctrl-C stops   {events} events in ({rate:.0f}/s)   "
+        f"{sent} messages out",
     )
     layout["head"].update(head)
     layout["people"].split_row(
         *(Layout(_place(scene, channel), name=channel) for channel in _HEADINGS)
     )
-    layout["machine"].split_row(
-        Layout(_digests(scene)),
-        Layout(_held(scene)),
-        Layout(_paces(scene, now)),
-        Layout(Panel(processes, title="Processes", title_align="left"), ratio=2),
-    )
+    paces = Layout(_paces(scene, now))
+    machine = [Layout(_digests(scene)), Layout(_held(scene)), paces]
+    if columns < WIDE:
+        paces.minimum_size = _PACES
+    else:
+        machine.append(Layout(Panel(processes, title="Processes", title_align="left"), ratio=2))
+    layout["machine"].split_row(*machine)
     return layout
 
 

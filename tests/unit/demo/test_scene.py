@@ -111,7 +111,28 @@ def test_the_picture_shows_people_above_and_the_machine_below(scene: Scene) -> N
     scene.hear(outcome(Stage.DECISION, Kind.QUEUED, members=("a", "b")))
     scene.hear(outcome(Stage.DECISION, Kind.SUPPRESSED, reason="limit"))
     scene.hear(outcome(Stage.END, Kind.SENT, priority="high", latency_ms=42))
-    console = Console(width=150, height=30, file=StringIO())
+    text = drawn(scene, 150)
+    head = " ".join(text.splitlines()[0].split())
+    assert head == "Tidings live 3 s Ctrl-C stops 12 events in (4/s) 1 messages out"
+    for words in (
+        *("Phones  0", "Handsets  1", "123 is your code", "Digests  2 → 1"),
+        *("Ana: 2 events, one message", "Held  1", "Ana  social: limit", "42 ms"),
+    ):
+        assert words in text
+    assert "Processes" in text
+
+
+def test_at_a_narrow_terminal_nothing_is_squeezed_to_its_first_letter(scene: Scene) -> None:
+    scene.hear(outcome(Stage.END, Kind.SENT, priority="high", latency_ms=42))
+    text = drawn(scene, 60)
+    assert "Ctrl-C stops" in text.splitlines()[0]
+    assert "high    0.0  42 ms  42 ms" in text
+    assert "Processes" not in text
+
+
+def drawn(scene: Scene, columns: int) -> str:
+    """The picture as a terminal of so many columns shows it."""
+    console = Console(width=columns, height=30, file=StringIO())
     console.print(
         screen(
             scene,
@@ -121,14 +142,8 @@ def test_the_picture_shows_people_above_and_the_machine_below(scene: Scene) -> N
             rate=4.0,
             now=NOW,
             processes=Table("process"),
+            columns=columns,
         )
     )
     assert isinstance(console.file, StringIO)
-    text = console.file.getvalue()
-    head = " ".join(text.splitlines()[0].split())
-    assert head == "Tidings live 3 s 12 events in (4/s) 1 messages out Ctrl-C stops"
-    for words in (
-        *("Phones  0", "Handsets  1", "123 is your code", "Digests  2 → 1"),
-        *("Ana: 2 events, one message", "Held  1", "Ana  social: limit", "42 ms"),
-    ):
-        assert words in text
+    return console.file.getvalue()
