@@ -25,9 +25,8 @@ from tidings.driver.decided import Decided, Heard
 from tidings.driver.tally import Tally
 from tidings.ids import person_key
 from tidings.log.port import Record
-from tidings.ports import Io, Unavailable
+from tidings.ports import Io
 from tidings.records import Delivery, Kind, Origin, Signal, decode_entry, entry_decoder
-from tidings.runtime.batch import stages
 from tidings.runtime.chain import Chain
 from tidings.runtime.people import HOT, People, act_at_of
 from tidings.runtime.state import Bucket, Cell
@@ -71,7 +70,8 @@ class Replay:
         reads = behind.reads
         decode = decode_entry if reads is None else entry_decoder(reads)
         self._chain = Chain(behind.links, io, decode)
-        self._stages = stages(behind.tail, io)
+        self._tail = behind.tail
+        self._io = io
         self._clock = clock
         self._told = told
         self._topic = entries(flow)
@@ -211,13 +211,14 @@ class Replay:
 
     def _end(self, batch: Decided) -> None:
         """Have the steps behind decide. Raises Unavailable where they can't."""
-        following: Decided | None = batch
-        while following is not None:
-            for stage in self._stages:
-                stage.run(batch)
-                if batch.held:
-                    raise Unavailable(f"{stage.id} can't be answered")
-            following = batch.follow(AT_ONCE)
+        tail, io, following = self._tail, self._io, True
+        while following:
+            for number in range(batch.at, len(tail)):
+                if not batch.items:
+                    break
+                batch.at = number
+                tail[number][1](batch, io)
+            following = batch.follow(AT_ONCE) is not None
 
     # ── What is heard ─────────────────────────────────────────────────────────────────────────
 
