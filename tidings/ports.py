@@ -299,8 +299,12 @@ ladder and a stop of the lane, and every send has one."""
 class Claims(Protocol):
     """Two small memories that keep duplicates out. Each call is one round trip."""
 
-    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
         """Claim each (key, origin) unless another origin has it; gives the origin that holds it.
+
+        Before that the claims on the keys ``forgotten`` are let go, whoever holds them.
 
         The answer equals the asker's own origin when it is first, *or when it asks again*: a replay
         of the same record passes, a real duplicate does not.

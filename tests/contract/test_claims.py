@@ -124,6 +124,16 @@ class TestFirst:
             "the claim to end",
         )
 
+    def test_what_is_forgotten_is_free_again_for_those_who_ask_in_the_same_call(
+        self, place: Place
+    ) -> None:
+        place.claims.first([("event-1", "likes:0:1"), ("event-2", "likes:0:2")], DAY)
+        asked = [("event-1", "likes:0:7"), ("event-2", "likes:0:8")]
+        forgotten = ["event-1", "nobody's"]
+        assert place.claims.first(asked, DAY, forgotten) == ["likes:0:7", "likes:0:2"]
+        assert place.claims.first([], DAY, ["event-2"]) == []
+        assert place.claims.first(asked, DAY) == ["likes:0:7", "likes:0:8"]
+
     def test_keys_may_hold_any_text(self, place: Place) -> None:
         keys = ["", "ключ", "a\x00b", "a", "a\x1fb", 'q"\\', "\n"]
         assert place.claims.first([(key, "o1") for key in keys], DAY) == ["o1"] * 7

@@ -2,7 +2,8 @@
 
 Stateless. It decodes, runs the steps before the cut, keys by recipient and appends to
 ``tidings.<flow>``; what can't be decoded goes to ``notif_dlq.flow``. A flow without keyed steps has
-no cut: its last step is ``deliver``, and intake and flow are one hop.
+no cut: its last step is ``deliver``, and intake and flow are one hop. What such a one decides is
+claimed before it goes out (``fates``).
 
 Offsets move only past batches whose every output is confirmed. A crash therefore repeats a batch;
 the stamp on each entry (where its source record stands) lets the keyed part count nothing twice.
@@ -20,9 +21,10 @@ from tidings.expressions import EvaluationError
 from tidings.ids import SEPARATOR, person_key
 from tidings.log.port import Append, Headers, Log, OutOfRange, Record, Slot
 from tidings.nesting import DEEPEST, check_depth
-from tidings.ports import Clock, Io
+from tidings.ports import Clock, Io, Unavailable
 from tidings.records import UNDECODABLE, Entry, Origin, decode_event, encode, fields_of
 from tidings.runtime.batch import FlowBatch, Step, stages
+from tidings.runtime.fates import Fates, HopBatch
 from tidings.runtime.flight import Label
 from tidings.runtime.member import Member
 from tidings.topics import entries
@@ -94,12 +96,31 @@ class Intake(Member):
         self._site = Site(f"{flow}.source", flow, Part.INTAKE, version)
         self._topic = entries(flow)
         self._positions: dict[Slot, Label] = {}
+        self._fates: Fates | None = None
+        if not cut:
+            self._fates = Fates(flow, version, io.claims, apart=bool(source.keyed_after))
+
+    def push(self, batch: FlowBatch) -> None:
+        """Append what the batch caused, when it is sure that no earlier run has said otherwise."""
+        fates = self._fates
+        if fates is not None and batch.appends and not batch.held and isinstance(batch, HopBatch):
+            try:
+                fates.claim(batch, self._clock.now())
+            except Unavailable:
+                batch.held = True
+        super().push(batch)
+
+    def _keep_up(self, wall: int) -> None:
+        if self._fates is not None:
+            self._fates.committed(self._committed, wall)
 
     def lost(self, slots: Sequence[Slot]) -> None:
         """Forget."""
         super().lost(slots)
         for slot in slots:
             self._positions.pop(slot, None)
+        if self._fates is not None:
+            self._fates.lost(slots)
 
     def _position(self, slot: Slot) -> Label:
         return self._positions.get(slot, NOWHERE)
@@ -157,7 +178,8 @@ class Intake(Member):
             self._positions[slot] = Label(end, 0)
             if labels[slot].offset < self._committed.get(slot, 0):
                 self._committed[slot] = 0  # the topic was made anew: commits begin anew as well
-        batch = FlowBatch(items, now, self._flights.take(labels), labels)
+        kind = FlowBatch if self._fates is None else HopBatch
+        batch = kind(items, now, self._flights.take(labels), labels)
         for item, reason, why in bad:
             batch.dead(item, reason, why, self._site)
         self._queue.append(batch)

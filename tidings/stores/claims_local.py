@@ -134,9 +134,13 @@ class LocalClaims:
         self._firsts: dict[str, tuple[str, int]] = {}
         self._sends: dict[str, Held] = {}
 
-    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
         """The origin that holds each key; see ``ports.Claims``."""
         now = self._clock.now()
+        for key in forgotten:
+            self._firsts.pop(key, None)
         origins: list[str] = []
         for key, origin in claims:
             held, until = self._firsts.get(key, ("", 0))

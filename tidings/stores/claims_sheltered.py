@@ -42,18 +42,22 @@ class ShelteredClaims:
         self._owed_done: deque[str] = deque(maxlen=_OWED)
         self._owed_ends: deque[End] = deque(maxlen=_OWED)
 
-    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
         """The origin that holds each key, as far as can be told now."""
         try:
             if self._owed_firsts:
                 self._hand_over()
-            origins = self._shared.first(claims, ttl_ms)
+            origins = self._shared.first(claims, ttl_ms, forgotten)
         except Unavailable:
-            origins = self._own.first(claims, ttl_ms)
+            origins = self._own.first(claims, ttl_ms, forgotten)
+            for key in forgotten:
+                self._owed_firsts.pop(key, None)
             self._owe(claims, origins, ttl_ms)
             return origins
         known = [(key, origin) for (key, _), origin in zip(claims, origins, strict=True)]
-        self._own.first(known, ttl_ms)
+        self._own.first(known, ttl_ms, forgotten)
         return origins
 
     def _owe(self, claims: Sequence[tuple[str, str]], origins: Sequence[str], ttl_ms: int) -> None:

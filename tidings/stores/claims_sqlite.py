@@ -31,6 +31,7 @@ INSERT INTO firsts VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET
     until = iif(until <= ?, excluded.until, until)
 RETURNING origin
 """
+_FORGET = "DELETE FROM firsts WHERE key = ?"
 _SEND = "SELECT state, until, origin, holder, answer FROM sends WHERE send_id = ?"
 _SWEEP_EVERY_MS = 60_000
 
@@ -43,13 +44,16 @@ class SqliteClaims:
         self._database = Database(path, _SCHEMA)
         self._next_sweep = clock.now() + _SWEEP_EVERY_MS
 
-    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
         """The origin that holds each key; see ``ports.Claims``."""
-        if not claims:
+        if not (claims or forgotten):
             return []
         now = self._clock.now()
         with self._database.transaction() as connection:
             self._sweep(connection, now)
+            connection.executemany(_FORGET, [(key,) for key in forgotten])
             return [
                 connection.execute(_FIRST, (key, origin, now + ttl_ms, now, now)).fetchone()[0]
                 for key, origin in claims

@@ -41,11 +41,13 @@ class ValkeyClaims:
     def __init__(self, valkey: Valkey) -> None:
         self._valkey = valkey
 
-    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
         """The origin that holds each key; see ``ports.Claims``."""
-        if not claims:
+        if not (claims or forgotten):
             return []
-        taken = self._valkey.run(_FIRST, ttl_ms, _pack(claims))
+        taken = self._valkey.run(_FIRST, ttl_ms, _pack((claims, forgotten)))
         origins = [origin for _, origin in claims]
         for place, origin in zip(taken[::2], taken[1::2], strict=True):
             origins[place - 1] = origin

@@ -22,11 +22,13 @@ class Counting(LocalClaims):
         self.calls: list[tuple[int, int]] = []
         self.down = False
 
-    def first(self, claims: Sequence[tuple[str, str]], ttl_ms: int) -> list[str]:
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
         if self.down:
             raise Unavailable("valkey is down")
         self.calls.append((len(claims), ttl_ms))
-        return super().first(claims, ttl_ms)
+        return super().first(claims, ttl_ms, forgotten)
 
 
 def passed(step: Any, claims: Any, *items: Any) -> list[Any]:

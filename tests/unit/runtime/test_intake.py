@@ -43,10 +43,10 @@ class FlakyClaims(LocalClaims):
 
     away = False
 
-    def first(self, claims: Any, ttl_ms: int) -> list[str]:
+    def first(self, *asked: Any) -> list[str]:
         if self.away:
             raise Unavailable("the server is away")
-        return super().first(claims, ttl_ms)
+        return super().first(*asked)
 
 
 class OneIntake:

@@ -1,7 +1,13 @@
--- Claims: who saw an event first. ARGV: life in ms; MessagePack of {{key, origin}, ...}.
+-- Claims: who saw an event first. ARGV: life in ms; MessagePack of {claims {key, origin}, forgotten
+-- {key}}.
 -- Answers only those that another origin holds: {place, its origin, place, its origin, ...}.
-local ttl, claims = ARGV[1], cmsgpack.unpack(ARGV[2])
+local ttl = ARGV[1]
+local claims, forgotten = unpack(cmsgpack.unpack(ARGV[2]))
 local call, taken, n = redis.call, {}, 0
+
+for i = 1, #forgotten do
+  call('DEL', 'tidings:first:' .. forgotten[i])
+end
 
 for place = 1, #claims do
   local claim = claims[place]
