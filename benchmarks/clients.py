@@ -10,13 +10,12 @@ import asyncio
 import gc
 import inspect
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.harness import child, medians, print_table
+from benchmarks.harness import child, medians, peak_mb, print_table
 
 LONGEST = 80.0  # seconds after which no other turn begins
 
@@ -58,7 +57,7 @@ class Meter:
             "per_cpu_second": round(self._requests / self._cpu),
             "us": round(self._cpu / self._requests * 1e6, 2),
             "per_second": round(self._requests / self._wall),
-            "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "mb": peak_mb(),
         }
 
 

@@ -18,7 +18,6 @@ import gc
 import json
 import os
 import random
-import resource
 import ssl
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 from benchmarks.apns import BODY, CONNECTIONS, TITLE
 from benchmarks.clients import Meter, compare, port_of
+from benchmarks.harness import peak_mb
 
 PROJECT = "example-app"
 PATH = f"/v1/projects/{PROJECT}/messages:send"
@@ -216,7 +216,7 @@ async def run_firebase(url: str, ca: str, requests: int, in_flight: int) -> dict
         "per_cpu_second": round(requests / cpu),
         "us": round(cpu / requests * 1e6, 2),
         "per_second": round(requests / wall),
-        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "mb": peak_mb(),
     }
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.harness import child, medians, print_table
+from benchmarks.harness import child, medians, peak_mb, print_table
 
 EVENT = {
     "type": "like",
@@ -209,8 +209,6 @@ class Meter:
         return bool(self._unit._flights.idle())
 
     def report(self) -> dict[str, Any]:
-        import resource
-
         counted = self._counted - self._before
         return {
             "per_cpu_second": round(counted / self._cpu),
@@ -219,7 +217,7 @@ class Meter:
             **_spread("busy", self._gaps),
             **_spread("work", self._work),
             **({"live": self._live} if self._live else {}),
-            "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "mb": peak_mb(),
         }
 
 

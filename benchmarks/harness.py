@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,16 @@ def child(module: str, *arguments: str, timeout: float = 300.0) -> dict[str, Any
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=timeout, check=True, text=True)
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
+
+
+def peak_mb() -> int:
+    """The most memory that this process has held, in MiB.
+
+    Of the resource usage Linux gives that of whatever the process was before its exec as well.
+    """
+    status = Path("/proc/self/status").read_text()
+    kilobytes = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kilobytes.split()[1]) // 1024
 
 
 def medians(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

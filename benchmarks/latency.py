@@ -111,6 +111,7 @@ def measure(rate: int, seconds: float) -> dict[str, Any]:
         *lane_topics("push", normal),
         *lane_topics("email", normal),
         *lane_topics("sms", high),
+        *lane_topics("voice", high),
     ]
     with Stage(topics, people) as stage:
         window = {"TIDINGS_SOCIAL_WINDOW": f"{WINDOW:g}s"}

@@ -20,7 +20,6 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clients import Meter, compare
+from benchmarks.harness import peak_mb
 
 _RESULT = '{"Status":"SUCCESS","MessageId":"0102018c0a1b2c3d-4e5f6071-8293-a4b5-c6d7-e8f90a1b2c3d"}'
 _BULK = '{"BulkEmailEntryResults":[' + ",".join(["$result"] * 50) + "]}"
@@ -173,7 +173,7 @@ def counted(messages: int, call: Callable[[range], None], most: int) -> dict[str
         "per_cpu_second": round(sent / cpu),
         "us": round(cpu / sent * 1e6, 2),
         "per_second": round(sent / wall),
-        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "mb": peak_mb(),
     }
 
 
