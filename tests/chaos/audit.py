@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos import scene
-from tests.chaos.oracle import Decision, Expected, expected
+from tests.chaos.oracle import Decision, Expected, expected, text_of
 from tests.chaos.upstream import Upstream
 from tidings.log.port import Log, Record, Slot
 from tidings.operators.senders.sandbox import Received, received
@@ -40,6 +40,7 @@ class Flow:
     events: int = 0
     digests: int = 0
     passed: int = 0
+    cancelled: int = 0
     lost: list[str] = field(default_factory=list)  # no trace of them: empty
     split: list[str] = field(default_factory=list)  # in two digests: empty
     unknown: list[Decision] = field(default_factory=list)  # the oracle has none such: empty
@@ -69,6 +70,12 @@ def audit_flow(log: Log, upstream: Upstream) -> tuple[Flow, Expected]:
     """Hold what the flow has said against what it should have."""
     truth = expected(records(log, scene.ENTRIES))
     found = Flow(events=len(upstream.written), markers=truth.markers)
+    texts = {
+        delivery["notif_id"]: text_of(
+            {**delivery["data"], "photo": delivery["data"]["photo_id"]}, "event_id"
+        )
+        for delivery in (json.loads(one.value or b"") for one in records(log, scene.DELIVERIES))
+    }
     said: set[Decision] = set()
     bodies: dict[str, bytes] = {}
     filtered: set[str] = set()
@@ -91,9 +98,8 @@ def audit_flow(log: Log, upstream: Upstream) -> tuple[Flow, Expected]:
             continue
         membership.update(members)
         queued.update([outcome["notif_id"]] if outcome["kind"] == "queued" else [])
-        said.add(
-            Decision(outcome["recipient_id"], members, outcome["at"], outcome["kind"] == "queued")
-        )
+        text = texts.get(outcome.get("notif_id", ""), "")
+        said.add(Decision(outcome["recipient_id"], members, outcome["at"], outcome["kind"], text))
     deliveries: dict[str, bytes] = {}
     for record in records(log, scene.DELIVERIES):
         value = record.value or b""
@@ -103,7 +109,8 @@ def audit_flow(log: Log, upstream: Upstream) -> tuple[Flow, Expected]:
             found.repeated_deliveries += 1
             if known != value:
                 found.differing.append(notif_id)
-    found.digests = len(said)
+    found.cancelled = sum(one.kind == "cancelled" for one in said)
+    found.digests = len(said) - found.cancelled
     found.passed = len(deliveries)
     found.unknown = sorted(said - truth.decisions)
     found.missing = sorted(truth.decisions - said)

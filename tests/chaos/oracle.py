@@ -15,27 +15,57 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tests.chaos import scene
+from tests.unit.operators.digest_model import Event, Model, Rules, Told
+from tidings.gathered import NAMED
 from tidings.log.port import Record
+
+KEPT = ("last", 20)
+ARMS = {
+    "like": Rules(
+        "fixed", scene.LIKES, max_items=scene.MAX_ITEMS, keep=KEPT, flush=True, cancel="likes"
+    ),
+    "comment": Rules(
+        "sliding",
+        scene.COMMENTS_GAP,
+        scene.COMMENTS_WAIT,
+        max_items=scene.MAX_ITEMS,
+        keep=KEPT,
+        flush=True,
+        cancel="window",
+    ),
+    "": Rules(
+        "fixed", scene.OTHERS, max_items=scene.MAX_ITEMS, keep=KEPT, flush=True, cancel="actor"
+    ),
+}
+"""The windows of the scene's flow, by what an event is about."""
 
 
 class Decision(NamedTuple):
-    """What became of one digest: ``at`` is its deadline, or when it was full."""
+    """What became of events: told together, let go by the limit, or cancelled.
+
+    ``at`` is a digest's deadline, or when it was full or a call closed it; ``text`` what is told of
+    those that are.
+    """
 
     recipient: str
     members: tuple[str, ...]
     at: int
-    passed: bool
+    kind: str
+    text: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is to go out."""
+        return self.kind == "queued"
 
 
-class Window:
-    """An open digest."""
-
-    __slots__ = ("deadline", "members", "opened")
-
-    def __init__(self, opened: int, deadline: int) -> None:
-        self.opened = opened
-        self.deadline = deadline
-        self.members: list[str] = []
+def text_of(data: dict[str, Any], items: str) -> str:
+    """What a digest says of its events; ``items`` is what their ids are called there."""
+    said = [data[name] for name in ("photo", "count", "actor_count", "opened_at", "closed_at")]
+    counts = sorted(data["counts"].items())
+    return json.dumps(
+        [*said, data["actors"][:NAMED], counts, [one[items] for one in data["items"]]]
+    )
 
 
 class Person:
@@ -43,16 +73,16 @@ class Person:
 
     def __init__(self, recipient: str) -> None:
         self._recipient = recipient
-        self._windows: dict[tuple[int, str], Window] = {}
+        self._arms = {about: Model(rules) for about, rules in ARMS.items()}
         self._passed: list[int] = []
         self._seen: set[tuple[Any, ...]] = set()
         self.decided: list[Decision] = []
 
     def pass_time(self, now: int) -> None:
         """Close what is due by ``now``, deadline by deadline."""
-        due = sorted((w.deadline, key) for key, w in self._windows.items() if w.deadline <= now)
-        for deadline, key in due:
-            self._close(key, deadline)
+        for model in self._arms.values():
+            model.pass_time(now)
+        self._settle()
 
     def enter(self, now: int, origin: tuple[Any, ...], event: dict[str, Any]) -> None:
         """One entry at partition time ``now``."""
@@ -60,24 +90,26 @@ class Person:
         if origin in self._seen:
             return
         self._seen.add(origin)
-        step = {"like": 0, "comment": 1}.get(event["type"], 2)
-        key = (step, f"{event['type']}\x1f{event['photo_id']}")
-        window = self._windows.get(key)
-        if window is None:
-            length = (scene.LIKES, scene.COMMENTS_GAP, scene.OTHERS)[step]
-            window = self._windows[key] = Window(now, now + length)
-        elif step == 1:
-            window.deadline = min(now + scene.COMMENTS_GAP, window.opened + scene.COMMENTS_WAIT)
-        window.members.append(event["event_id"])
-        if len(window.members) == scene.MAX_ITEMS:
-            self._close(key, now)
+        about = event["about"] if event["about"] in self._arms else ""
+        words = (event["event_id"], now, event["type"], event["photo_id"], event["actor_id"])
+        self._arms[about].enter(Event(*words))
+        self._settle()
 
-    def _close(self, key: tuple[int, str], at: int) -> None:
-        members = tuple(self._windows.pop(key).members)
-        recent = [time for time in self._passed if time > at - scene.WITHIN]
-        passes = len(recent) < scene.AT_MOST
-        self._passed = [*recent, at] if passes else recent
-        self.decided.append(Decision(self._recipient, members, at, passes))
+    def _settle(self) -> None:
+        """Ask the limit about what the windows have told, in the order of their deadlines."""
+        found: list[Told] = []
+        for model in self._arms.values():
+            found += model.told
+            model.told = []
+        for told in sorted(found, key=lambda one: one.at):
+            kind, text = told.kind, ""
+            if kind == "digest":
+                recent = [time for time in self._passed if time > told.at - scene.WITHIN]
+                passes = len(recent) < scene.AT_MOST
+                self._passed = [*recent, told.at] if passes else recent
+                kind = "queued" if passes else "suppressed"
+                text = text_of(told.data, "id") if passes else ""
+            self.decided.append(Decision(self._recipient, told.members, told.at, kind, text))
 
 
 class Expected(NamedTuple):

@@ -1,5 +1,6 @@
 """What plays in the chaos tests: one flow with three kinds of windows and a limit, its lane, its
-people, and a text that says which events it stands for.
+people, and a text that says which events it stands for. A `call` closes its window at once, an
+`undo` takes back what is in one: the likes of its actor, the whole of it, or all of its actor.
 
 The text is what makes the provider's own file a proof: every push names the ids of the events it
 was made of, so that what went out is told without any id of the product.
@@ -45,19 +46,24 @@ steps:
   - switch:
       cases:
         - name: likes
-          when: type == 'like'
+          when: about == 'like'
           steps:
-            - digest: {{by: [type, photo_id], window: {LIKES}ms, actors: actor_id, keep: last 20,
-                        fields: [event_id], max_items: {MAX_ITEMS}}}
+            - digest: {{by: [photo_id], window: {LIKES}ms, actors: actor_id, keep: last 20,
+                        fields: [event_id], max_items: {MAX_ITEMS}, counts: type,
+                        flush: type == 'call', cancel: {{when: type == 'undo',
+                        takes: type == 'like', match: [actor_id, photo_id]}}}}
         - name: comments
-          when: type == 'comment'
+          when: about == 'comment'
           steps:
-            - digest: {{by: [type, photo_id], gap: {COMMENTS_GAP}ms, max_wait: {COMMENTS_WAIT}ms,
+            - digest: {{by: [photo_id], gap: {COMMENTS_GAP}ms, max_wait: {COMMENTS_WAIT}ms,
                         actors: actor_id, keep: last 20, fields: [event_id],
-                        max_items: {MAX_ITEMS}}}
+                        max_items: {MAX_ITEMS}, counts: type, flush: type == 'call',
+                        cancel: type == 'undo'}}
       else:
-        - digest: {{by: [type, photo_id], window: {OTHERS}ms, actors: actor_id, keep: last 20,
-                    fields: [event_id], max_items: {MAX_ITEMS}}}
+        - digest: {{by: [photo_id], window: {OTHERS}ms, actors: actor_id, keep: last 20,
+                    fields: [event_id], max_items: {MAX_ITEMS}, counts: type,
+                    flush: type == 'call',
+                    cancel: {{when: type == 'undo', match: [actor_id, photo_id]}}}}
   - limit: {{at_most: {AT_MOST}, within: {WITHIN}ms}}
   - consent: {{category: social}}
   - deliver: {{to: push, priority: normal, template: gathered, expires: 6h}}
@@ -84,7 +90,7 @@ people: file:{folder}/people
 suppressions: file:{folder}/suppressions
 templates: {folder}/templates
 categories: {{social: {{}}}}
-types: {{like: social, comment: social, follow: social}}
+types: {{like: social, comment: social, follow: social, call: social, undo: social}}
 providers:
   sandbox:
     kind: sandbox

@@ -12,7 +12,8 @@ from tidings.log.port import Record
 def entry(
     offset: int, time: int, event_id: str, photo: str = "p", source: int | None = None, **more: str
 ) -> Record:
-    event = {"event_id": event_id, "type": "like", "photo_id": photo} | more
+    event = {"event_id": event_id, "type": "like", "photo_id": photo, "actor_id": "eve"} | more
+    event = {"about": event["type"]} | event
     body = {
         "recipient_id": "ana",
         "event_id": event_id,
@@ -26,15 +27,20 @@ def marker(offset: int, time: int) -> Record:
     return Record("tidings.social", 0, offset, time, None, None)
 
 
-def digest(*members: str, at: int, passed: bool = True) -> Decision:
-    return Decision("ana", members, at, passed)
+def digest(*members: str, at: int) -> Decision:
+    return Decision("ana", members, at, "queued")
+
+
+def said(topic: list[Record]) -> set[Decision]:
+    """What the oracle says of the topic, but for the texts."""
+    return {decision._replace(text="") for decision in expected(topic).decisions}
 
 
 def test_a_window_takes_what_comes_before_its_deadline_and_closes_at_it() -> None:
     end = scene.LIKES
     topic = [entry(0, 0, "e0"), entry(1, end - 1, "e1"), entry(2, end, "e2"), marker(3, 2 * end)]
 
-    assert expected(topic).decisions == {digest("e0", "e1", at=end), digest("e2", at=2 * end)}
+    assert said(topic) == {digest("e0", "e1", at=end), digest("e2", at=2 * end)}
 
 
 def test_the_time_of_a_partition_never_goes_back() -> None:
@@ -47,7 +53,7 @@ def test_a_sliding_window_moves_with_each_event_up_to_its_longest() -> None:
     step = scene.COMMENTS_GAP - 100
     times = range(0, scene.COMMENTS_WAIT + 1, step)
     topic = [entry(n, time, f"e{n}", type="comment") for n, time in enumerate(times)]
-    [decision] = expected([*topic, marker(99, 9_999)]).decisions
+    [decision] = said([*topic, marker(99, 9_999)])
 
     assert decision == digest(*(f"e{n}" for n in range(len(topic))), at=scene.COMMENTS_WAIT)
 
@@ -62,7 +68,7 @@ def test_a_full_window_closes_at_once() -> None:
 def test_an_entry_whose_source_was_seen_counts_for_nothing() -> None:
     topic = [entry(0, 0, "e0"), entry(1, 5, "e0", source=0), marker(2, 5_000)]
 
-    assert expected(topic).decisions == {digest("e0", at=scene.LIKES)}
+    assert said(topic) == {digest("e0", at=scene.LIKES)}
 
 
 def test_the_limit_is_asked_at_the_deadline() -> None:
@@ -77,3 +83,22 @@ def test_a_window_that_is_not_due_is_open() -> None:
     truth = expected([entry(0, 0, "e0"), marker(1, scene.LIKES - 1)])
 
     assert (truth.decisions, truth.open) == (set(), {"e0"})
+
+
+def test_a_call_closes_its_window_at_once_and_each_type_is_counted() -> None:
+    topic = [entry(0, 0, "e0"), entry(1, 5, "e1", type="call", about="like"), marker(2, 9_999)]
+    [decision] = expected(topic).decisions
+
+    assert (decision.members, decision.at) == (("e0", "e1"), 5)
+    assert '[["call", 1], ["like", 1]]' in decision.text
+
+
+def test_an_undo_takes_back_what_its_window_has_of_the_actor() -> None:
+    undo = entry(2, 9, "e2", type="undo", about="like")
+    topic = [entry(0, 0, "e0"), entry(1, 5, "e1", actor_id="sam"), undo, marker(3, 9_999)]
+
+    assert said(topic) == {
+        digest("e1", at=scene.LIKES),
+        Decision("ana", ("e0",), 9, "cancelled"),
+        Decision("ana", ("e2",), 9, "cancelled"),
+    }

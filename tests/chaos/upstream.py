@@ -3,7 +3,8 @@
     ▂▂▂█▂▂▂█▂▂▂█    a trickle, so that any pause of the parts can be seen, and bursts that leave a
                     backlog, so that a kill finds much in flight
 
-Some events are the recipient's own (to be filtered), some are written twice (to be dropped once).
+Some events are the recipient's own (to be filtered), some are written twice (to be dropped once),
+some are urgent, and some take back what the same actor did last for this person.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ TYPES = ("like", "like", "like", "comment", "comment", "follow")
 TRICKLE = 0.3  # of the events, spread evenly; the others come in bursts
 BURST_EVERY = 4.0  # seconds
 OWN, TWICE = 0.01, 0.02
+URGENT, UNDONE = 0.03, 0.08
 STALLED = 0.5  # seconds without a confirmation
 
 
@@ -59,6 +61,7 @@ class Upstream:
         self.own: set[str] = set()
         self.followers: dict[str, list[str]] = {}
         self._followers = followers
+        self._last: dict[str, dict[str, Any]] = {}  # what each person was last told of
         self.repeated = 0
         self._failed: list[object] = []
         self._acked_at = 0.0
@@ -106,15 +109,21 @@ class Upstream:
         recipient = random.choice(self._people)
         event_id = f"e{number}"
         is_own = random.random() < OWN
+        about = random.choice(TYPES)
         event: dict[str, Any] = {
             "event_id": event_id,
-            "type": random.choice(TYPES),
+            "type": "call" if random.random() < URGENT else about,
+            "about": about,
             "recipient_id": recipient,
             "actor_id": recipient if is_own else f"actor-{random.randrange(5_000)}",
             "photo_id": f"photo-{random.randrange(3)}",
         }
         if is_own:
             self.own.add(event_id)
+        elif recipient in self._last and random.random() < UNDONE:
+            event = {**self._last.pop(recipient), "event_id": event_id, "type": "undo"}
+        else:
+            self._last[recipient] = event
         if self._followers:
             event["followers"] = self.followers[event_id] = random.sample(
                 self._people, self._followers
