@@ -10,13 +10,17 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tidings.log.port import Headers, LogError, Record, Slot, Span
+
+_log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 Settings = Mapping[str, str]
 
 INSTANCE = "group.instance.id"  # the setting by which a member keeps its place in the group
+REPLACED = "another process runs under the same instance name; give each one of its own"
 PATIENCE = 30.0  # seconds that a broker may be away before a question to it is an error
 ANSWER = 5.0  # seconds for one answer
 _RETRY = 0.05  # seconds between two tries
@@ -127,7 +131,7 @@ def told(error: KafkaError) -> str:
     """The error for people, with the likely fix where there is one."""
     words = f"{error.str()} ({error.name()})"
     if is_fenced(error):
-        words += ": another process runs under the same instance name; give each one of its own"
+        words += f": {REPLACED}"
     return words
 
 
@@ -145,6 +149,19 @@ def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = fro
             if is_final(error) or error.code() in at_once or time.monotonic() > deadline:
                 raise LogError(f"{what}: Kafka says {told(error)}") from raised
         time.sleep(_RETRY)
+
+
+def holder_of(name: str, brokers: str, group: str, settings: Settings) -> str:
+    """The id of the member that has this instance name in the group; "" for nobody, and where the
+    broker does not say."""
+    client = AdminClient({**common(brokers), **producers(settings)}, logger=librdkafka_log())
+    asked = client.describe_consumer_groups([group], request_timeout=ANSWER)
+    try:
+        members = asked[group].result().members
+    except KafkaException as error:
+        _log.warning("%s: it can't be told who is %s: %s", group, name, error)
+        return ""
+    return next((one.member_id for one in members if one.group_instance_id == name), "")
 
 
 def raise_first_error(partitions: Iterable[TopicPartition]) -> None:

@@ -6,6 +6,8 @@
   ``poll`` raises it.
 - What was fetched before a rebalance in the same poll may belong to a partition that is gone.
 - Commits that fail during a rebalance say nothing (``commits``), pauses are dear (``pauses``).
+- A member that stood still for longer than its session joins anew by itself, and so takes its name
+  from the process that took it meanwhile: it asks whose the name is now, and ends.
 - A broker that dies may come back with the member that a name stood for before, and fences the one
   that has it now, as if there were a second process: the member joins anew, once.
 """
@@ -15,15 +17,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tidings.log.kafka.client import (
     ANSWER,
+    INSTANCE,
+    REPLACED,
     Settings,
     ask,
+    holder_of,
     is_fenced,
     is_final,
     librdkafka_log,
@@ -60,11 +65,14 @@ class KafkaConsumer:
     ) -> None:
         self._group = group
         self._policy = on_out_of_range
+        self._brokers, self._given = brokers, settings
         self._settings = {
             **member_settings(brokers, group, settings),
             "on_commit": self._on_commit,
             "error_cb": self._on_error,
         }
+        self._name = settings.get(INSTANCE, "")
+        self._member = ""  # what the broker called us when we joined the last time
         self._topics: Sequence[str] = ()
         self._listener: Listener | None = None
         self._held: set[Slot] = set()
@@ -279,6 +287,7 @@ class KafkaConsumer:
         if self._closed:
             return
         with self._guarded():
+            self._member = client.memberid() or ""
             slots = [slot_of(partition) for partition in partitions]
             positions = self.committed(slots)
             starts = self._starts(positions)
@@ -287,6 +296,13 @@ class KafkaConsumer:
             self._held.update(slots)
             self._left.update((slot, starts[slot]) for slot in slots if slot in self._left)
             self.commit({s: Position(starts[s]) for s in slots if positions[s] is None})
+
+    def _is_replaced(self) -> bool:
+        """Whether another process has our name by now; False where that can't be told."""
+        if not (self._name and self._member):
+            return False
+        holder = holder_of(self._name, self._brokers, self._group, self._given)
+        return holder not in ("", self._member)
 
     def _starts(self, positions: Mapping[Slot, Position | None]) -> dict[Slot, int]:
         assert self._listener is not None
@@ -302,6 +318,11 @@ class KafkaConsumer:
         self._give_up(client, partitions, lambda listener: listener.revoked)
 
     def _on_lost(self, client: Client, partitions: list[TopicPartition]) -> None:
+        with self._guarded():
+            if self._is_replaced():
+                with suppress(KafkaException):  # or it has been told so meanwhile, and is final
+                    client.unsubscribe()  # else it joins anew, and the other one is told to end
+                raise LogError(f"{self._group} was away for longer than its session: {REPLACED}")
         self._give_up(client, partitions, lambda listener: listener.lost)
 
     def _give_up(
