@@ -1,12 +1,24 @@
-"""The oracle itself: small topics whose digests are plain to see."""
+"""The oracle itself: small topics whose digests are plain to see, and a flow that nobody kills."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
+
+from tests import engine
 from tests.chaos import scene
+from tests.chaos.audit import audit_flow
 from tests.chaos.oracle import Decision, expected
+from tests.chaos.upstream import Events
+from tests.unit.runtime.one_flow import OneFlow
 from tidings.log.port import Record
+from tidings.plan import FlowPlan
 
 
 def entry(
@@ -102,3 +114,30 @@ def test_an_undo_takes_back_what_its_window_has_of_the_actor() -> None:
         Decision("ana", ("e0",), 9, "cancelled"),
         Decision("ana", ("e2",), 9, "cancelled"),
     }
+
+
+def test_the_scenes_flow_decides_what_the_oracle_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene, "LETTERS", scene.LETTERS[:1])
+    plan = engine.plan_of(tmp_path, scene.FLOW.replace("  - consent: {category: social}\n", ""))
+    assert isinstance(plan, FlowPlan)
+    flow, random = OneFlow(tmp_path, plan=plan), Random(3)
+    events = Events(random, scene.recipients(25))
+    written = {}
+    for number in range(2_000):
+        event = events.make(number)
+        if event["event_id"] not in events.own:
+            written[event["event_id"]] = event["recipient_id"]
+            flow.enter(event["recipient_id"], event, id=event["event_id"])
+        flow.clock.advance(random.choice((0, 1, 20, 60)))
+        if random.random() < 0.3:
+            flow.turn()
+    flow.pass_time(scene.WITHIN)
+
+    found, truth = audit_flow(flow.log, cast(Any, SimpleNamespace(written=written, own=set())))
+
+    assert found.faults() == {}
+    kinds = Counter(decision.kind for decision in truth.decisions)
+    assert min(kinds[kind] for kind in ("queued", "suppressed", "cancelled")) > 50
+    assert sum('"call"' in decision.text for decision in truth.decisions) > 10

@@ -28,6 +28,46 @@ URGENT, UNDONE = 0.03, 0.08
 STALLED = 0.5  # seconds without a confirmation
 
 
+class Events:
+    """Makes events as chance has it, for these people; each names so many ``followers``.
+
+    ``own`` are those that the flow is to filter, ``followers`` tells whom an event names.
+    """
+
+    def __init__(self, random: Random, people: list[str], followers: int = 0) -> None:
+        self.own: set[str] = set()
+        self.followers: dict[str, list[str]] = {}
+        self._random = random
+        self._people = people
+        self._count = followers
+        self._last: dict[str, dict[str, Any]] = {}  # what each person was last told of
+
+    def make(self, number: int) -> dict[str, Any]:
+        """The event of this number."""
+        random = self._random
+        recipient, about = random.choice(self._people), random.choice(TYPES)
+        event_id = f"e{number}"
+        is_own = random.random() < OWN
+        event: dict[str, Any] = {
+            "event_id": event_id,
+            "type": "call" if random.random() < URGENT else about,
+            "about": about,
+            "recipient_id": recipient,
+            "actor_id": recipient if is_own else f"actor-{random.randrange(5_000)}",
+            "photo_id": f"photo-{random.randrange(3)}",
+        }
+        if is_own:
+            self.own.add(event_id)
+        elif recipient in self._last and random.random() < UNDONE:
+            event = {**self._last.pop(recipient), "event_id": event_id, "type": "undo"}
+        else:
+            self._last[recipient] = event
+        if self._count:
+            named = random.sample(self._people, self._count)
+            event["followers"] = self.followers[event_id] = named
+        return event
+
+
 class Upstream:
     """Writes ``events`` events for ``people`` people over ``seconds``; a thread of its own.
 
@@ -54,14 +94,11 @@ class Upstream:
         )
         self._random = Random(seed)
         self._events = events
-        self._people = scene.recipients(people)
+        self._maker = Events(self._random, scene.recipients(people), followers)
+        self.own, self.followers = self._maker.own, self._maker.followers
         self._seconds = seconds
         self.passed = 0.0  # seconds of the blast so far; stands still while the log is away
         self.written: dict[str, str] = {}
-        self.own: set[str] = set()
-        self.followers: dict[str, list[str]] = {}
-        self._followers = followers
-        self._last: dict[str, dict[str, Any]] = {}  # what each person was last told of
         self.repeated = 0
         self._failed: list[object] = []
         self._acked_at = 0.0
@@ -105,31 +142,10 @@ class Upstream:
         return int(self._events * share)
 
     def _write(self, number: int) -> None:
-        random = self._random
-        recipient = random.choice(self._people)
-        event_id = f"e{number}"
-        is_own = random.random() < OWN
-        about = random.choice(TYPES)
-        event: dict[str, Any] = {
-            "event_id": event_id,
-            "type": "call" if random.random() < URGENT else about,
-            "about": about,
-            "recipient_id": recipient,
-            "actor_id": recipient if is_own else f"actor-{random.randrange(5_000)}",
-            "photo_id": f"photo-{random.randrange(3)}",
-        }
-        if is_own:
-            self.own.add(event_id)
-        elif recipient in self._last and random.random() < UNDONE:
-            event = {**self._last.pop(recipient), "event_id": event_id, "type": "undo"}
-        else:
-            self._last[recipient] = event
-        if self._followers:
-            event["followers"] = self.followers[event_id] = random.sample(
-                self._people, self._followers
-            )
+        event = self._maker.make(number)
+        event_id, recipient = event["event_id"], event["recipient_id"]
         value = json.dumps(event).encode()
-        twice = random.random() < TWICE
+        twice = self._random.random() < TWICE
         self.repeated += twice
         for _ in range(2 if twice else 1):
             self._producer.produce(
