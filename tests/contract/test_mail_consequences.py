@@ -284,6 +284,7 @@ def smtp(folder: Path, port: int, **changes: Any) -> MailLane:
         ("content", "552 5.3.4 too big", "drop"),
         ("content", "451 4.3.0 disk", "retry"),
         ("content", "552 5.3.1 the system is full", "retry"),
+        ("content", "454 Throttling failure: Maximum sending rate exceeded.", "limit"),
         ("content", "550 5.4.5 the quota of the day", "retry"),
         ("content", "554 your address is not verified", "stop"),
     ],

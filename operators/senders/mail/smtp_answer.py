@@ -39,6 +39,7 @@ _GONE = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 _PASSES = frozenset({"5.2.2", "5.3.1", "5.4.5"})
 _OURS = frozenset({"5.1.7", "5.1.8", "5.1.90", "5.7.8", "5.7.9", "5.7.11", "5.7.60", "5.5.1"})
 _OUR_SENDER = re.compile(r"not verified|verified sender identity", re.I)  # Amazon, SendGrid
+_TOO_FAST = re.compile(r"throttling|rate exceeded", re.I)  # Amazon's 454
 _UNKNOWN = re.compile(r"user unknown|no such (user|mailbox|recipient)|does not exist", re.I)
 _RELAY = re.compile(r"relay", re.I)
 
@@ -54,7 +55,7 @@ def classify(reply: Reply) -> Answer:
         verdict=_verdict(stage, code, enhanced, text),
         code=enhanced or str(code),
         detail=f"{code} {text}"[:500],
-        limited=enhanced.startswith("4.7.") and code == 421,
+        limited=400 <= code < 500 and _limited(code, enhanced, text),
     )
 
 
@@ -71,6 +72,11 @@ def _verdict(stage: Stage, code: int, enhanced: str, text: str) -> Verdict:
         if _RELAY.search(text):
             return Verdict.CFG
     return Verdict.RETRY if enhanced in _PASSES else Verdict.DROP
+
+
+def _limited(code: int, enhanced: str, text: str) -> bool:
+    """Whether we send too fast, and the server is otherwise well."""
+    return (code == 421 and enhanced.startswith("4.7.")) or bool(_TOO_FAST.search(text))
 
 
 def _names_nobody(code: int, text: str) -> bool:
