@@ -198,6 +198,44 @@ def test_validity_stays_within_what_twilio_takes(tmp_path: Path) -> None:
     assert [got.form.get("ValidityPeriod") for got in provider.got].count(None) == 1
 
 
+def test_links_are_shortened_where_that_is_wished_and_only_there(tmp_path: Path) -> None:
+    with Provider(lambda got: CREATED) as provider:
+        for shorten in (True, False):
+            answers(messages(tmp_path, provider.url, shorten_links=shorten), [a_send()])
+    assert [got.form.get("ShortenUrls") for got in provider.got] == ["true", None]
+
+
+@pytest.mark.parametrize(
+    ("counted", "segments", "cost"), [("3", 3, 23_700), ("0", 1, 7_900), ("", 1, 7_900)]
+)
+def test_twilios_own_count_of_segments_is_what_is_paid_where_it_has_one(
+    tmp_path: Path, counted: str, segments: int, cost: int
+) -> None:
+    created = Say(201, json.dumps({"sid": "SM1", "num_segments": counted}).encode())
+    with Provider(lambda got: created) as provider:
+        sender = messages(tmp_path, provider.url, prices={"+1": 0.0079})
+        [answer] = answers(sender, [a_send()])
+    assert (answer.segments, answer.cost) == (segments, cost)
+
+
+def test_a_calls_receipts_go_where_a_messages_do(tmp_path: Path) -> None:
+    callback = {"url": "https://notify.example.com/twilio", "key": f"file:{tmp_path}/key"}
+    with Provider(lambda got: CREATED) as provider:
+        answers(calls(tmp_path, provider.url, callback=callback), [a_send(**of_a_delivery())])
+    where = urlsplit(provider.got[0].form["StatusCallback"])
+    assert (where.hostname, where.path) == ("notify.example.com", "/twilio")
+    reference = Reference.read(parse_qs(where.query)["ref"][0], [KEY.encode()])
+    assert (reference.recipient_id, reference.flow) == ("ana", "otp")
+
+
+def test_a_call_that_says_more_than_twilio_takes_is_not_made(tmp_path: Path) -> None:
+    with Provider(lambda got: CREATED) as provider:
+        [answer] = answers(calls(tmp_path, provider.url), [a_send(body="word " * 500)])
+    assert (answer.verdict, answer.code) == (Verdict.DROP, "TextTooLong")
+    assert answer.detail.endswith("characters of TwiML; Twilio takes 4000")
+    assert provider.got == []
+
+
 def test_a_key_of_the_api_takes_the_place_of_the_auth_token(tmp_path: Path) -> None:
     (tmp_path / "api").write_text("other")
     key = "SK" + "f" * 32

@@ -36,6 +36,11 @@ def test_segments_are_counted_as_networks_bill_them(text: str, count: int) -> No
     assert segments(text) == count
 
 
+@pytest.mark.parametrize("character", "\f^{}\\[~]|€")
+def test_what_takes_an_escape_in_the_gsm_alphabet_counts_twice(character: str) -> None:
+    assert (segments(character * 80), segments(character * 81)) == (1, 2)
+
+
 @given(st.text(max_size=400))
 def test_a_text_that_grows_never_takes_fewer_segments(text: str) -> None:
     assert segments(text) <= segments(text + "a")
@@ -85,6 +90,12 @@ def test_a_text_is_ready_with_its_segments_and_its_cost() -> None:
     assert text_of(a_send(" Hello " + "o" * 160), settings) == Text(
         "+12025550100", "Hello " + "o" * 160, 2, 15_800
     )
+
+
+def test_as_many_segments_as_are_allowed_may_go() -> None:
+    found = text_of(a_send("a" * 306), SmsSettings(max_segments=2))
+    assert isinstance(found, Text)
+    assert found.segments == 2
 
 
 @pytest.mark.parametrize(
