@@ -26,7 +26,7 @@ def _keep(text: Any) -> Any:
     raise ValueProblem(
         "bad-value",
         f"expected `first N`, `last N` or `top N by FIELD`, got `{text}`",
-        "such as keep: last 3",
+        "by which field are they the top?" if words[:1] == ["top"] else "such as keep: last 3",
     )
 
 

@@ -7,6 +7,7 @@ every hour, or more often, goes by the hours that pass.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,7 +31,9 @@ class Timetable:
         self.text = " ".join(text.split())
         self._spans: dict[str, tuple[int, int]] = {}
         if len(self.text.split()) != 5:
-            raise ValueProblem("bad-timetable", f"`{text}` has not five fields", _HINT)
+            raise ValueProblem(
+                "bad-timetable", f"`{text}` has not five fields", _daily(text) or _HINT
+            )
         try:
             next(CronSim(self.text, datetime(2000, 1, 1, tzinfo=UTC)))
         except CronSimError as error:
@@ -82,3 +85,9 @@ class Timetable:
         if not isinstance(value, str):
             raise ValueProblem("wrong-kind", "expected a timetable", _HINT)
         return cls(value)
+
+
+def _daily(text: str) -> str | None:
+    """What a time of day, such as ``9:30``, was meant to be."""
+    clock = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text.strip())
+    return f"daily at that time is {int(clock[2])} {int(clock[1])} * * *" if clock else None

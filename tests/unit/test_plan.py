@@ -224,6 +224,26 @@ flow.yaml:4:13  error[unknown-name]  social.filter
   hint: did you mean `actor_id`?
 """,
     ),
+    "a comma that ends an expression": (
+        HEAD
+        + """\
+  - filter: {keep: coalesce(photo_id, 0) > 0, reason: none}
+"""
+        + END,
+        """\
+flow.yaml:4:36  error[bad-expression]  social.filter.keep
+  expected `)`, but the expression ends here
+     4 |   - filter: {keep: coalesce(photo_id, 0) > 0, reason: none}
+       |                                    ^
+  hint: close with ); a comma ends a value in { }: where one belongs to it, quote the whole
+
+flow.yaml:4:39  error[unknown-field]  social.filter.0) > 0
+  `filter` has no field `0) > 0`
+     4 |   - filter: {keep: coalesce(photo_id, 0) > 0, reason: none}
+       |                                       ^^^^^^
+  hint: a comma ends a value in { }: where one belongs to it, quote the whole value
+""",
+    ),
     "gone behind digest": (
         HEAD
         + """\
@@ -236,8 +256,8 @@ flow.yaml:5:13  error[unknown-name]  social.filter
   `photo_id` is gone here: `social.digest` puts other fields in its place
      5 |   - filter: photo_id != 'p1'
        |             ^^^^^^^^
-  hint: there is `actor_count`, `actors`, `closed_at`, `count`, `items`, `opened_at` and `type`
-""",
+  hint: what stands in its `by` stays; there is `actor_count`, `actors`, `closed_at`, `count`, `items`, `opened_at` and `type`
+""",  # noqa: E501
     ),
     "own topic": (
         """\

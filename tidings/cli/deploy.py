@@ -51,7 +51,7 @@ def deploy(
     from tidings.review.changes import flows_of
     from tidings.review.standing import standing
     from tidings.running.provision import changes
-    from tidings.running.roster import roles
+    from tidings.running.roster import files_of, roles
     from tidings.runtime.state import StateError
     from tidings.settings import read_settings
 
@@ -59,6 +59,7 @@ def deploy(
         raise Refusal("say --plan; docs/deploying.md tells how a flow is rolled out, and back")
     settings = read_settings(config, log)
     problems = Problems()
+    flows = files_of(flows)
     chosen = roles(flows, list(Priority), os.environ, problems)
     problems.raise_if_any()
     opened = open_log(settings.log)

@@ -156,11 +156,12 @@ def _roles(
 
     from tidings.plan import LanePlan
     from tidings.records import Priority
-    from tidings.running.roster import PRIORITY_VARIABLE, roles
+    from tidings.running.roster import PRIORITY_VARIABLE, files_of, roles
 
     named = os.environ.get(PRIORITY_VARIABLE)
     given = priorities or ([Priority.of(named)] if named else [])
-    chosen = roles(files, given or [Priority.NORMAL], os.environ, problems)
+    paths = files_of(files) if files else []
+    chosen = roles(paths, given or [Priority.NORMAL], os.environ, problems)
     for role in chosen:
         if not given and not lanes_at_any and isinstance(role.plan, LanePlan):
             raise Refusal(

@@ -20,6 +20,11 @@ Wants = Literal["value", "boolean", "field"]
 """What an expression is for: any value, a condition, or a field of the event."""
 
 
+def _hint(name: str, known: Collection[str], is_gone: bool) -> str | None:
+    said = suggestion(name, sorted(known))
+    return f"what stands in its `by` stays; {said}" if is_gone else said
+
+
 class Expression:
     """A compiled expression over events; equal to another one of the same text and purpose.
 
@@ -93,7 +98,7 @@ class Expression:
                 else f"the event has no field `{name}`",
                 self._place.at(node.start, min(len(name), node.end - node.start)),
                 path,
-                suggestion(name, sorted(known)),
+                _hint(name, known, name in gone),
             )
 
     def __eq__(self, other: object) -> bool:

@@ -239,7 +239,10 @@ class _Parser:
             if not self._token.is_(","):
                 break
             self._next()
-        return tuple(values), self._expect(closing, f"close with {closing}").end
+        hint = f"close with {closing}"
+        if self._token.kind == "end":
+            hint += "; a comma ends a value in { }: where one belongs to it, quote the whole"
+        return tuple(values), self._expect(closing, hint).end
 
     @property
     def _token(self) -> Token:

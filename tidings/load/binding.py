@@ -7,6 +7,7 @@ a validator) are stepped over.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -243,6 +244,8 @@ class _Binding:
             hint = f"did you mean `{near}`?"
         elif hint is None:
             hint = f"it takes {listed(fields)}" if fields else "it takes no fields"
+        if not re.fullmatch(r"[\w.-]+", name):
+            hint = "a comma ends a value in { }: where one belongs to it, quote the whole value"
         owner = f"`{_last(path)}` has" if path else "there is"
         message = f"{owner} no field `{name}`"
         return Problem("unknown-field", message, spot.holder, self._path_to(spot.steps), hint)

@@ -88,6 +88,16 @@ def test_a_lane_wants_a_priority(here: Path, tidings: Command) -> None:
     )
 
 
+def test_a_folder_is_run_as_the_files_in_it(here: Path, tidings: Command) -> None:
+    lanes = here / "flows/lanes"
+    lanes.mkdir(parents=True)
+    (lanes / "push.yaml").write_text("lane: push\nsteps: [addresses, render, send: sandbox]\n")
+    said = tidings("run", "flows/lanes", "--priority", "low")
+    assert said.code == 1
+    assert "deliveries.push.low" in said.err
+    assert "make them by: tidings topics apply --sources flows/lanes/push.yaml\n" in said.err
+
+
 def test_missing_topics_are_named_with_what_makes_them(here: Path, tidings: Command) -> None:
     (here / "shop.yaml").write_text(FLOW)
     assert tidings("run", "shop.yaml") == (
