@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
-from tidings.log.port import Record
+from tidings.log.port import Headers, Record
 from tidings.records import DeadLetter, Origin
-from tidings.runtime.letters import LARGEST, LONGEST, dead_letter
+from tidings.runtime.letters import LARGEST, LONGEST, MOST_BESIDE, dead_letter
+from tidings.topics import settings
 
 RECORD = Record(
     topic="orders",
@@ -60,3 +62,43 @@ def test_a_value_larger_than_the_topic_takes_is_cut_and_says_so() -> None:
     written = dead_letter(huge, letter(), "flow")
     assert written.value == b"x" * LARGEST
     assert dict(written.headers)["tidings-cut"] == b"15000001"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("trace", b"x" * (MOST_BESIDE + 1)),),
+        tuple((f"{number:05}", b"x" * 95) for number in range(5_001)),
+        (("ä" * 250_001, b""),),
+    ],
+)
+def test_headers_larger_than_the_topic_takes_are_left_out_and_that_is_said(
+    headers: Headers,
+) -> None:
+    huge = msgspec.structs.replace(RECORD, headers=headers)
+    written = dict(dead_letter(huge, letter(), "flow").headers)
+    assert int(written["tidings-cut-headers"]) > MOST_BESIDE
+    assert not {name for name, _ in headers} & set(written)
+    assert written["tidings-reason"] == b"undecodable"
+
+
+def test_a_key_larger_than_the_topic_takes_is_left_out_and_that_is_said() -> None:
+    huge = msgspec.structs.replace(RECORD, key=b"k" * (MOST_BESIDE + 1))
+    written = dead_letter(huge, letter(), "flow")
+    assert written.key is None
+    assert dict(written.headers)["tidings-cut-key"] == b"500001"
+
+
+def test_the_largest_letter_fits_the_topic() -> None:
+    huge = msgspec.structs.replace(
+        RECORD,
+        key=b"k" * MOST_BESIDE,
+        value=b"x" * (LARGEST + 1),
+        headers=(("h", b"x" * (MOST_BESIDE - 1)),),
+    )
+    words = dict.fromkeys(("reason", "error", "step", "trace", "cause", "provider"), "y" * 99_999)
+    written = dead_letter(huge, letter(**words), "flow")
+    [topic] = settings([written.topic])
+    size = len(written.key or b"") + len(written.value or b"")
+    size += sum(len(name) + len(content) for name, content in written.headers)
+    assert size < topic.max_record_bytes

@@ -2,8 +2,10 @@
 
 The value and the original headers stay as they were, so that a letter can be put back where it came
 from byte by byte; everything of ours is in headers ``tidings-<field>``. Flows and lanes write them
-alike. A value that is larger than the topic takes is cut, with a header ``tidings-cut`` that says
-how long it was: the whole of it stands in the log, at the letter's origin.
+alike. What is larger than the topic takes is cut, for a letter that the log refuses would come back
+for ever: a value, with a header ``tidings-cut`` that says how long it was; a key or headers wholly,
+with ``tidings-cut-key`` and ``tidings-cut-headers``. All of it stands in the log, at the letter's
+origin.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from tidings.topics import dead_letters
 PREFIX = "tidings-"
 LONGEST = 8_192  # bytes of one header; an error may quote the whole record that caused it
 LARGEST = 15_000_000  # bytes of a value; the topic takes 16 MiB with key and headers
+MOST_BESIDE = 500_000  # bytes of a key, and of all headers that were there
 
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(DeadLetter))
 
@@ -30,6 +33,13 @@ def dead_letter(record: Record, dead: DeadLetter, channel: str) -> Append:
     a field longer than LONGEST bytes is cut.
     """
     headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    size = sum(len(name.encode()) + len(content) for name, content in headers)
+    if size > MOST_BESIDE:
+        headers = [(PREFIX + "cut-headers", str(size).encode())]
+    key = record.key
+    if key is not None and len(key) > MOST_BESIDE:
+        headers.append((PREFIX + "cut-key", str(len(key)).encode()))
+        key = None
     for name in _FIELDS:
         value = getattr(dead, name)
         if value:
@@ -38,7 +48,7 @@ def dead_letter(record: Record, dead: DeadLetter, channel: str) -> Append:
     if body is not None and len(body) > LARGEST:
         headers.append((PREFIX + "cut", str(len(body)).encode()))
         body = body[:LARGEST]
-    return Append(dead_letters(channel), record.key, body, tuple(headers))
+    return Append(dead_letters(channel), key, body, tuple(headers))
 
 
 def read_letter(record: Record) -> DeadLetter | None:
