@@ -61,15 +61,15 @@ def test_a_value_larger_than_the_topic_takes_is_cut_and_says_so() -> None:
     huge = msgspec.structs.replace(RECORD, value=b"x" * (LARGEST + 1))
     written = dead_letter(huge, letter(), "flow")
     assert written.value == b"x" * LARGEST
-    assert dict(written.headers)["tidings-cut"] == b"15000001"
+    assert dict(written.headers)["tidings-cut"] == str(LARGEST + 1).encode()
 
 
 @pytest.mark.parametrize(
     "headers",
     [
         (("trace", b"x" * (MOST_BESIDE + 1)),),
-        tuple((f"{number:05}", b"x" * 95) for number in range(5_001)),
-        (("ä" * 250_001, b""),),
+        tuple((f"{number:05}", b"x" * 95) for number in range(11_001)),
+        (("ä" * 550_001, b""),),
     ],
 )
 def test_headers_larger_than_the_topic_takes_are_left_out_and_that_is_said(
@@ -86,7 +86,7 @@ def test_a_key_larger_than_the_topic_takes_is_left_out_and_that_is_said() -> Non
     huge = msgspec.structs.replace(RECORD, key=b"k" * (MOST_BESIDE + 1))
     written = dead_letter(huge, letter(), "flow")
     assert written.key is None
-    assert dict(written.headers)["tidings-cut-key"] == b"500001"
+    assert dict(written.headers)["tidings-cut-key"] == str(MOST_BESIDE + 1).encode()
 
 
 def test_the_largest_letter_fits_the_topic() -> None:

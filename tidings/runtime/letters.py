@@ -20,8 +20,8 @@ from tidings.topics import dead_letters
 
 PREFIX = "tidings-"
 LONGEST = 8_192  # bytes of one header; an error may quote the whole record that caused it
-LARGEST = 15_000_000  # bytes of a value; the topic takes 16 MiB with key and headers
-MOST_BESIDE = 500_000  # bytes of a key, and of all headers that were there
+LARGEST = 14_000_000  # bytes of a value; the topic takes 16 MiB with key and headers
+MOST_BESIDE = 1_100_000  # bytes of a key, and of all headers that were there: what 1 MiB can hold
 
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(DeadLetter))
 
