@@ -23,6 +23,7 @@ INSTANCE = "group.instance.id"  # the setting by which a member keeps its place 
 REPLACED = "another process runs under the same instance name; give each one of its own"
 PATIENCE = 30.0  # seconds that a broker may be away before a question to it is an error
 ANSWER = 5.0  # seconds for one answer
+_UUID = 37  # characters, with the dash before it
 _RETRY = 0.05  # seconds between two tries
 _QUIET = 10.0  # seconds in which a kind of librdkafka's messages is logged once
 
@@ -153,15 +154,20 @@ def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = fro
 
 def holder_of(name: str, brokers: str, group: str, settings: Settings) -> str:
     """The id of the member that has this instance name in the group; "" for nobody, and where the
-    broker does not say."""
+    broker does not say.
+
+    Not by `describe_consumer_groups`: where its time is over librdkafka fails an assertion, and
+    ends the process.
+    """
     client = AdminClient({**common(brokers), **producers(settings)}, logger=librdkafka_log())
-    asked = client.describe_consumer_groups([group], request_timeout=ANSWER)
     try:
-        members = asked[group].result().members
+        groups = client.list_groups(group, timeout=ANSWER)
     except KafkaException as error:
         _log.warning("%s: it can't be told who is %s: %s", group, name, error)
         return ""
-    return next((one.member_id for one in members if one.group_instance_id == name), "")
+    # A broker calls a named member by its name, a dash and a UUID.
+    members = [member.id or "" for one in groups for member in one.members]
+    return next((member for member in members if member[:-_UUID] == name), "")
 
 
 def raise_first_error(partitions: Iterable[TopicPartition]) -> None:

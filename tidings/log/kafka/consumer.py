@@ -73,6 +73,9 @@ class KafkaConsumer:
         }
         self._name = settings.get(INSTANCE, "")
         self._member = ""  # what the broker called us when we joined the last time
+        self._session = int(self._settings.get("session.timeout.ms", 0)) / 1_000
+        self._polled_at = time.monotonic()
+        self._stood_at = -OUTAGE  # nothing was polled for longer than a session
         self._topics: Sequence[str] = ()
         self._listener: Listener | None = None
         self._held: set[Slot] = set()
@@ -125,6 +128,10 @@ class KafkaConsumer:
             raise self._failure
         if self._listener is None:
             raise LogError("poll before subscribe: the consumer does not know what to read")
+        now = time.monotonic()
+        if now - self._polled_at > self._session:
+            self._stood_at = now
+        self._polled_at = now
         self._commits.retry()
         self._left.clear()
         due = self._pauses.due(limit)
@@ -298,8 +305,10 @@ class KafkaConsumer:
             self.commit({s: Position(starts[s]) for s in slots if positions[s] is None})
 
     def _is_replaced(self) -> bool:
-        """Whether another process has our name by now; False where that can't be told."""
-        if not (self._name and self._member):
+        """Whether another process took our name while we stood still; False where that can't be
+        told. While a broker is away nobody can take it, and nobody can be asked."""
+        stood_still = time.monotonic() - self._stood_at < OUTAGE
+        if not (self._name and self._member and stood_still):
             return False
         holder = holder_of(self._name, self._brokers, self._group, self._given)
         return holder not in ("", self._member)
