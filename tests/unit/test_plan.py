@@ -467,3 +467,20 @@ def test_a_flow_is_cut_before_its_first_keyed_step(tmp_path: Path) -> None:
     assert [step.path for step in plan.intake] == ["social.filter"]
     assert [step.path for step in plan.keyed] == ["social.digest", "social.limit"]
     assert [step.path for step in plan.tail] == ["social.consent", "social.deliver"]
+
+
+@pytest.mark.parametrize(("held", "wrong"), [("downgrade", []), ("defer", ["unknown-name"])])
+def test_behind_a_hold_that_downgrades_there_is_a_field_that_says_so(
+    tmp_path: Path, held: str, wrong: list[str]
+) -> None:
+    file, problems = tmp_path / "flow.yaml", Problems()
+    file.write_text(
+        HEAD
+        + f"  - hold: {{quiet: 22:00-08:00, zone: type, then: {held}}}\n"
+        + "  - filter: {keep: not quiet_hours, reason: quiet}\n"
+        + END
+    )
+
+    load(file, {}, problems)
+
+    assert [problem.code for problem in problems.errors] == wrong

@@ -110,6 +110,21 @@ def test_an_unlike_takes_back_a_like_and_the_rest_is_counted_anew() -> None:
     ]
 
 
+def test_where_the_best_is_taken_back_the_others_keep_their_ranks() -> None:
+    step = digest(f"by: [photo], window: 10s, keep: top 2 by n, fields: [n], cancel: {UNLIKE}")
+    events = [
+        (0, like("bob", n=5)),
+        (1, like("eve", n=1)),
+        (2, like("bob", type_="unlike")),
+        (3, like("sam", n=3)),
+        (4, like("zoe", n=2)),
+    ]
+
+    played = play(step, events, 60_000)
+
+    assert [each.data["items"] for each in played.passed] == [[{"n": 3}, {"n": 2}]]
+
+
 def test_a_window_of_which_all_is_taken_back_is_over_and_tells_nothing() -> None:
     step = digest(f"by: [photo], window: 10s, cancel: {UNLIKE}")
 
