@@ -8,7 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.unit.lane.paper import NOW
 from tidings.operators.send import BreakerSpec
+from tidings.runtime.alerts import Alerts
 from tidings.runtime.lane.breaker import Breaker, State
+from tidings.runtime.lane.quota import Quota
+from tidings.sender import Answer, Verdict
 
 SPEC = BreakerSpec(share=0.5, volume=20, window=10_000, pause=5_000, longest=20_000, probes=3)
 CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
@@ -62,6 +65,20 @@ def test_good_probes_close_it_together_or_one_after_the_other() -> None:
         assert said == [None] * (len(answers) - 1) + [CLOSED]
 
 
+def test_of_the_probes_that_have_proved_good_no_more_are_tried() -> None:
+    breaker = opened()
+    assert breaker.probes(0, NOW + 5_000) == 3
+    breaker.answered(2, 0, NOW + 5_100)
+    assert breaker.probes(0, NOW + 5_100) == 1
+
+
+def test_what_failed_before_it_opened_does_not_count_when_it_has_closed() -> None:
+    breaker = opened()
+    breaker.probes(0, NOW + 5_000)
+    assert breaker.answered(3, 0, NOW + 5_100) is CLOSED
+    assert breaker.answered(0, 1, NOW + 5_200) is None, "the 20 are of the same ten seconds"
+
+
 def test_a_bad_probe_opens_it_for_twice_as_long_up_to_the_longest() -> None:
     breaker, now, pauses = opened(), NOW, []
     for _ in range(4):
@@ -89,6 +106,25 @@ def test_answers_to_sends_from_before_tell_nothing_of_now() -> None:
     assert breaker.since == NOW + 5_000
     breaker.answered(3, 0, NOW + 5_100)
     assert breaker.since == NOW + 5_000, "one that times out late does not count either"
+
+
+def test_a_time_out_of_before_it_opened_does_not_open_it_again() -> None:
+    quota = Quota(
+        "apns", 100, 1_000, spills=False, breaker=SPEC, alerts=Alerts("push.normal", "host")
+    )
+    failed = Answer(verdict=Verdict.AMB)
+    for _ in range(20):
+        quota.refused(failed, NOW)
+    quota.heard(NOW + 1)
+    assert quota.breaker.state is OPEN
+    assert quota.free(NOW + 5_001) == 3
+    for _ in range(20):
+        quota.refused(failed, NOW)  # they left before, and time out now
+    quota.heard(NOW + 5_100)
+    assert quota.breaker.state is HALF_OPEN
+    quota.refused(failed, NOW + 5_002)  # a probe
+    quota.heard(NOW + 5_200)
+    assert quota.breaker.state is OPEN
 
 
 @given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 30), st.integers(0, 30))))

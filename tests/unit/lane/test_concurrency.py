@@ -76,6 +76,15 @@ def test_it_gets_used_to_a_slower_pace() -> None:
     assert provider.rounds(60, latency=2_000)[-1] == 400
 
 
+def test_it_gets_used_to_a_slower_pace_slowly_and_to_a_faster_one_fast() -> None:
+    provider = Provider(400)
+    provider.rounds(50)
+    assert provider.rounds(3, latency=400) == [200, 100, 50]
+    provider.rounds(100, latency=2_000)
+    provider.rounds(200)
+    assert provider.rounds(1, latency=400) == [200], "what it was used to is forgotten"
+
+
 def test_a_limit_of_few_places_never_falls_below_one() -> None:
     provider = Provider(1)
     assert provider.rounds(50, latency=10_000, limited=1.0) == [1] * 50

@@ -68,6 +68,15 @@ def test_the_waits_behind_each_failed_attempt(
     assert NOW + least <= decision.at <= NOW + greatest
 
 
+def test_while_its_provider_is_down_a_failure_waits_for_it_and_uses_up_no_retry() -> None:
+    waits = Decision(Act.WAIT, reason="provider_down", counted=False)
+    assert decide(RETRY, a_send(99), NOW, SPEC, down=True) == waits
+    resend = SPEC.model_copy(update={"on_uncertain": "resend"})
+    assert decide(Answer(verdict=Verdict.AMB), a_send(), NOW, resend, down=True) == waits
+    limited = Answer(verdict=Verdict.RETRY, limited=True, retry_after_ms=7_000)
+    assert decide(limited, a_send(), NOW, SPEC, down=True).act is Act.AGAIN
+
+
 def test_the_last_rung_is_not_repeated_without_an_expiry() -> None:
     ended = Decision(Act.END, Kind.FAILED, "retries_exhausted")
     assert decide(RETRY, a_send(7), NOW, SPEC).act is Act.LATER
