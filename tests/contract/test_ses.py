@@ -18,7 +18,10 @@ from tests.peers.mail_desk import HTML, KEY, TEXT, Clock, Desk, a_send, answers_
 from tests.peers.mailbox.peers import SesLocal
 from tests.peers.provider import Got, Provider, Say
 from tidings.operators.senders.aws_signer import Signer
+from tidings.operators.senders.mail.mail import Mail, Writer
+from tidings.operators.senders.mail.mail_settings import MailSettings
 from tidings.operators.senders.mail.ses_answer import entries, refusal
+from tidings.operators.senders.mail.ses_request import Requests
 from tidings.operators.senders.ses import Ses, Settings
 from tidings.receipts import Reference
 from tidings.sender import Answer, Provable, Verdict
@@ -226,6 +229,38 @@ def test_what_is_handed_over_together_is_merged_by_sender_and_configuration_set(
     ]
 
 
+@pytest.mark.parametrize(
+    ("length", "calls"),
+    [(1_000, [2]), (124_000, [2]), (126_000, [1, 1])],
+    ids=["short", "just as long as an entry may be", "too long for an entry"],
+)
+def test_a_mail_with_more_words_than_an_entry_takes_goes_by_itself(
+    tmp_path: Path, length: int, calls: list[int]
+) -> None:
+    parts = {"subject": "Hi", "text": "x" * length}
+    with Provider(takes_all) as ses:
+        answers_of(a_sender(tmp_path, ses.url), [a_send(n, parts=parts) for n in (1, 2)])
+    held = [len(json.loads(got.body).get("BulkEmailEntries", [1])) for got in ses.got]
+    assert held == calls
+
+
+def test_a_call_stays_below_the_megabyte_that_ses_takes(tmp_path: Path) -> None:
+    parts = {"subject": "Hi", "text": "x" * 100_000}
+    with Provider(takes_all) as ses:
+        answers_of(a_sender(tmp_path, ses.url), [a_send(n, parts=parts) for n in range(12)])
+    assert len(ses.got) == 3
+    assert max(len(got.body) for got in ses.got) < 1_000_000
+
+
+def test_a_reference_that_is_longer_than_a_tag_may_be_stays_at_home(tmp_path: Path) -> None:
+    writer = Writer(MailSettings(sender="hello@example.com"), b"k" * 32)
+    for campaign, tags in (("short", ["send_id", "reference"]), ("c" * 200, ["send_id"])):
+        mail = writer.write(a_send(campaign_id=campaign), print)
+        assert isinstance(mail, Mail)
+        call = json.loads(Requests().single(mail))
+        assert [tag["Name"] for tag in call["EmailTags"]] == ["category", *tags]
+
+
 def test_an_address_is_not_twice_in_a_call(tmp_path: Path) -> None:
     sends = [a_send(n, to=f"user-{n % 2}@example.org") for n in range(4)]
     with Provider(takes_all) as ses:
@@ -295,6 +330,17 @@ def test_what_a_refusal_means(
 ) -> None:
     answer = refusal(status, kind, json.dumps({"message": message}).encode())
     assert (answer.verdict, answer.limited) == (verdict, limited)
+
+
+def test_too_many_requests_by_the_status_alone_are_a_limit() -> None:
+    answer = refusal(429, "", b"<html>")
+    assert (answer.verdict, answer.limited, answer.code) == (Verdict.RETRY, True, "429")
+
+
+def test_a_bulk_that_is_answered_for_fewer_than_it_held_is_uncertain_for_all() -> None:
+    one = b'{"BulkEmailEntryResults": [{"Status": "SUCCESS", "MessageId": "m-1"}]}'
+    assert [answer.verdict for answer in entries(one, 1)] == [Verdict.OK]
+    assert [answer.verdict for answer in entries(one, 2)] == [Verdict.AMB] * 2
 
 
 def test_every_error_that_ses_documents_is_classified() -> None:
