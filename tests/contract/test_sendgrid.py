@@ -168,6 +168,14 @@ def test_a_call_carries_a_thousand_and_campaigns_stay_apart(tmp_path: Path) -> N
     assert sorted(len(addresses(got)) for got in sendgrid.got) == [100, 200, 1_000]
 
 
+def test_mails_with_and_without_html_are_two_calls(tmp_path: Path) -> None:
+    sends = [a_send(1), a_send(2, parts={"subject": "Hi", "text": "Hello"}), a_send(3)]
+    with Provider(lambda _: TAKEN) as sendgrid:
+        answers_of(a_sender(tmp_path, sendgrid.url), sends)
+    calls = {len(addresses(got)): json.loads(got.body)["content"] for got in sendgrid.got}
+    assert {count: len(content) for count, content in calls.items()} == {2: 2, 1: 1}
+
+
 # ── What SendGrid answers ─────────────────────────────────────────────────────────────────────
 
 
