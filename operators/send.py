@@ -22,6 +22,7 @@ from tidings.sender import Send
 Quota = Annotated[int, Field(ge=1, le=100_000)]
 Route = str | tuple[str, ...]
 _IN_FLIGHT = 400
+DAY = 86_400_000  # ms
 
 
 class Retry(Spec):
@@ -38,6 +39,12 @@ class Retry(Spec):
     repeat_last: bool = True
     """Repeats the last rung until the message expires. Without it, or without an end to its life,
     what has used up the ladder goes to the dead letters."""
+
+    release: Annotated[Duration, Field(le=DAY)] = DAY
+    """For how long a dead letter that a provider's failures have made waits for that provider:
+    when it takes sends again, the letter is sent once more, at the lane's pace and oldest first,
+    three times at most. `0s` leaves all to `tidings dlq release`; a day is the longest, for as long
+    is it remembered what went out."""
 
     rate_limit: Duration = 30_000
     """How long to wait after a rate limit that names no time. A rate limit never uses up a

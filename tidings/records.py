@@ -278,6 +278,10 @@ class Alert(msgspec.Struct, kw_only=True, omit_defaults=True):
     fix: str = ""
 
 
+PROVIDER_DOWN = "provider_down"
+"""The cause of a letter whose provider failed until nothing was left to try."""
+
+
 class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why a record could not go on: the headers of a dead letter, whose value is the original
     bytes. ``cause`` is the trouble behind it, where that was not the record's own

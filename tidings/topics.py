@@ -73,6 +73,7 @@ def lane_topics(
         deliveries(channel, priority),
         *(retry(channel, priority, delay) for delay in delays),
         dead_letters(channel),
+        RELEASED,
         ALERTS,
     ]
 

@@ -29,8 +29,7 @@ from tidings.records import (
     decode_delivery,
     encode,
 )
-from tidings.runtime.letters import PREFIX, read_letter
-from tidings.runtime.signals import AGAIN
+from tidings.runtime.letters import PREFIX, read_letter, released_delivery, stripped
 from tidings.topics import RELEASED, dead_letters, deliveries, settings
 
 _BATCH = 500
@@ -131,20 +130,10 @@ def _expired(letter: Letter, now: int) -> bool:
 
 
 def _again(letter: Letter) -> Append:
-    delivery, record = letter.delivery, letter.record
-    assert delivery is not None
-    again = msgspec.structs.replace(
-        delivery,
-        round=delivery.round + AGAIN,
-        attempt=0,
-        spared=0,
-        answers={},
-        not_before=0,
-        awaits=(),
-    )
-    headers = tuple(header for header in record.headers if not header[0].startswith(PREFIX))
-    topic = deliveries(delivery.channel, Priority.of(delivery.priority))
-    return Append(topic, record.key, encode(again), headers)
+    record, again = letter.record, released_delivery(letter.record)
+    assert again is not None, "a letter without a delivery is not wanted"
+    topic = deliveries(again.channel, Priority.of(again.priority))
+    return Append(topic, record.key, encode(again), stripped(record.headers))
 
 
 def _note(letter: Letter) -> Append:

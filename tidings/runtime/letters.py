@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from tidings.log.port import Append, Record
-from tidings.records import DeadLetter, Origin
+from tidings.log.port import Append, Headers, Record
+from tidings.records import UNDECODABLE, DeadLetter, Delivery, Origin, decode_delivery
+from tidings.runtime.signals import AGAIN
 from tidings.topics import dead_letters
 
 PREFIX = "tidings-"
@@ -65,6 +66,34 @@ def read_letter(record: Record) -> DeadLetter | None:
         return DeadLetter(**fields)
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def released_delivery(record: Record) -> Delivery | None:
+    """The delivery of a letter in its next round, None for what no lane could read.
+
+    A letter is the end of a delivery that surely nobody got, so it is sent once more with ids that
+    are functions of the letter: what is released twice is leased and marked as one.
+    """
+    if any(name == f"{PREFIX}cut" for name, _ in record.headers):
+        return None
+    try:
+        delivery = decode_delivery(record.value or b"")
+    except UNDECODABLE:
+        return None
+    return msgspec.structs.replace(
+        delivery,
+        round=delivery.round + AGAIN,
+        attempt=0,
+        spared=0,
+        answers={},
+        not_before=0,
+        awaits=(),
+    )
+
+
+def stripped(headers: Headers) -> Headers:
+    """A letter's headers without ours: those that its record came with."""
+    return tuple(header for header in headers if not header[0].startswith(PREFIX))
 
 
 def _header(value: object) -> bytes:

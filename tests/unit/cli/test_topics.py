@@ -137,6 +137,7 @@ def test_a_lane_needs_its_ladder_at_every_priority(here: Path, tidings: Command)
             for name in (f"deliveries.sms.{priority}", f"deliveries.sms.{priority}.retry.10s")
         ),
         "notif_alerts",
+        "notif_dlq.released",
         "notif_dlq.sms",
         "notif_events",
     ]

@@ -350,10 +350,11 @@ class Paper:
         return made
 
     def slots(self, spec: SendSpec = SPEC) -> list[Slot]:
-        """The partitions of the lane's topic, and the one of each rung."""
+        """The partitions of the lane's topic, the one of each rung, and that of its letters."""
         rungs = [f"{self.topic}.retry.{format_duration(delay)}" for delay in spec.retry.ladder]
         own = [Slot(self.topic, number) for number in range(self.partitions)]
-        return own + [Slot(rung, 0) for rung in rungs]
+        letters = [Slot("notif_dlq.push", 0)] if spec.retry.release else []
+        return own + [Slot(rung, 0) for rung in rungs] + letters
 
     def consumer(self, group: str, **options: Any) -> PaperConsumer:
         self.made_consumer = PaperConsumer(self)

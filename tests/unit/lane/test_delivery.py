@@ -466,6 +466,7 @@ def test_a_lane_of_high_priority_reads_its_own_topic() -> None:
     assert lane.consumer.topics == [
         "deliveries.push.high",
         *(f"deliveries.push.high.retry.{rung}" for rung in ("30s", "5m", "30m")),
+        "notif_dlq.push",
     ]
     assert SPEC.retry.ladder == (30_000, 300_000, 1_800_000)
 

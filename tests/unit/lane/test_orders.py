@@ -19,7 +19,7 @@ from tidings.sender import Send, Verdict
 SPEC = SendSpec(
     default="sandbox",
     in_flight=3,
-    retry=Retry(in_place=(1_000,), ladder=(30_000,)),
+    retry=Retry(in_place=(1_000,), ladder=(30_000,), release=0),
     # None opens: while one is, no retry is used up, and what never works is tried for ever.
     breaker=BreakerSpec(volume=10_000),
 )

@@ -157,7 +157,7 @@ def test_what_is_shipped_packs_into_two_processes() -> None:
             [
                 *("deliveries.push.low", "deliveries.push.low.retry.30m"),
                 *("deliveries.push.low.retry.30s", "deliveries.push.low.retry.5m"),
-                *("notif_alerts", "notif_dlq.push", "notif_events"),
+                *("notif_alerts", "notif_dlq.push", "notif_dlq.released", "notif_events"),
             ],
         ),
     ],

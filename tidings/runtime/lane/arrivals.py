@@ -5,6 +5,8 @@ head of a partition says when it is worth looking at again: until then they are 
 which much is held, that waits for room, or lies above a span that is too wide is paused; the group
 is polled all the same, for rebalances are served by nothing else.
 
+The channel's dead letters are read as one more such rung, see ``letters_held``.
+
 What is on a rung for a provider's sake alone comes as soon as that one has room for it, whatever
 process parked it: an outage is over for all of it at once, and it comes no faster than it is sent.
 """
@@ -23,11 +25,12 @@ from tidings.operators.send import Retry
 from tidings.records import Kind, Origin
 from tidings.runtime.lane.admission import admit
 from tidings.runtime.lane.held import Held
+from tidings.runtime.lane.letters_held import HeldLetters
 from tidings.runtime.lane.policy import fits, rung_for
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
 from tidings.runtime.lane.tracker import Parcel, Partition, Tracker
-from tidings.topics import deliveries, retry
+from tidings.topics import dead_letters, deliveries, retry
 
 _LOG = structlog.get_logger(__name__)
 _LISTEN_MS = 100  # between two polls of a lane that has no room
@@ -45,6 +48,7 @@ class Arrivals:
         consumer: Consumer,
         tracker: Tracker,
         settlement: Settlement,
+        proven: Callable[[str], int] = lambda provider: 0,
     ) -> None:
         self._settings = settings
         self._ladder = ladder
@@ -57,7 +61,11 @@ class Arrivals:
             retry(channel, priority, format_duration(delay)): delay for delay in ladder.ladder
         }
         self.topics = [deliveries(channel, priority), *self._delays]
-        self._held: dict[Slot, Held] = {}
+        self._letters = dead_letters(channel)
+        if ladder.release:
+            self.topics.append(self._letters)
+        self._proven = proven
+        self._held: dict[Slot, Held | HeldLetters] = {}
         self._full: set[Slot] = set()  # so much is held of them that no more is read
         self._early: list[tuple[int, int, Work]] = []
         self._postponed = 0  # breaks ties in the heap
@@ -129,10 +137,14 @@ class Arrivals:
                     touched[slot] = partition
             if partition is None or not partition.settled.took(record.offset):
                 continue  # given up in the same poll, or settled before we came
-            if delay and (slot in held or record.time + delay > now):
-                if slot not in held:
-                    held[slot] = Held(delay)
-                held[slot].add(record)
+            if record.topic == self._letters:
+                self._offer(slot, partition, record, now)
+            elif delay and (slot in held or record.time + delay > now):
+                rung = held.get(slot)
+                if rung is None:
+                    rung = held[slot] = Held(delay)
+                assert isinstance(rung, Held)
+                rung.add(record)
             else:
                 self._accept(partition, record, works, now)
         early = [slot for slot in touched if slot in held]
@@ -142,6 +154,15 @@ class Arrivals:
             self._full.update(full)
             self._consumer.pause(full)
         self._bound(touched)
+
+    def _offer(self, slot: Slot, partition: Partition, record: Record, now: int) -> None:
+        """Hold a letter for its provider's sake; pass any other over."""
+        letters = self._held.get(slot) or HeldLetters(self._ladder.release, self._proven)
+        assert isinstance(letters, HeldLetters)
+        if letters.offer(record, self._settings.priority, now):
+            self._held[slot] = letters
+        else:
+            self._tracker.finish(self._tracker.take(partition, record))
 
     def _look(self, works: list[Work], limit: int, now: int) -> None:
         """Take from the rungs what has become due."""
@@ -166,7 +187,7 @@ class Arrivals:
                 self._accept(partition, record, works, now, early=True)
             self._thin(slot, held)
 
-    def _thin(self, slot: Slot, held: Held) -> None:
+    def _thin(self, slot: Slot, held: Held | HeldLetters) -> None:
         """Less is held of it than there was: read on where that is little."""
         if not held:
             del self._held[slot]
@@ -184,6 +205,10 @@ class Arrivals:
         early: bool = False,
     ) -> None:
         """Make work of a record, or settle what is none."""
+        letter = record.topic == self._letters
+        if letter and not early:  # it has waited too long, and stays for people
+            self._tracker.finish(self._tracker.take(partition, record))
+            return
         try:
             delivery = admit(record, self._settings, self._channels)
         except ValueError as error:
@@ -192,6 +217,8 @@ class Arrivals:
         origin = Origin(record.topic, record.partition, record.offset)
         work = Work(delivery=delivery, origin=origin, record=record)
         parcel = self._tracker.take_work(partition, work)
+        if letter:
+            self._settlement.released(parcel)
         if 0 < delivery.expires_at <= now:
             name = self._settings.name
             self._settlement.end(parcel, Kind.EXPIRED, now, reason="expired", step=name)

@@ -116,6 +116,12 @@ class Dispatch:
         found = {name: quota.opening(now) for name, quota in self._quotas.items()}
         return {name: count for name, count in found.items() if count > 0}
 
+    def proven(self, provider: str) -> int:
+        """When a send left that this provider has taken, the latest of those that tell something of
+        it (epoch ms); 0 for none."""
+        quota = self._quotas.get(provider)
+        return quota.taken_at if quota is not None else 0
+
     def due(self, now: int) -> bool:
         """Whether a round has something to do."""
         return bool(
@@ -365,6 +371,7 @@ class Dispatch:
             if answer.verdict is _OK:
                 if send.now >= quota.breaker.since:
                     quota.good += 1
+                    quota.taken_at = send.now
                 self._took(send, kept)
             else:
                 self._settlement.attempt(parcel, send.send_id, kept)

@@ -101,6 +101,7 @@ class Lane:
             self._log.consumer(self._settings.group),
             self._tracker,
             self._settlement,
+            self._dispatch.proven,
         )
         if self._dispatch.rated:
             with closing(self._log.admin()) as admin:

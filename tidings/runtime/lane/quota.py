@@ -71,6 +71,7 @@ class Quota:
         self.bucket = Bucket(rate, counts_limited=counts_limited) if rate is not None else None
         self.answers = self.good = self.bad = self.limited = 0  # since the last round
         self.latency = 0  # ms, of one of them
+        self.taken_at = 0  # when the latest send left that it has taken
         self.failure = ""  # its word for the last failure of its own
         self._concurrency = Concurrency(places, double_ms)
         self._patience_ms = patience_ms

@@ -28,6 +28,7 @@ from tidings.ports import Caps, Leased, Unavailable
 from tidings.ports import Verdict as Claim
 from tidings.records import (
     DOUBT,
+    PROVIDER_DOWN,
     DeadLetter,
     Delivery,
     Kind,
@@ -39,6 +40,7 @@ from tidings.records import (
 )
 from tidings.runtime.lane.answers import Stored, unpack
 from tidings.runtime.lane.last_words import Ending, LastWord, first_word
+from tidings.runtime.lane.letters_held import release_note
 from tidings.runtime.lane.outcomes import Said, outcome
 from tidings.runtime.lane.policy import EXHAUSTED, UNKNOWN
 from tidings.runtime.lane.settings import LaneSettings
@@ -49,7 +51,6 @@ from tidings.sender import Verdict
 from tidings.topics import EVENTS, deliveries, retry
 
 LONGEST_DETAIL = 500  # characters of an error that an outcome quotes
-PROVIDER_DOWN = "provider_down"  # the cause of a letter
 
 # What the hot path looks up is plain text: a member of an enum costs 0.1 µs to name, its value and
 # its formatting 0.2 each.
@@ -319,6 +320,10 @@ class Settlement:
         delivery.awaits = tuple(sorted(parcel.awaits or ()))
         self._write(parcel, Append(self.rungs[rung], record.key, encode(delivery), record.headers))
         self._tracker.finish(parcel)
+
+    def released(self, parcel: Parcel) -> None:
+        """A letter is taken up again; with this word in the log it is not released by hand."""
+        self._write(parcel, release_note(parcel.record))
 
     def deferred(self, parcel: Parcel, reason: str, provider: str, at: int) -> None:
         """The decision to wait for a provider that can take nothing more, no attempt made.
