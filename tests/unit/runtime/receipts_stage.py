@@ -62,11 +62,12 @@ class Stage:
         self.group = self.log.group("tidings.receipts")
         self.people = FlakyPeople(folder / "people", self.clock)
         self.suppressions = FlakySuppressions(folder / "suppressions", self.clock)
+        self.claims = FlakyClaims(self.clock)
         io = Io(
             people=self.people,
             suppressions=self.suppressions,
             templates=None,  # type: ignore[arg-type]  # none of these is asked
-            claims=LocalClaims(self.clock),
+            claims=self.claims,
             caps=None,  # type: ignore[arg-type]
             clock=self.clock,
         )
@@ -177,6 +178,19 @@ class FlakyPeople(FilePeople):
         if self.away:
             raise Unavailable("the people are away")
         return super().find(kind, values)
+
+
+class FlakyClaims(LocalClaims):
+    """The claims; they can be away."""
+
+    away = False
+
+    def first(
+        self, claims: Sequence[tuple[str, str]], ttl_ms: int, forgotten: Sequence[str] = ()
+    ) -> list[str]:
+        if self.away:
+            raise Unavailable("the claims are away")
+        return super().first(claims, ttl_ms, forgotten)
 
 
 class FlakySuppressions(FileSuppressions):

@@ -320,3 +320,54 @@ def test_while_the_list_is_away_nothing_is_said_and_nothing_is_lost(stage: Stage
     stage.settle()
     assert [one.reason for one in outcomes(stage.log)] == ["stop"]
     assert stage.suppressed() is not None
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_while_claims_are_away_a_later_try_waits_and_is_made_once_when_they_are_back(
+    stage: Stage, killed: bool
+) -> None:
+    stage.claims.away = True
+    origin = stage.delivered()
+    for _ in range(2):  # it is told twice
+        stage.callback(origin, MessageStatus="undelivered", ErrorCode="30008")
+    for _ in range(10):
+        stage.clock.advance(100)
+        turn(stage.unit)
+    assert outcomes(stage.log) == []
+    assert len(stage.deliveries()) == 1
+    assert Slot(PROVIDER_EVENTS, 0) not in stage.group.positions, "they will be read again"
+    if killed:
+        stage.group.evict(stage.consumer)  # type: ignore[arg-type]
+        stage.start()
+    stage.claims.away = False
+    stage.settle()
+    [again] = stage.deliveries()[1:]
+    assert again.round > 0
+    assert sorted(one.kind for one in outcomes(stage.log)) == ["deferred", "failed"]
+    assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 2
+
+
+def test_claims_that_go_away_after_they_have_answered_change_nothing(stage: Stage) -> None:
+    stage.suppressions.away = True  # the same batch has to be done again for another's sake
+    origin = stage.delivered()
+    stage.callback(origin, MessageStatus="undelivered", ErrorCode="30008")
+    stage.callback(origin, MessageStatus="undelivered", ErrorCode="21610")
+    for _ in range(10):
+        stage.clock.advance(100)
+        turn(stage.unit)
+    stage.claims.away, stage.suppressions.away = True, False
+    for _ in range(10):
+        stage.clock.advance(100)
+        turn(stage.unit)
+    assert outcomes(stage.log) == [], "the claim is asked for anew, and has to be answered"
+    stage.claims.away = False
+    stage.settle()
+    assert len(stage.deliveries()) == 2
+    assert stage.suppressed() is not None
+
+
+def test_what_asks_no_claim_is_read_while_they_are_away(stage: Stage) -> None:
+    stage.claims.away = True
+    stage.callback(stage.delivered(), MessageStatus="delivered")
+    stage.settle()
+    assert [one.kind for one in outcomes(stage.log)] == ["delivered"]
