@@ -68,6 +68,7 @@ class Deliver:
         self._category = spec.category
         self._reply_to = entries(spec.reply_to) if spec.reply_to else ""
         self._supersedes = spec.supersedes
+        self._on_uncertain = spec.on_uncertain
         self._named = bool(spec.reply_to or spec.supersedes)
         self._priority = str(Priority.of(spec.priority or site.priority or "normal"))
 
@@ -196,6 +197,8 @@ class Deliver:
             delivery.collapse_key = wish.collapse_key
             delivery.campaign_id = wish.campaign_id
             delivery.variant = item.variant
+            if self._on_uncertain:
+                delivery.on_uncertain = self._on_uncertain
             if item.caps:
                 delivery.caps = choice.counted.get(channel, ())
                 delivery.allowances = self._ahead(choice, delivery.chain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -83,6 +83,10 @@ class DeliverSpec(Spec):
     supersedes: str = ""
     """A name such as `code`: of what a person is sent under it, a newer one takes the place of the
     older. A lane asks before each attempt; what is older ends as `cancelled`, `superseded`."""
+
+    on_uncertain: Literal["", "drop", "resend", "ask"] = ""
+    """What becomes of a send that may have gone out and may not: `drop`, `resend` or `ask`, as in
+    `send`; by default what its lane says. A code is worth a duplicate, advertising is not."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -16,7 +16,7 @@ from tidings.ids import send_id
 from tidings.ports import Io
 from tidings.problems import ValueProblem
 from tidings.rates import Rate, RateText
-from tidings.records import Kind
+from tidings.records import Delivery, Kind
 from tidings.sender import Send
 
 Quota = Annotated[int, Field(ge=1, le=100_000)]
@@ -129,13 +129,13 @@ class SendSpec(Spec):
     breaker: BreakerSpec = BreakerSpec()
     """When a provider counts as down."""
 
-    on_uncertain: Literal["unknown", "resend", "ask"] = "unknown"
-    """What becomes of a send whose connection broke after it was written. `unknown` ends it so,
-    and never sends twice; `resend` tries again, where silence is worse than a duplicate. `ask`
-    asks the provider whether it has the message: if it has, it is sent; if not, it is tried again;
-    while it does not say, it is asked again, until the message expires and for an hour at most,
-    and then it ends as `unknown`. With a provider that can't be asked, `ask` is `unknown`; `check`
-    says which."""
+    on_uncertain: Literal["drop", "resend", "ask"] = "drop"
+    """What becomes of a send whose connection broke after it was written. `drop` lets it end as
+    `unknown`, and never sends twice; `resend` tries again, where silence is worse than a duplicate.
+    `ask` asks the provider whether it has the message: if it has, it is sent; if not, it is tried
+    again; while it does not say, it is asked again, until the message expires and for an hour at
+    most, and then it is dropped. With a provider that can't be asked, `ask` is `drop`; `check` says
+    which."""
 
     @model_validator(mode="after")
     def _some_provider(self) -> Self:
@@ -184,6 +184,11 @@ class SendSpec(Spec):
     def rate_of(self, provider: str) -> Rate | None:
         """How many sends ``provider`` gets in a time, None where nothing is said."""
         return self.rate.get(provider) if isinstance(self.rate, dict) else self.rate
+
+
+def on_uncertain(delivery: Delivery | None, spec: SendSpec) -> str:
+    """What becomes of a send that may have gone out: as its flow says, else as its lane does."""
+    return (delivery.on_uncertain if delivery is not None else "") or spec.on_uncertain
 
 
 def route(named: Route) -> tuple[str, ...]:

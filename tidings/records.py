@@ -143,7 +143,8 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     ``reply_to`` is the topic that hears what becomes of it, under the name ``wait``. ``detour`` is
     how many providers of the lane's list were tried before, in earlier rounds. ``supersedes`` is
-    the person's key of which only the newest is sent (``ids.newest_key``).
+    the person's key of which only the newest is sent (``ids.newest_key``). ``on_uncertain`` says
+    what becomes of a send that may have gone out; where it says nothing, the lane does.
     """
 
     notif_id: str
@@ -176,6 +177,7 @@ class Delivery(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     wait: str = ""
     detour: int = 0
     supersedes: str = ""
+    on_uncertain: str = ""
 
     def answered(self, send_id: str) -> bool:
         """Whether the address of this send has said its last word."""

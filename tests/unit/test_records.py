@@ -96,6 +96,7 @@ FULL: dict[str, msgspec.Struct] = {
         wait="0123456789abcdef",
         detour=1,
         supersedes="00112233445566778899aabbccddeeff",
+        on_uncertain="ask",
     ),
     "outcome": Outcome(
         outcome_id="00112233445566778899aabbccddeeff",

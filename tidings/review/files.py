@@ -4,7 +4,7 @@ steps       what can't be built (an unknown category, a bad setting)
 templates   a text for every channel of a `deliver`, and a field for all that it prints
 contents    a `render` above every `send`
 providers   every provider of a `send` is in the settings, its settings are good, and it can be
-            asked where the lane asks
+            asked where a lane or a flow has it asked
 rates       a provider's rate lets a message through within its life
 digests     what is critical is not gathered
 settings    types that lead to no category
@@ -61,6 +61,7 @@ def review(
             _content(role.plan, problems)
             _providers(role.plan, settings, problems)
     _rates(roles, problems)
+    check_askable(roles, settings, problems)
     _circles(roles, settings, env, problems)
     plans = (role.plan for role in roles if isinstance(role.plan, FlowPlan))
     check_replies({plan.name: plan for plan in plans}, problems)
@@ -194,7 +195,6 @@ def _providers(plan: LanePlan, settings: Settings, problems: Problems) -> None:
             for name in step.spec.providers():
                 if name not in settings.providers:
                     _unknown_provider(name, step, settings, problems)
-            check_askable(step, settings, problems)
 
 
 def _unknown_provider(name: str, step: StepPlan, settings: Settings, problems: Problems) -> None:

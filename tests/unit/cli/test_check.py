@@ -105,6 +105,28 @@ def test_a_lane_that_asks_is_told_which_provider_can_not_be_asked(
     )
 
 
+def test_a_flow_that_has_its_provider_asked_is_told_where_it_can_not_be(
+    tidings: Command, here: Path, flows: Path
+) -> None:
+    (here / "config").mkdir(exist_ok=True)
+    (here / "config" / "tidings.yaml").write_text(
+        "categories: {orders: {}}\n"
+        "providers:\n"
+        "  sandbox: {kind: smtp, host: mail.example.com, sender: news@example.com}\n"
+    )
+    write(flows, "shop.yaml", "deliver: {", "deliver: {on_uncertain: ask, ")
+    said = tidings("check", "--strict")
+    assert said.code == 1
+    assert re.findall(r"(\S+)  warning\[cannot-ask\]  (\S+)\n(.*)\n", said.out) == [
+        (
+            "flows/shop.yaml:4:29",
+            "shop.deliver",
+            "  `sandbox` can't be asked whether it has a message: what it does not answer for ends "
+            "as `unknown`",
+        )
+    ]
+
+
 def test_a_file_of_tests_is_checked_and_not_run(tidings: Command, flows: Path) -> None:
     case = "cases: [{name: a, in: [{event: {}}], out: {shop.delivr: [{at: 0s, delivered: push}]}}]"
     (flows / "shop.test.yaml").write_text(case)

@@ -92,6 +92,23 @@ def test_what_it_lacks_is_sent_again_once_its_word_is_old_enough_to_be_believed(
     assert paper.accepted == {id_of("n1", "phone"): 1}
 
 
+@pytest.mark.parametrize(
+    ("lane", "flow", "asked"), [("drop", "ask", True), ("ask", "drop", False), ("ask", "", True)]
+)
+def test_a_flow_decides_for_its_own_whether_the_provider_is_asked(
+    lane: str, flow: str, asked: bool
+) -> None:
+    paper = Paper()
+    process = asking(paper, SendSpec(default="sandbox", on_uncertain=lane))
+    in_doubt(paper, process, taken=True, on_uncertain=flow)
+    if asked:
+        process.answer(question(paper, process), OK, accepted=False)
+        process.turn()
+    paper.confirm()
+    assert paper.ends() == {("n1", "push"): ["sent" if asked else "unknown"]}
+    assert paper.accepted == {id_of("n1", "phone"): 1}
+
+
 def test_a_second_doubt_is_asked_about_from_when_the_first_attempt_left() -> None:
     paper = Paper()
     lane = asking(paper)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.lane.paper import a_delivery
 from tidings.operators.send import Retry, SendSpec
 from tidings.ports import Address
 from tidings.records import Kind
@@ -75,6 +76,23 @@ def test_while_its_provider_is_down_a_failure_waits_for_it_and_uses_up_no_retry(
     assert decide(Answer(verdict=Verdict.AMB), a_send(), NOW, resend, down=True) == waits
     limited = Answer(verdict=Verdict.RETRY, limited=True, retry_after_ms=7_000)
     assert decide(limited, a_send(), NOW, SPEC, down=True).act is Act.AGAIN
+
+
+@pytest.mark.parametrize(
+    ("lane", "flow", "act"),
+    [
+        ("drop", "", Act.END),
+        ("drop", "resend", Act.AGAIN),
+        ("resend", "", Act.AGAIN),
+        ("resend", "drop", Act.END),
+    ],
+)
+def test_what_a_flow_says_of_uncertain_sends_counts_before_what_its_lane_says(
+    lane: str, flow: str, act: Act
+) -> None:
+    spec = SPEC.model_copy(update={"on_uncertain": lane})
+    send = a_send(delivery=a_delivery("n1", on_uncertain=flow))
+    assert decide(Answer(verdict=Verdict.AMB), send, NOW, spec).act is act
 
 
 def test_the_last_rung_is_not_repeated_without_an_expiry() -> None:

@@ -399,7 +399,7 @@ class Dispatch:
         parcel: Parcel = send.ticket
         quota = self._quotas[send.provider]
         down = not quota.breaker.closed
-        if answer.verdict is Verdict.AMB and self._doubts.asks(send.provider):
+        if answer.verdict is Verdict.AMB and self._doubts.asks(send, send.provider):
             self._questions.begin(send, answer, at, now)
             return
         decision = decide(answer, send, now, self._spec, down=down)

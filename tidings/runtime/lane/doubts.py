@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tidings.operators.send import SendSpec
+from tidings.operators.send import SendSpec, on_uncertain
 from tidings.records import DOUBT, Delivery
 from tidings.runtime.lane.answers import Stored
 from tidings.runtime.lane.policy import UNKNOWN, Act, Decision, fits, rung_for
@@ -37,16 +37,15 @@ class Doubts:
     """Which sends are asked about, and what the answers lead to."""
 
     def __init__(self, spec: SendSpec, terms: Mapping[str, Terms]) -> None:
+        self._spec = spec
         self._retry = spec.retry
         self._settles = {
-            name: given.settles_ms
-            for name, given in terms.items()
-            if given.settles_ms and spec.on_uncertain == "ask"
+            name: given.settles_ms for name, given in terms.items() if given.settles_ms
         }
 
-    def asks(self, provider: str) -> bool:
-        """Whether this provider is asked about what it may have."""
-        return provider in self._settles
+    def asks(self, send: Send, provider: str) -> bool:
+        """Whether this provider is asked whether it has ``send``."""
+        return provider in self._settles and on_uncertain(send.delivery, self._spec) == "ask"
 
     def begin(self, send: Send, at: int) -> None:
         """The attempt under way was given up at ``at`` (epoch ms); it is asked about."""
@@ -62,7 +61,7 @@ class Doubts:
 
     def found(self, send: Send, kept: Stored) -> bool:
         """Whether a mark is a doubt, and its provider is asked; ``send`` is a question then."""
-        if not (kept.doubt and self.asks(kept.provider)):
+        if not (kept.doubt and self.asks(send, kept.provider)):
             return False
         known, left = send.doubt, kept.at - kept.latency_ms
         if known is None or not known.count:
@@ -114,7 +113,7 @@ class Doubts:
         doubt = send.doubt
         assert doubt is not None, "it is a question"
         late = now >= doubt.begun + _LONGEST_MS or 0 < send.expires_at <= now
-        return doubt.count > 0 and (late or not self.asks(send.provider))
+        return doubt.count > 0 and (late or not self.asks(send, send.provider))
 
     def forgotten(self, send: Send) -> bool:
         """Whether a question that Claims granted is about a doubt that they know nothing of."""

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from tidings.ids import unit
-from tidings.operators.send import Retry, SendSpec
+from tidings.operators.send import Retry, SendSpec, on_uncertain
 from tidings.records import Kind
 from tidings.sender import Answer, Send, Verdict
 
@@ -75,7 +75,7 @@ def decide(answer: Answer, send: Send, now: int, spec: SendSpec, *, down: bool =
         return _newer(answer, send) if end.gone else end
     if answer.verdict is Verdict.CFG:
         return _STOP
-    if answer.verdict is Verdict.AMB and spec.on_uncertain != "resend":
+    if answer.verdict is Verdict.AMB and on_uncertain(send.delivery, spec) != "resend":
         return UNKNOWN
     if answer.limited:
         return _limited(answer, send, now, spec.retry)
