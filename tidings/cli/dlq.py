@@ -10,8 +10,9 @@ from tidings.cli.failures import Refusal
 from tidings.cli.options import Config, LogAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from tidings.running.release import Letter, Wanted
     from tidings.settings import Settings
 
 _app = typer.Typer(help="Look at the dead letters of lanes, and send them once more.")
@@ -88,6 +89,7 @@ def release(
     now = int(time.time() * 1000)
     wanted = Wanted(cause, provider, now - _duration(since) if since else 0)
     channels, opened = _channels(channel, settings), open_log(settings.log)
+    _known(wanted, letters(opened, channels), settings)
     if dry_run:
         chosen = [one for one in letters(opened, channels) if wanted.takes(one)]
         counts = Counter(str(one.priority) for one in chosen)
@@ -107,6 +109,29 @@ def _channels(named: Sequence[str] | None, settings: Settings) -> list[str]:
         if name not in settings.channels:
             raise Refusal(f"there is no channel `{name}`: {suggestion(name, settings.channels)}")
     return [*(named or settings.channels)]
+
+
+def _known(wanted: Wanted, letters: Iterator[Letter], settings: Settings) -> None:
+    """Raises Refusal for a cause or a provider of which nobody has heard: a slip of the pen selects
+    nothing, and would say no more than that."""
+    from tidings.problems import suggestion
+    from tidings.records import PROVIDER_DOWN
+
+    causes, providers, reasons = {PROVIDER_DOWN}, {*settings.providers, ""}, set[str]()
+    if wanted.cause in causes and wanted.provider in providers:
+        return
+    for letter in letters:
+        causes.add(letter.dead.cause)
+        providers.add(letter.dead.provider)
+        reasons.add(letter.dead.reason)
+    if wanted.cause not in causes:
+        known = suggestion(wanted.cause, sorted(filter(None, causes)))
+        reason = "; that is a reason, see `tidings dlq list`" if wanted.cause in reasons else ""
+        raise Refusal(f"no letter has the cause `{wanted.cause}`{reason}: {known}")
+    if wanted.provider not in providers:
+        named = sorted(filter(None, providers))
+        known = suggestion(wanted.provider, named) or "no letter names one"
+        raise Refusal(f"there is no provider `{wanted.provider}`: {known}")
 
 
 def _duration(text: str) -> int:

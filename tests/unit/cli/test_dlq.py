@@ -29,7 +29,9 @@ class Letters:
         lanes = [f"deliveries.push.{priority}" for priority in ("high", "normal", "low")]
         self.log.admin().create(settings(["notif_dlq.push", "notif_dlq.sms", *lanes]))
 
-    def write(self, name: str, cause: str = "provider_down", **fields: Any) -> None:
+    def write(
+        self, name: str, cause: str = "provider_down", provider: str = "apns", **fields: Any
+    ) -> None:
         """A letter of an hour ago."""
         given: dict[str, Any] = {"attempt": 9, "spared": 2, "answers": {"s1": "retry"}}
         delivery = Delivery(
@@ -57,7 +59,7 @@ class Letters:
             origin=Origin(topic, 3, 41),
             at=self.now - HOUR,
             cause=cause,
-            provider="apns" if cause else "",
+            provider=provider if cause else "",
         )
         self.append(dead_letter(record, dead, "push"))
 
@@ -111,15 +113,48 @@ def test_other_letters_stay(tidings: Command, letters: Letters) -> None:
     letters.append(Append("notif_dlq.push", b"x", b"not ours"))
     assert tidings("dlq", "release").out == "released none\n"
     letters.write("n1")
+    letters.write("n2", cause="rain", provider="fcm")
     for options in (
         ("--provider", "fcm"),
         ("--channel", "sms"),
         ("--since", "30m"),
-        ("--cause", "rain"),
+        ("--cause", "rain", "--provider", "apns"),
     ):
         assert tidings("dlq", "release", *options).out == "released none\n", options
     which = ("--provider", "apns", "--channel", "push", "--since", "2h")
     assert tidings("dlq", "release", *which).out == "released 1 normal\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ("--cause", "provider-dwon"),
+            "no letter has the cause `provider-dwon`: did you mean `provider_down`?",
+        ),
+        (("--cause", "rian"), "no letter has the cause `rian`: did you mean `rain`?"),
+        (
+            ("--cause", "retries_exhausted"),
+            "no letter has the cause `retries_exhausted`; that is a reason, see "
+            "`tidings dlq list`: there is `provider_down` and `rain`",
+        ),
+        (("--provider", "apn"), "there is no provider `apn`: did you mean `apns`?"),
+        (
+            ("--provider", "x", "--dry-run"),
+            "there is no provider `x`: there is `apns`, `fcm`, `sandbox` and `spare`",
+        ),
+    ],
+    ids=["a cause", "a letter's cause", "a reason", "a provider", "in a dry run"],
+)
+def test_a_cause_or_a_provider_that_nobody_knows_is_told_with_the_nearest(
+    options: tuple[str, ...], told: str, tidings: Command, letters: Letters
+) -> None:
+    letters.write("n1")
+    letters.write("n2", cause="rain", provider="fcm")
+    code, out, error = tidings("dlq", "release", *options)
+    assert (code, out) == (1, "")
+    assert told in " ".join(error.split())
+    assert letters.sent() == []
 
 
 def test_a_dry_run_counts_by_priority_and_releases_none(tidings: Command, letters: Letters) -> None:

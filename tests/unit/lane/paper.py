@@ -164,6 +164,7 @@ class PaperConsumer:
         self.paused: set[Slot] = set()
         self.pending: deque[Callable[[], None]] = deque()
         self.polls = 0
+        self.sought: list[tuple[Slot, int]] = []
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         self.topics = list(topics)
@@ -204,6 +205,11 @@ class PaperConsumer:
     def resume(self, slots: Sequence[Slot]) -> None:
         assert set(slots) <= set(self.next)
         self.paused.difference_update(slots)
+
+    def seek(self, slot: Slot, offset: int) -> None:
+        assert offset <= len(self.paper.records[slot])
+        self.next[slot] = offset
+        self.sought.append((slot, offset))
 
     def commit(self, positions: Mapping[Slot, Position], wait: bool = False) -> None:
         self.paper.commit(positions)

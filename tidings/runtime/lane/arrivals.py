@@ -25,7 +25,7 @@ from tidings.operators.send import Retry
 from tidings.records import Kind, Origin
 from tidings.runtime.lane.admission import admit
 from tidings.runtime.lane.held import Held
-from tidings.runtime.lane.letters_held import HeldLetters
+from tidings.runtime.lane.letters_held import HeldLetters, Offered
 from tidings.runtime.lane.policy import fits, rung_for
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.lane.settlement import Settlement
@@ -48,7 +48,8 @@ class Arrivals:
         consumer: Consumer,
         tracker: Tracker,
         settlement: Settlement,
-        proven: Callable[[str], int] = lambda provider: 0,
+        providers: Collection[str],
+        proven: Callable[[str], int],
     ) -> None:
         self._settings = settings
         self._ladder = ladder
@@ -64,7 +65,9 @@ class Arrivals:
         self._letters = dead_letters(channel)
         if ladder.release:
             self.topics.append(self._letters)
+        self._providers = providers
         self._proven = proven
+        self._desks: dict[Slot, HeldLetters] = {}
         self._held: dict[Slot, Held | HeldLetters] = {}
         self._full: set[Slot] = set()  # so much is held of them that no more is read
         self._early: list[tuple[int, int, Work]] = []
@@ -128,17 +131,24 @@ class Arrivals:
         partitions, held = self._tracker.partitions, self._held
         touched: dict[Slot, Partition] = {}
         slot, partition, delay = Slot("", -1), None, 0
+        desk: HeldLetters | None = None
         for record in records:
             if record.partition != slot.partition or record.topic != slot.topic:
                 slot = Slot(record.topic, record.partition)
                 partition = partitions.get(slot)
                 delay = self._delays.get(record.topic, 0)
+                desk = None
                 if partition is not None:
                     touched[slot] = partition
-            if partition is None or not partition.settled.took(record.offset):
-                continue  # given up in the same poll, or settled before we came
-            if record.topic == self._letters:
-                self._offer(slot, partition, record, now)
+                    if record.topic == self._letters:
+                        desk = self._desk(slot)
+            if partition is None:
+                continue  # given up in the same poll
+            if not partition.settled.took(record.offset):  # settled before we came
+                if desk is not None:
+                    desk.skip(record.offset)
+            elif desk is not None:
+                self._offer(slot, desk, partition, record, now)
             elif delay and (slot in held or record.time + delay > now):
                 rung = held.get(slot)
                 if rung is None:
@@ -150,19 +160,41 @@ class Arrivals:
         early = [slot for slot in touched if slot in held]
         for slot in early:
             held[slot].look(now)
-        if full := [slot for slot in early if len(held[slot]) >= _MANY]:
+        rungs = [slot for slot in early if slot.topic != self._letters]
+        if full := [slot for slot in rungs if len(held[slot]) >= _MANY]:
             self._full.update(full)
             self._consumer.pause(full)
+        for slot in touched:
+            self._turn(slot)
         self._bound(touched)
 
-    def _offer(self, slot: Slot, partition: Partition, record: Record, now: int) -> None:
+    def _desk(self, slot: Slot) -> HeldLetters:
+        """For the letters of a partition, from the first that is read to the last that is ours."""
+        desk = self._desks.get(slot)
+        if desk is None:
+            desk = HeldLetters(self._ladder.release, self._providers, self._proven)
+            self._desks[slot] = desk
+        return desk
+
+    def _offer(
+        self, slot: Slot, desk: HeldLetters, partition: Partition, record: Record, now: int
+    ) -> None:
         """Hold a letter for its provider's sake; pass any other over."""
-        letters = self._held.get(slot) or HeldLetters(self._ladder.release, self._proven)
-        assert isinstance(letters, HeldLetters)
-        if letters.offer(record, self._settings.priority, now):
-            self._held[slot] = letters
-        else:
+        said = desk.offer(record, self._settings.priority, now)
+        if said is Offered.HELD:
+            self._held[slot] = desk
+        elif said is Offered.PASSED:
             self._tracker.finish(self._tracker.take(partition, record))
+
+    def _turn(self, slot: Slot) -> None:
+        """Read letters on where there is something to be had."""
+        desk = self._desks.get(slot)
+        there = desk.turn() if desk is not None else None
+        if desk is not None and there is not None:
+            self._consumer.seek(slot, there)
+            if desk.on_lap and slot in self._wide:
+                self._wide.discard(slot)
+                self._resume([slot])
 
     def _look(self, works: list[Work], limit: int, now: int) -> None:
         """Take from the rungs what has become due."""
@@ -194,6 +226,7 @@ class Arrivals:
         if slot in self._full and len(held) < _MANY // 2:
             self._full.discard(slot)
             self._resume([slot])
+        self._turn(slot)
 
     def _accept(
         self,
@@ -249,18 +282,32 @@ class Arrivals:
 
     def _bound(self, touched: Mapping[Slot, Partition]) -> None:
         """Pause what reaches too far above its oldest open record; resume what no longer does."""
-        most = self._settings.max_span
         for slot, partition in touched.items():
-            span = partition.settled.span
+            span, most = partition.settled.span, self._widest(slot)
             partition.crowded = span > most // 2
-            if span > most and slot not in self._wide:
+            if span > most and slot not in self._wide and not self._on_lap(slot):
                 self._wide.add(slot)
                 self._consumer.pause([slot])
+                if slot.topic == self._letters:
+                    _LOG.error(
+                        "dead letters are read no further: too many wait for a provider that is "
+                        "away; `tidings dlq release` does not wait",
+                        lane=self._settings.name,
+                        partition=slot.partition,
+                        letters=span,
+                    )
         for slot in [*self._wide]:
-            partition = self._tracker.partitions[slot]
-            if partition.settled.span < most * 3 // 4:
+            span, most = self._tracker.partitions[slot].settled.span, self._widest(slot)
+            if span < most * 3 // 4:
                 self._wide.discard(slot)
                 self._resume([slot])
+
+    def _widest(self, slot: Slot) -> int:
+        letters = slot.topic == self._letters
+        return self._settings.max_letters if letters else self._settings.max_span
+
+    def _on_lap(self, slot: Slot) -> bool:
+        return slot in self._desks and self._desks[slot].on_lap
 
     def _hear(self) -> None:
         self._deaf = False
@@ -306,6 +353,7 @@ class Arrivals:
         self._tracker.give_up(slots)
         for slot in slots:
             self._held.pop(slot, None)
+            self._desks.pop(slot, None)
             self._full.discard(slot)
             self._wide.discard(slot)
         self._fresh = [slot for slot in self._fresh if slot not in slots]

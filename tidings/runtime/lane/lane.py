@@ -101,6 +101,7 @@ class Lane:
             self._log.consumer(self._settings.group),
             self._tracker,
             self._settlement,
+            self._sending.spec.providers(),
             self._dispatch.proven,
         )
         if self._dispatch.rated:

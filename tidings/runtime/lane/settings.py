@@ -57,6 +57,10 @@ class LaneSettings:
     """Offsets between the oldest open delivery of a partition and the newest: what a commit's
     metadata can tell apart."""
 
+    max_letters: int = 1_000_000
+    """The same for dead letters, of which one may wait for a day: a byte each. What a commit's
+    metadata can't tell of them is read again after a crash, and found sent."""
+
     @property
     def slow_start_ms(self) -> int:
         """``double_ms``, or that of its priority."""
