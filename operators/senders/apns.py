@@ -121,6 +121,7 @@ class Apns:
         if self._pool is None:
             raise RuntimeError("the sender is not open")
         now = self._clock.now()
+        self._mix_up.look(now)
         token = self._token.current(now) if self._token is not None else ""
         if token != self._heads_token or len(self._heads) > _MOST_HEADS:
             self._heads.clear()

@@ -69,6 +69,9 @@ class Settings(SmsSettings):
     """Another address than Amazon's, for tests and private endpoints."""
     connections: Annotated[int, Field(ge=1, le=1_000)] = 50
     """How many; each carries one call at a time."""
+    warm: Annotated[int, Field(ge=0, le=1_000)] = 2
+    """Connections that are made before there is a message, and again after a silence; 0 for none.
+    A message never waits for them."""
     timeout: PositiveDuration = 10_000
     """From a call to its answer; what takes longer may have been sent."""
     wait: PositiveDuration = 3_000
@@ -193,6 +196,7 @@ class Sns:
         )
         limits = Limits(
             connections=settings.connections,
+            warm=settings.warm,
             wait=settings.wait / 1000,
             timeout=settings.timeout / 1000,
         )
@@ -274,6 +278,7 @@ class Sns:
                 detail=result.why,
             )
         elif result.status == 200:
+            self._mix_up.look(self._clock.now())
             self._mix_up.good += 1
             found = _message_id(result.body.decode(errors="replace"))
             answer = Answer(

@@ -11,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.apns_desk import (
-    MINUTE,
-    NOW,
     Clock,
     Desk,
     a_send,
@@ -25,7 +23,6 @@ from tidings.operators.senders import apns
 from tidings.operators.senders.apns import Apns
 from tidings.operators.senders.push.apns_answer import classify
 from tidings.operators.senders.push.apns_message import apns_id
-from tidings.operators.senders.push.mix_up import MixUp
 from tidings.registry import senders
 from tidings.sender import Answer, Verdict
 from tidings.services.process import free_port
@@ -141,32 +138,6 @@ def test_a_dead_device_is_told_with_the_time_of_its_death(tmp_path: Path) -> Non
     run(tmp_path, test, refuses(410, "Unregistered", timestamp=1_700_000_000_000))
 
 
-def test_some_bad_tokens_are_bad_tokens_and_very_many_are_a_mix_up() -> None:
-    mix_up = MixUp()
-    assert [mix_up.bad(NOW) for _ in range(25)] == [False] * 19 + [True] * 6
-    mix_up.good += 25
-    assert mix_up.bad(NOW) is True  # 26 of 51
-    mix_up.good += 5
-    assert mix_up.bad(NOW) is False
-    assert mix_up.bad(NOW + 2 * MINUTE) is False  # all that is long ago
-
-
-def test_a_mix_up_is_seen_over_half_minutes() -> None:
-    mix_up = MixUp()
-    for number in range(15):
-        assert mix_up.bad(NOW + MixUp.HALF - 1) is False, number
-    assert [mix_up.bad(NOW + 2 * MixUp.HALF - 2) for _ in range(6)] == [False] * 4 + [True] * 2
-
-
-def test_a_mix_up_lasts_until_one_is_good() -> None:
-    mix_up = MixUp()
-    assert [mix_up.bad(NOW) for _ in range(20)] == [False] * 19 + [True]
-    probes = [mix_up.bad(NOW + minute * MINUTE) for minute in range(1, 60)]
-    assert probes == [True] * 59, "else each would be removed, and 18 behind it"
-    mix_up.good += 1
-    assert mix_up.bad(NOW + 60 * MINUTE) is False
-
-
 def test_some_bad_tokens_among_more_good_ones_are_bad_tokens(tmp_path: Path) -> None:
     def answer(exchange: Exchange) -> None:
         bad = exchange.headers["apns-id"].endswith(("1", "3", "5", "7"))
@@ -179,6 +150,17 @@ def test_some_bad_tokens_among_more_good_ones_are_bad_tokens(tmp_path: Path) -> 
         assert (verdicts.count(Verdict.INV), verdicts.count(Verdict.OK)) == (40, 120)
 
     run(tmp_path, test, answer)
+
+
+def test_bad_tokens_behind_good_ones_are_bad_tokens(tmp_path: Path) -> None:
+    async def test(desk: Desk) -> None:
+        desk.server.answer = Exchange.respond
+        await desk.send(*(a_send(number) for number in range(60)))
+        desk.server.answer = refuses(400, "BadDeviceToken")
+        answers = await desk.send(*(a_send(number) for number in range(40)))
+        assert {one.verdict for one in answers} == {Verdict.INV}
+
+    run(tmp_path, test)
 
 
 def test_a_mix_up_stops_the_provider_and_not_the_devices(tmp_path: Path) -> None:

@@ -203,6 +203,14 @@ def test_many_who_opted_out_are_no_mix_up(tmp_path: Path) -> None:
     assert {(one.verdict, one.suppress) for one in found} == {(Verdict.INV, "stop")}
 
 
+def test_bad_parameters_behind_more_good_ones_drop_their_messages(tmp_path: Path) -> None:
+    bad = Say(400, refusal("InvalidParameter", "Invalid parameter: Message too long"))
+    with Provider(lambda got: Say(200, OK) if len(provider.got) <= 40 else bad) as provider:
+        given = settings(tmp_path, endpoint=provider.url, connections=1)
+        found = answers(given, [a_send()] * 70)
+    assert [one.verdict for one in found] == [Verdict.OK] * 40 + [Verdict.DROP] * 30
+
+
 def test_who_opted_out_is_suppressed_and_what_amazon_says_names_no_number() -> None:
     answer = classify(400, refusal("OptedOut", "The number +12025550100 has opted &quot;out&quot;"))
     assert answer.suppress == "stop"

@@ -339,6 +339,15 @@ def test_one_country_that_is_off_drops_its_message_and_many_stop_the_channel(
     assert [answer.verdict for answer in found].count(Verdict.CFG) == 11
 
 
+def test_a_country_that_is_off_among_more_that_are_on_drops_its_messages(tmp_path: Path) -> None:
+    with Provider(lambda got: CREATED if len(provider.got) <= 40 else off) as provider:
+        off = refusing(400, 21408)
+        found = answers(
+            messages(tmp_path, provider.url, connections=1), [a_send() for _ in range(70)]
+        )
+    assert [answer.verdict for answer in found] == [Verdict.OK] * 40 + [Verdict.DROP] * 30
+
+
 def test_an_answer_that_never_came_is_not_asked_for_again(tmp_path: Path) -> None:
     with Provider(lambda got: Say(0)) as provider:
         [answer] = answers(messages(tmp_path, provider.url), [a_send()])

@@ -37,14 +37,18 @@ SILENCE = Say(-1)
 """No answer, until the server closes."""
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # of five, the sixth who comes at once tries again after a second
+
+
 class Provider:
     """The server, on a thread of its own; ``answer`` gives what each request gets."""
 
     def __init__(self, answer: Callable[[Got], Say]) -> None:
         self.got: list[Got] = []
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(answer))
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), self._handler(answer))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -53,6 +57,7 @@ class Provider:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one segment: in two, the second waits for 40 ms
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))

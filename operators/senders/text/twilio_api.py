@@ -58,6 +58,9 @@ class Account(BaseModel):
     """Whom to trust instead of the system's authorities, a PEM file."""
     connections: Annotated[int, Field(ge=1, le=1_000)] = 100
     """How many; each carries one call at a time."""
+    warm: Annotated[int, Field(ge=0, le=1_000)] = 2
+    """Connections that are made before there is a message, and again after a silence; 0 for none.
+    A message never waits for them."""
     timeout: PositiveDuration = 10_000
     """From a call to its answer; what takes longer may have been acted on."""
     wait: PositiveDuration = 3_000
@@ -219,6 +222,7 @@ class Api:
         }
         limits = Limits(
             connections=settings.connections,
+            warm=settings.warm,
             wait=settings.wait / 1000,
             timeout=settings.timeout / 1000,
         )
@@ -294,6 +298,7 @@ class Api:
         except (msgspec.DecodeError, UnicodeDecodeError):
             said = _Said()
         if 200 <= result.status < 300:
+            self._places.look(self._clock.now())
             self._places.good += 1
             count = said.num_segments or ""
             return Answer(
