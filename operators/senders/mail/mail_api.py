@@ -30,6 +30,9 @@ class ApiSettings(MailSettings):
     """Whom to trust instead of the system's authorities, a PEM file."""
     connections: Annotated[int, Field(ge=1, le=200)] = 10
     """How many; each carries one call at a time."""
+    warm: Annotated[int, Field(ge=0, le=200)] = 2
+    """Connections that are made before there is a message, and again after a silence; 0 for none.
+    A message never waits for them."""
     timeout: PositiveDuration = 10_000
     """From a call to its answer; what takes longer may have been sent."""
     wait: PositiveDuration = 2_000
@@ -46,6 +49,7 @@ async def opened(origin: str, settings: ApiSettings) -> Pool:
 
     limits = Limits(
         connections=settings.connections,
+        warm=settings.warm,
         wait=settings.wait / 1000,
         timeout=settings.timeout / 1000,
     )
