@@ -52,13 +52,15 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def a_send(kind: str, number: int, *, attempt: int = 1, registered_at: int = 0) -> Send:
+def a_send(
+    kind: str, number: int, *, attempt: int = 1, registered_at: int = 0, recipient_id: str = ""
+) -> Send:
     """One send, with the delivery that a receipt leads back to."""
     channel = CHANNELS[kind]
     place = {"push": "device", "email": "email", "sms": "phone"}[channel]
     delivery = Delivery(
         notif_id=f"n-{number}",
-        recipient_id=f"user-{number}",
+        recipient_id=recipient_id or f"user-{number}",
         flow="social",
         step="social.deliver",
         version="v1",

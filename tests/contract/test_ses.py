@@ -252,13 +252,35 @@ def test_a_call_stays_below_the_megabyte_that_ses_takes(tmp_path: Path) -> None:
     assert max(len(got.body) for got in ses.got) < 1_000_000
 
 
-def test_a_reference_that_is_longer_than_a_tag_may_be_stays_at_home(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("campaign", "names"),
+    [
+        ("short", ["reference"]),
+        ("c" * 200, ["reference", "reference_2"]),
+        ("c" * 500, ["reference", "reference_2", "reference_3", "reference_4"]),
+        ("c" * 1_500, []),
+    ],
+    ids=["200 characters", "two tags", "four tags", "too long for eight"],
+)
+def test_a_reference_takes_as_many_tags_as_it_is_long(campaign: str, names: list[str]) -> None:
     writer = Writer(MailSettings(sender="hello@example.com"), b"k" * 32)
-    for campaign, tags in (("short", ["send_id", "reference"]), ("c" * 200, ["send_id"])):
-        mail = writer.write(a_send(campaign_id=campaign), print)
-        assert isinstance(mail, Mail)
-        call = json.loads(Requests().single(mail))
-        assert [tag["Name"] for tag in call["EmailTags"]] == ["category", *tags]
+    mail = writer.write(a_send(campaign_id=campaign), print)
+    assert isinstance(mail, Mail)
+    call = json.loads(Requests().single(mail))
+    tags = {tag["Name"]: tag["Value"] for tag in call["EmailTags"]}
+    assert [*tags] == ["category", "send_id", *names]
+    assert {len(tags[name]) for name in names[:-1]} <= {256}
+    assert "".join(tags[name] for name in names) == (mail.reference if names else "")
+    [entry] = json.loads(Requests().bulk([mail]))["BulkEmailEntries"]
+    assert [tag["Name"] for tag in entry["ReplacementTags"]] == ["send_id", *names]
+
+
+def test_ses_local_takes_a_reference_of_four_tags(tmp_path: Path, ses_local: SesLocal) -> None:
+    (tmp_path / "reference.key").write_text(KEY)
+    callback = {"url": "https://example.com/hooks", "key": f"file:{tmp_path}/reference.key"}
+    sender = a_sender(tmp_path, ses_local.url, callback=callback)
+    sends = [a_send(n, campaign_id="c" * 500) for n in range(3)]
+    assert {one.verdict for one in answers_of(sender, sends)} == {Verdict.OK}
 
 
 def test_an_address_is_not_twice_in_a_call(tmp_path: Path) -> None:

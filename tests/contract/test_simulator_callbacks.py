@@ -46,6 +46,21 @@ def test_callbacks_are_signed_and_lead_back_to_the_send(tmp_path: Path, kind: st
     against(tmp_path, use, receipts=events)
 
 
+@pytest.mark.parametrize("count", [1, 2], ids=["alone", "in a bulk"])
+def test_a_reference_that_takes_several_tags_of_ses_comes_back_whole(
+    tmp_path: Path, count: int
+) -> None:
+    async def use(peer: Peer) -> None:
+        sends = [a_send("ses", n, recipient_id="r" * 600) for n in range(count)]
+        await peer.send("ses", sends)
+        found = [reference for _, reference in read(peer, "ses")]
+        assert [(one.recipient_id, one.send_id) for one in found] == [
+            ("r" * 600, send.send_id) for send in sends
+        ]
+
+    against(tmp_path, use, receipts=[{"event": "delivered"}])
+
+
 @pytest.mark.parametrize("kind", ["ses", "sendgrid", "twilio"])
 def test_what_is_told_twice_happened_once(tmp_path: Path, kind: str) -> None:
     async def use(peer: Peer) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from tidings.operators.senders.mail.ses_request import REFERENCE_TAGS
 from tidings.operators.senders.text.sns_message import notified
 from tidings.receipts import Receipt, Webhook
 from tidings.records import Kind
@@ -53,7 +54,7 @@ def receipts(topic: str, webhook: Webhook) -> Sequence[Receipt]:
     receipt = Receipt(
         kind=kind,
         event_id=str(what.get("feedbackId") or f"{sid}:{event}:{stamp}"),
-        reference=_first(_map(mail.get("tags")).get("reference")),
+        reference=_reference(_map(mail.get("tags"))),
         channel="email",
         provider_id=sid,
         at=_epoch_ms(stamp),
@@ -99,6 +100,10 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
         why = str(what.get("reason") or what.get("errorMessage") or "")
         return [{"code": event, "detail": why[:500], "alert": True}]
     return [{}]
+
+
+def _reference(tags: Mapping[str, Any]) -> str:
+    return "".join(_first(tags[name]) for name in REFERENCE_TAGS if name in tags)
 
 
 def _map(value: Any) -> Mapping[str, Any]:

@@ -103,13 +103,19 @@ def _entry(mail: Mail) -> dict[str, Any]:
 
 
 _LONGEST_TAG = 256
+REFERENCE_TAGS = ("reference", *(f"reference_{number}" for number in range(2, 9)))
+"""A reference takes as many tags as it is long: those of people with long ids take two or three."""
 
 
 def _tags(mail: Mail) -> list[dict[str, str]]:
     """What SES' events give back: whose it was."""
     tags = [{"Name": "send_id", "Value": mail.send.send_id}]
-    if mail.reference and len(mail.reference) <= _LONGEST_TAG:
-        tags.append({"Name": "reference", "Value": mail.reference})
+    reference = mail.reference
+    if len(reference) <= _LONGEST_TAG * len(REFERENCE_TAGS):
+        for name, start in zip(
+            REFERENCE_TAGS, range(0, len(reference), _LONGEST_TAG), strict=False
+        ):
+            tags.append({"Name": name, "Value": reference[start : start + _LONGEST_TAG]})
     return tags
 
 
