@@ -182,9 +182,13 @@ class Provable(Protocol):
     """A sender that can have its credentials tried, without anybody being sent anything."""
 
     async def prove(self) -> None:
-        """Ask the provider. Raises ValueError, with what it said, where it refuses us or does not
-        answer. The sender is open."""
+        """Ask the provider. Raises NotAccepted, with what it said, where it refuses us, ValueError
+        where it does not answer. The sender is open."""
         ...
+
+
+class NotAccepted(ValueError):
+    """A provider's refusal of our credentials or settings, in its words."""
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -8,20 +8,25 @@ a message to nobody           to a token or a number that there can't be: the se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tidings.http2 import Failure
 from tidings.ports import Address
 from tidings.redaction import text_redacted
-from tidings.sender import Answer, Content, Send, Sender, Verdict
+from tidings.sender import Answer, Content, NotAccepted, Send, Sender, Verdict
 
 if TYPE_CHECKING:
     from tidings.http1 import Pool, Response, Result
 
 _LONGEST = 200  # characters of a refusal that are told
 _NOT_US = (Verdict.OK, Verdict.INV, Verdict.DROP)
+_REFUSALS = (401, 403, 404)
+_SILENT = ("NotSent", "NoAnswer")  # codes of ours: nobody has answered
+_decode = msgspec.json.Decoder().decode
 
 
 async def answered(
@@ -37,17 +42,38 @@ async def answered(
 
 
 async def proved_by_call(pool: Pool, path: str, headers: Mapping[str, str]) -> bytes:
-    """GET ``path``, for what it says. Raises ValueError where the provider refuses it, or does not
-    answer."""
+    """GET ``path``, for what it says. Raises NotAccepted where the provider refuses us, ValueError
+    where it does not answer, or not now."""
     response = await answered(pool, path, headers)
-    if not 200 <= response.status < 300:
-        raise ValueError(told(str(response.status), response.body.decode("utf-8", "replace")))
-    return response.body
+    if 200 <= response.status < 300:
+        return response.body
+    kind = NotAccepted if response.status in _REFUSALS else ValueError
+    raise kind(told(str(response.status), response.body.decode("utf-8", "replace")))
 
 
 def told(code: str, said: str) -> str:
     """A refusal, without what is private."""
-    return f"it answers {code}: {text_redacted(' '.join(said.split()))[:_LONGEST]}"
+    words = text_redacted(" ".join(_words(said).split()))[:_LONGEST]
+    return f"it answers {code}: {words}" if words and words != code else f"it answers {code}"
+
+
+def _words(said: str) -> str:
+    """The messages in an answer of JSON, else the answer."""
+    try:
+        found = [*_messages(_decode(said))]
+    except msgspec.DecodeError:
+        return said
+    return "; ".join(found) or said
+
+
+def _messages(said: Any) -> Iterator[str]:
+    if isinstance(said, list):
+        for one in said:
+            yield from _messages(one)
+    elif isinstance(said, dict):
+        if isinstance(said.get("message"), str):
+            yield said["message"]
+        yield from _messages([said.get("error"), said.get("errors")])
 
 
 async def proved_by_push(
@@ -59,7 +85,8 @@ async def proved_by_push(
 ) -> None:
     """Push to a token that there is not: that it says so tells that all else was good.
 
-    Raises ValueError where the provider refuses us, or does not answer.
+    Raises NotAccepted where the provider refuses us, ValueError where it does not answer, or not
+    now.
     """
     asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     send = Send(
@@ -75,5 +102,9 @@ async def proved_by_push(
     )
     sender.send([send], lambda _, answer: asked.set_result(answer))
     answer = await asked
-    if answer.verdict not in _NOT_US:
-        raise ValueError(told(answer.code, answer.detail))
+    if answer.verdict in _NOT_US:
+        return
+    if answer.code in _SILENT:
+        raise ValueError(answer.detail or "no answer")
+    kind = NotAccepted if answer.verdict is Verdict.CFG else ValueError
+    raise kind(told(answer.code, answer.detail))

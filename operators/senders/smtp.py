@@ -35,7 +35,7 @@ from tidings.operators.senders.mail.smtp_session import Lost, Refused, Session
 from tidings.operators.senders.proof import told
 from tidings.ports import Clock
 from tidings.secret import Secret
-from tidings.sender import Answer, Done, Send, SenderKind, Verdict
+from tidings.sender import Answer, Done, NotAccepted, Send, SenderKind, Verdict
 
 _NAME = "smtp"
 _PORTS = {"implicit": 465, "starttls": 587, "none": 25}
@@ -135,7 +135,8 @@ class Smtp:
         try:
             session = await self._connect()
         except Refused as error:
-            raise ValueError(told(str(error.reply.code), error.reply.text)) from None
+            kind = NotAccepted if error.reply.code >= 500 else ValueError
+            raise kind(told(str(error.reply.code), error.reply.text)) from None
         except Lost as error:
             raise ValueError(str(error)) from None
         await session.close()

@@ -34,7 +34,7 @@ from tidings.operators.senders.text.sms import SmsSettings, Text, text_of
 from tidings.ports import Clock
 from tidings.redaction import text_redacted
 from tidings.secret import Secret
-from tidings.sender import Answer, Done, Send, SenderKind, Verdict
+from tidings.sender import Answer, Done, NotAccepted, Send, SenderKind, Verdict
 
 if TYPE_CHECKING:
     from tidings.http1 import Pool, Result
@@ -230,7 +230,9 @@ class Sns:
         if said.status != 200:
             answer = classify(said.status, said.body)
             if answer.verdict is not Verdict.INV:
-                raise ValueError(told(answer.code, answer.detail))
+                refused = answer.verdict is not Verdict.RETRY
+                kind = NotAccepted if refused else ValueError
+                raise kind(told(answer.code, answer.detail))
         headers = self._signer.headers("/", _SANDBOX, _FORM)
         if _sandboxed((await answered(self._pool, "/", headers, _SANDBOX)).body):
             raise ValueError(

@@ -16,7 +16,7 @@ from tests.peers.provider import Got, Provider, Say
 from tidings.operators.senders.sns import Sns
 from tidings.providers import sender_of
 from tidings.review.reach import Probe, asked
-from tidings.sender import Provable, Sender
+from tidings.sender import NotAccepted, Provable, Sender
 from tidings.services.process import free_port
 from tidings.stores.clock import SystemClock
 
@@ -32,7 +32,8 @@ async def proved(sender: Sender) -> None:
 
 def refusal(sender: Sender) -> str:
     """What ``check --connect`` says of it."""
-    return asked(Probe(("providers", "x"), lambda: asyncio.run(proved(sender))), 10.0) or ""
+    [trouble] = asked([Probe(("providers", "x"), lambda: asyncio.run(proved(sender)))], 10.0)
+    return trouble.why if trouble else ""
 
 
 # ── By a push to a token that there is not ────────────────────────────────────────────────────
@@ -158,7 +159,7 @@ def test_what_the_provider_says_is_told_without_what_is_private(tmp_path: Path, 
     make, _ = SENDERS[name]
     with Provider(refuses) as provider:
         said = refusal(make(tmp_path, provider.url))
-    assert said.startswith('it answers 401: {"message": "Authenticate')
+    assert said == "it answers 401: Authenticate, a…@example.com"
     assert "ana@" not in said
 
 
@@ -230,7 +231,7 @@ def test_a_rehearsal_passes_the_check_and_another_key_does_not(tmp_path: Path, k
     other: dict[str, dict[str, str]] = {
         "apns": {"key_id": "ANOTHER000"},
         "fcm": {"project": "another"},
-        "ses": {"access_key_id": "AKIAOTHER"},
+        "ses": {"secret_access_key": f"file:{tmp_path}/other"},
         "sendgrid": {"key": f"file:{tmp_path}/other"},
         "twilio": {"auth_token": f"file:{tmp_path}/other"},
     }
@@ -245,7 +246,7 @@ def test_a_rehearsal_passes_the_check_and_another_key_does_not(tmp_path: Path, k
                 try:
                     await proved(sender)
                     found.append("")
-                except ValueError as error:
+                except NotAccepted as error:
                     found.append(str(error))
             return found, sum(one.accepted and one.address != NOBODYS[kind] for one in peer.got())
 

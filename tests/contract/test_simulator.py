@@ -301,7 +301,7 @@ def test_amazons_library_sends_and_reads_its_errors(tmp_path: Path) -> None:
             endpoint_url=given["endpoint"],
             verify=given["ca"],
             aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key="any",
+            aws_secret_access_key=Secret(given["secret_access_key"]).read().strip(),
             config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
         )
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple, Self
 from urllib.parse import parse_qsl
+
+from tidings.services.certificate import Certificate
 
 
 class Got(NamedTuple):
@@ -43,14 +46,22 @@ class _Listener(ThreadingHTTPServer):
 
 
 class Provider:
-    """The server, on a thread of its own; ``answer`` gives what each request gets."""
+    """The server, on a thread of its own; ``answer`` gives what each request gets.
 
-    def __init__(self, answer: Callable[[Got], Say]) -> None:
+    With a certificate it speaks TLS.
+    """
+
+    def __init__(self, answer: Callable[[Got], Say], tls: Certificate | None = None) -> None:
         self.got: list[Got] = []
         self._closing = threading.Event()
         self._server = _Listener(("127.0.0.1", 0), self._handler(answer))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.certificate, tls.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def _handler(self, answer: Callable[[Got], Say]) -> type[BaseHTTPRequestHandler]:
         got, closing = self.got, self._closing

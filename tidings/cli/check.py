@@ -70,20 +70,25 @@ def check(
 
         before = compare_with(against, paths, found, problems, whole=not files)
         fresh = [] if problems.errors else _fresh(before, found, config)
+    answered = None
     if connect and not problems.errors:
-        _reach(found, config, timeout, problems)
+        answered = _reach(found, config, timeout, problems, whole=not files)
     if form is Format.JSON:
         import msgspec
 
         counts = {"files": len(paths), "errors": len(problems.errors)}
         counts["warnings"] = len(problems.warnings)
-        topics = {"topics": fresh} if against is not None else {}
-        typer.echo(msgspec.json.encode({**counts, **topics, "problems": problems.as_dicts()}))
+        more = {"topics": fresh} if against is not None else {}
+        if answered is not None:
+            more["answered"] = answered
+        typer.echo(msgspec.json.encode({**counts, **more, "problems": problems.as_dicts()}))
     else:
         if len(problems):
             typer.echo(problems.render() + "\n")
         if fresh:
             typer.echo(f"topics that it needs on top: {', '.join(fresh)}\n")
+        if answered:
+            typer.echo(f"answered: {', '.join(answered)}")
         typer.echo(_summary(len(paths), len(problems.errors), len(problems.warnings)))
     if problems.errors or (strict and len(problems)):
         raise typer.Exit(1)
@@ -146,12 +151,17 @@ def _fresh(before: Sequence[Role], after: Sequence[Role], config: Path | None) -
     return sorted((new.ours | new.sources) - (old.ours | old.sources))
 
 
-def _reach(roles: Sequence[Role], config: Path | None, timeout: float, problems: Problems) -> None:
-    """Add what does not answer, and topics that are not as they should be, to ``problems``."""
+def _reach(
+    roles: Sequence[Role], config: Path | None, timeout: float, problems: Problems, *, whole: bool
+) -> list[str]:
+    """Add what does not answer, and topics that are not as they should be, to ``problems``; gives
+    what has answered. ``whole`` tells that ``roles`` are all that there are."""
     from contextlib import closing
 
     from tidings.content import content_root
     from tidings.log.address import open_log
+    from tidings.problems import listed
+    from tidings.providers import call_back
     from tidings.review.files import place_in
     from tidings.review.reach import asked, probes
     from tidings.running.provision import changes
@@ -159,28 +169,32 @@ def _reach(roles: Sequence[Role], config: Path | None, timeout: float, problems:
 
     settings = read_settings(config)
     file = settings_file(config) or content_root() / "config" / "tidings.yaml"
-    silent = set()
-    for probe in probes(settings):
-        why = asked(probe, timeout)
-        if why is not None:
-            silent.add(probe.keys[0])
-            path = ".".join(probe.keys)
-            problems.error("unreachable", f"`{path}`: {why}", place_in(file, *probe.keys), path)
-    if "log" in silent:
-        return
+    answered = []
+    all_ = probes(settings)
+    for probe, trouble in zip(all_, asked(all_, timeout), strict=True):
+        path = ".".join(probe.keys)
+        if trouble is None:
+            answered.append(path)
+        else:
+            said = f"`{path}`: {trouble.why}"
+            problems.error("unreachable", said, place_in(file, *probe.keys), path, trouble.hint)
+    if "log" not in answered:
+        return answered
+    receipts = whole and call_back(settings.providers)
     with closing(open_log(settings.log).admin()) as admin:
-        for change in changes(admin, roles, settings, sources=True):
-            refused = change.step == "refuse"
-            report = problems.error if change.step != "alter" else problems.warning
-            report(
-                "wrong-topic" if refused or change.step == "alter" else "missing-topic",
-                f"`{change.topic.name}`: {change.why}"
-                if change.step != "create"
-                else f"there is no topic `{change.topic.name}` in the log",
-                place_in(file, "log"),
-                "log",
-                None if refused else "`tidings topics apply --sources` makes it so",
-            )
+        found = changes(admin, roles, settings, sources=True, receipts=receipts)
+    place, apply = place_in(file, "log"), "`tidings topics apply --sources`"
+    missing = [change.topic.name for change in found if change.step == "create"]
+    if missing:
+        count = f"{len(missing)} topics are" if len(missing) > 1 else "a topic is"
+        said = f"{count} missing in the log: {listed(missing)}"
+        problems.error("missing-topic", said, place, "log", f"{apply} makes what is missing")
+    for step, topic, why in found:
+        if step != "create":
+            report = problems.warning if step == "alter" else problems.error
+            fix = f"{apply} makes it so" if step == "alter" else None
+            report("wrong-topic", f"`{topic.name}`: {why}", place, "log", fix)
+    return answered
 
 
 def _folder(path: str) -> Path:

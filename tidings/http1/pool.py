@@ -161,6 +161,10 @@ class Pool:
             within = limits.timeout + limits.wait if flight.written else limits.wait
             what = "answer" if flight.written else "connection"
             result = _failed(flight, f"no {what} within {within:g} s")
+        except aiohttp.ClientConnectorCertificateError as error:
+            result = _failed(flight, f"{error.host}:{error.port}: {error.certificate_error}")
+        except aiohttp.ClientConnectorError as error:
+            result = _failed(flight, f"{error.host}:{error.port}: {error.os_error}")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             result = _failed(flight, str(error) or type(error).__name__)
         self._used_at = asyncio.get_running_loop().time()

@@ -9,9 +9,9 @@
     providers     their secrets are read, and where there is a harmless question, the provider says
                   whether it accepts them; nobody is sent anything
 
-Each has as long as it is given, and its failure is a problem of the line that names it. What is
-told has no secret in it: values of secrets are never part of a message, passwords in addresses are
-taken out.
+All are asked at once, each has as long as it is given, and its failure is a problem of the line
+that names it, with what is likely to help. What is told has no secret in it: values of secrets are
+never part of a message, passwords in addresses are taken out.
 """
 
 from __future__ import annotations
@@ -19,25 +19,58 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tidings.content import content
 from tidings.log.address import open_log
 from tidings.ports import Io, Payload, Person, Query, Question
+from tidings.problems import listed
 from tidings.providers import sender_of
 from tidings.redaction import text_redacted
 from tidings.running.embedded import folder_of
-from tidings.sender import Provable
+from tidings.sender import NotAccepted, Provable
 from tidings.settings import ConnectionSettings, Settings
 from tidings.stores.address import Fetching, open_io
 from tidings.stores.clock import SystemClock
 
 NOBODY = "tidings-check"
+_CREDENTIALS = (
+    *("key", "key_id", "team_id", "certificate", "topic", "environment", "project"),
+    *("access_key_id", "secret_access_key", "profile", "region"),
+    *("account", "auth_token", "api_key", "api_secret", "user", "password"),
+)
+_HINTS = (
+    (
+        ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),
+        "this machine trusts nobody who signed that certificate: `ca` names a PEM file of who did, "
+        "as of a proxy between; or another server answers there than was meant",
+    ),
+    (
+        ("WRONG_VERSION_NUMBER", "wrong version number", "Server disconnected"),
+        "what listens there speaks otherwise, with TLS or without: look at the port, and at "
+        "`https` or `http`",
+    ),
+    (
+        ("Name or service not known", "nodename nor servname", "name resolution"),
+        "no DNS here knows that name: look for a slip of the pen, or at this machine's DNS",
+    ),
+    (
+        ("refused", "Connect call failed", "Error 111"),
+        "nothing listens there: is it started, and is the port right?",
+    ),
+    (
+        ("no answer in", "Timeout", "timed out"),
+        "a firewall between may drop what is sent, or it hangs; --timeout gives it longer",
+    ),
+)
 
 
 class Probe(NamedTuple):
@@ -45,6 +78,7 @@ class Probe(NamedTuple):
 
     keys: tuple[str, ...]
     ask: Callable[[], None]
+    given: Mapping[str, Any] = MappingProxyType({})  # a provider's settings, as they are written
 
 
 def probes(settings: Settings) -> list[Probe]:
@@ -62,31 +96,64 @@ def probes(settings: Settings) -> list[Probe]:
             for name, each in settings.connections.items()
         ),
         *(
-            Probe(("providers", name), partial(_provider, name, settings))
-            for name in settings.providers
+            Probe(("providers", name), partial(_provider, name, settings), given)
+            for name, given in settings.providers.items()
         ),
     ]
 
 
-def asked(probe: Probe, timeout: float) -> str | None:
-    """What went wrong when a system was asked, None where it answered in ``timeout`` seconds."""
-    failed: list[BaseException] = []
+class Trouble(NamedTuple):
+    """What went wrong when a system was asked, and what is likely to help."""
 
-    def ask() -> None:
+    why: str
+    hint: str | None
+
+
+def asked(probes: Sequence[Probe], timeout: float) -> list[Trouble | None]:
+    """What went wrong with each, None where it answered within ``timeout`` seconds."""
+    asking = [_Asking(probe) for probe in probes]
+    return [one.trouble(timeout) for one in asking]
+
+
+class _Asking(threading.Thread):
+    """One system that is being asked, on a thread that may hang for ever."""
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(name=f"probe-{probe.keys[-1]}", daemon=True)
+        self._probe = probe
+        self._failed: Exception | None = None
+        self._began = time.monotonic()
+        self.start()
+
+    def run(self) -> None:
         try:
-            probe.ask()
+            self._probe.ask()
         except Exception as error:  # noqa: BLE001  whatever a client raises is the answer
-            failed.append(error)
+            self._failed = error
 
-    thread = threading.Thread(target=ask, name=f"probe-{probe.keys[-1]}", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if thread.is_alive():
-        return f"no answer in {timeout:g} s"
-    if not failed:
+    def trouble(self, timeout: float) -> Trouble | None:
+        self.join(max(0.0, self._began + timeout - time.monotonic()))
+        if self.is_alive():
+            why = f"no answer in {timeout:g} s"
+        elif self._failed is None:
+            return None
+        else:
+            said = str(self._failed).strip() or type(self._failed).__name__
+            why = text_redacted(said.splitlines()[0])
+        if isinstance(self._failed, NotAccepted):
+            return Trouble(why, _compare(self._probe.given))
+        return Trouble(why, next((hint for signs, hint in _HINTS if _any(signs, why)), None))
+
+
+def _any(signs: Sequence[str], text: str) -> bool:
+    return any(sign in text for sign in signs)
+
+
+def _compare(given: Mapping[str, Any]) -> str | None:
+    names = [name for name in _CREDENTIALS if name in given]
+    if not names:
         return None
-    said = str(failed[0]).strip() or type(failed[0]).__name__
-    return text_redacted(said.splitlines()[0])
+    return f"compare {listed(names, 'and')} with what the provider shows you of this account"
 
 
 def _log(settings: Settings) -> None:
@@ -123,6 +190,8 @@ def _alone(settings: Settings, port: str) -> Iterator[Io]:
         elif port == "people":
             people, question, journal = settings.people.partition("?")
             kind, colon, place = people.partition(":")
+            if kind == "file" and not (file := Path(content(place), "people.jsonl")).exists():
+                raise ValueError(f"there is no {file}: nobody could be reached")
             addresses[port] = f"{kind}{colon}{content(place)}{question}{journal}"
         else:
             addresses[port] = getattr(settings, port)

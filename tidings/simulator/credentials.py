@@ -67,7 +67,14 @@ class Credentials:
         return [
             Apns({KEY_ID: self._apple.public_key()}),
             Fcm(PROJECT, self._google.public_key()),
-            Ses(ACCESS_KEY, TOPIC_ARN, self._sns, self._sns_certificate, *called("ses")),
+            Ses(
+                ACCESS_KEY,
+                self._secret("ses.secret"),
+                TOPIC_ARN,
+                self._sns,
+                self._sns_certificate,
+                *called("ses"),
+            ),
             SendGrid(self._secret("sendgrid.key"), self._events, *called("sendgrid")),
             Twilio(ACCOUNT, self._secret("twilio.token"), NUMBER, *called("twilio")),
         ]

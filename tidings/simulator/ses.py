@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from tidings.ids import id_of
 from tidings.receipts import Webhook
 from tidings.sender import Verdict
 from tidings.simulator.scenario import ProviderName
+from tidings.simulator.sigv4 import fault
 from tidings.simulator.wire import Asked, Fate, Reply, Request, Told, as_json, wording, worst
 
 CERTIFICATE_PATH = "/SimpleNotificationService-51d1a7ed51d1a7ed51d1a7ed51d1a7ed.pem"
@@ -23,13 +23,13 @@ _SINGLE, _BULK = "/v2/email/outbound-emails", "/v2/email/outbound-bulk-emails"
 _ACCOUNT = "/v2/email/account"
 _OPERATIONS = {_SINGLE: "POST", _BULK: "POST", _ACCOUNT: "GET"}
 _MOST = 50
-_credential = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/.*Signature=[0-9a-f]{64}").match
 _STATUSES = {
     "TooManyRequestsException": 429,
     "InternalServiceErrorException": 500,
     "ServiceUnavailable": 503,
     "NotFoundException": 404,
     "UnrecognizedClientException": 403,
+    "InvalidSignatureException": 403,
 }
 _USUAL = {
     Verdict.RETRY: "ServiceUnavailable",
@@ -61,7 +61,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Ses:
-    """One account: its access key, the SNS topic of its events, and who signs those."""
+    """One account: its access key and secret, the SNS topic of its events, and who signs those."""
 
     name: ProviderName = "ses"
     bounces = True
@@ -69,6 +69,7 @@ class Ses:
     def __init__(
         self,
         access_key: str,
+        secret: str,
         topic: str,
         signs: rsa.RSAPrivateKey,
         certificate: bytes,
@@ -76,6 +77,7 @@ class Ses:
         url: str,
     ) -> None:
         self._access_key = access_key
+        self._secret = secret
         self._topic = topic
         self._signs = signs
         self._certificate = certificate
@@ -92,10 +94,8 @@ class Ses:
             return Reply(200, self._certificate, (("content-type", "application/x-pem-file"),))
         if _OPERATIONS.get(request.path) != request.method:
             return _error(404, "NotFoundException", "no such operation")
-        found = _credential(request.headers.get("authorization", ""))
-        if found is None or found[1] != self._access_key:
-            said = "The security token included in the request is invalid."
-            return _error(403, "UnrecognizedClientException", said)
+        if (wrong := fault(request, self._access_key, self._secret, now)) is not None:
+            return _error(403, *wrong)
         if request.path == _ACCOUNT:
             return as_json(200, {"ProductionAccessEnabled": True, "SendingEnabled": True})
         try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.peers.provider import Provider, Say
 from tests.unit.cli.command import Command
+from tidings.services.certificate import self_signed
+from tidings.services.process import free_port
 
 FLOW = """\
 flow: shop
@@ -30,6 +34,7 @@ def flow(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("flows", "config", "people"):
         (here / folder).mkdir()
     (here / "config" / "tidings.yaml").write_text(SETTINGS)
+    (here / "people" / "people.jsonl").touch()
     file = here / "flows" / "shop.yaml"
     file.write_text(FLOW)
     return file
@@ -50,8 +55,8 @@ def test_missing_topics_are_told_and_none_is_once_they_are_made(
     tidings: Command, flow: Path
 ) -> None:
     assert problems(tidings) == [
-        f"1 log missing-topic: there is no topic `{name}` in the log"
-        for name in ("deliveries.push.normal", "notif_dlq.flow", "notif_events", "shop.events")
+        "1 log missing-topic: 4 topics are missing in the log: `deliveries.push.normal`, "
+        "`notif_dlq.flow`, `notif_events` and `shop.events`"
     ]
     tidings("topics", "apply", "--sources")
     assert problems(tidings) == []
@@ -108,3 +113,50 @@ def test_where_payloads_wait_is_asked_with_its_secret(
     settings(flow.parent.parent, where % "valkey://127.0.0.1:1/0")
     [away] = problems(tidings)
     assert away.startswith("5 payloads unreachable")
+
+
+def test_what_has_answered_is_told(tidings: Command, flow: Path, here: Path) -> None:
+    tidings("topics", "apply", "--sources")
+    settings(here, "providers: {box: {kind: sandbox}}\n")
+    assert tidings("check", "--connect").out == (
+        "answered: log, people, suppressions, claims, providers.box\n1 file: no problems\n"
+    )
+
+
+def test_people_that_are_nowhere_are_told(tidings: Command, flow: Path, here: Path) -> None:
+    (here / "people" / "people.jsonl").unlink()
+    tidings("topics", "apply", "--sources")
+    assert problems(tidings) == [
+        "3 people unreachable: `people`: there is no people/people.jsonl: nobody could be reached"
+    ]
+
+
+def hints(tidings: Command) -> dict[str, str | None]:
+    said = json.loads(tidings("check", "--connect", "--format", "json").out)
+    return {one["path"]: one.get("hint") for one in said["problems"]}
+
+
+def test_what_is_likely_to_help_is_told(
+    tidings: Command, flow: Path, here: Path, tmp_path: Path
+) -> None:
+    tidings("topics", "apply", "--sources")
+    (here / "key").write_text("SG.key")
+    mail = "kind: sendgrid, key: 'file:key', sender: hello@example.com"
+    tls = self_signed(tmp_path, now=datetime.now(UTC), life=timedelta(days=1))
+    with (
+        Provider(lambda got: Say(401, b'{"errors": [{"message": "revoked"}]}')) as refuses,
+        Provider(lambda got: Say(200), tls=tls) as unknown,
+    ):
+        settings(
+            here,
+            f"providers:\n"
+            f"  refused: {{{mail}, endpoint: '{refuses.url}'}}\n"
+            f"  unknown: {{{mail}, endpoint: '{unknown.url}'}}\n"
+            f"  nothing: {{{mail}, endpoint: 'http://127.0.0.1:{free_port()}'}}\n",
+        )
+        found = hints(tidings)
+    assert found["providers.refused"] == (
+        "compare `key` with what the provider shows you of this account"
+    )
+    assert "`ca` names a PEM file" in str(found["providers.unknown"])
+    assert "is the port right?" in str(found["providers.nothing"])
