@@ -165,7 +165,8 @@ async def simulated(folder: Path, scenario: Mapping[str, Any] | None = None) -> 
             now_ms,
             lambda at, make: later.append((at, make)),
         )
-        async with Server(simulator, credentials.certificate) as server:
+        clients = credentials.authority.certificate
+        async with Server(simulator, credentials.certificate, clients) as server:
             settings = credentials.settings(read, server.port, server.plain_port)
             peer = Peer(server, settings, file)
             peer.later = later

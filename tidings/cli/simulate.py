@@ -170,7 +170,13 @@ async def _serve(
             lambda: int(time.time() * 1000),
             callbacks.later if callbacks is not None else None,
         )
-        server = Server(simulator, credentials.certificate, port=ports[0], plain_port=ports[1])
+        server = Server(
+            simulator,
+            credentials.certificate,
+            credentials.authority.certificate,
+            port=ports[0],
+            plain_port=ports[1],
+        )
         await stack.enter_async_context(server)
         settings = credentials.settings(scenario, server.port, server.plain_port)
         typer.echo(_shown({n: one for n, one in settings.items() if one["kind"] in wanted}))

@@ -1,4 +1,5 @@
-"""Apple's push service: one device a request, HTTP/2 alone, a provider token signed by our key."""
+"""Apple's push service: one device a request, HTTP/2 alone, by a token that our key has signed, or
+by a certificate."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Apns:
-    """Knows the public halves of the keys that may sign, by their key id."""
+    """Knows the public halves of the keys that may sign, by their key id; with none of them it
+    takes certificates alone."""
 
     name: ProviderName = "apns"
     bounces = False
@@ -118,13 +120,8 @@ class Apns:
             return "MissingDeviceToken"
         if not _token(request.path.removeprefix(_PATH)):
             return "BadDeviceToken"
-        token = headers.get("authorization", "")
-        if not token.lower().startswith("bearer "):
-            return "MissingProviderToken"
-        if reason := self._token_wrong(token[7:].strip(), now):
+        if reason := self._stranger(request, push_type, now):
             return reason
-        if not headers.get("apns-topic"):
-            return "MissingTopic"
         if push_type not in _TYPES:
             return "InvalidPushType"
         if headers.get("apns-priority", "10") not in ("1", "5", "10"):
@@ -138,6 +135,23 @@ class Apns:
         if not body:
             return "PayloadEmpty"
         return "PayloadTooLarge" if len(body) > (5_120 if push_type == "voip" else 4_096) else ""
+
+    def _stranger(self, request: Request, push_type: str, now: int) -> str:
+        """Why who sends may not, "" where they may."""
+        topic, client = request.headers.get("apns-topic", ""), request.client
+        if client:
+            own = topic == client or topic.startswith(f"{client}.")
+            return "" if own and (push_type == "mdm") == _is_mdm(client) else "TopicDisallowed"
+        if not self._keys:
+            return "BadCertificate"
+        token = request.headers.get("authorization", "")
+        if not token.lower().startswith("bearer "):
+            return "MissingProviderToken"
+        if reason := self._token_wrong(token[7:].strip(), now):
+            return reason
+        if not topic:
+            return "MissingTopic"
+        return "TopicDisallowed" if push_type == "mdm" or _is_mdm(topic) else ""
 
     def _token_wrong(self, token: str, now: int) -> str:
         issued = self._tokens.get(token)
@@ -164,6 +178,10 @@ class Apns:
 
 def _refusal(reason: str) -> Reply:
     return as_json(_STATUSES.get(reason, 400), {"reason": reason}, code=reason)
+
+
+def _is_mdm(topic: str) -> bool:
+    return topic.startswith("com.apple.mgmt.")
 
 
 def _raw(text: str) -> bytes:

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from tidings.services.certificate import Certificate, self_signed
 from tidings.services.process import LOOPBACK
 from tidings.simulator.apns import Apns
+from tidings.simulator.authority import Authority
 from tidings.simulator.fcm import TOKEN_PATH, Fcm
 from tidings.simulator.scenario import ProviderName, Scenario
 from tidings.simulator.sendgrid import SendGrid
@@ -30,6 +31,7 @@ from tidings.simulator.twilio import Twilio
 from tidings.simulator.wire import Service
 
 KEY_ID, TEAM_ID, APP = "SIMULATED0", "SIMULATED1", "com.example.app"
+MDM = "com.apple.mgmt.External.51515151-5151-5151-5151-515151515151"
 PROJECT = "simulated-project"
 ACCESS_KEY = "AKIASIMULATED0000000"
 TOPIC_ARN = "arn:aws:sns:us-east-1:000000000000:simulated-ses-events"
@@ -46,6 +48,7 @@ class Credentials:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.certificate = self._tls(now)
+        self.authority = Authority(folder, {"push.pem": APP, "mdm.pem": MDM}, now)
         self._apple = self._key("AuthKey.p8", lambda: ec.generate_private_key(ec.SECP256R1()))
         self._google = self._key("google.pem", _rsa)
         self._sns = self._key("sns.pem", _rsa)
@@ -65,7 +68,7 @@ class Credentials:
             return scenario.names.get(name, name), scenario.urls.get(name, "")
 
         return [
-            Apns({KEY_ID: self._apple.public_key()}),
+            Apns({KEY_ID: self._apple.public_key()} if scenario.apple_by == "key" else {}),
             Fcm(PROJECT, self._google.public_key()),
             Ses(
                 ACCESS_KEY,
@@ -92,14 +95,14 @@ class Credentials:
             public = scenario.urls.get(name, usual)
             return {"url": public, "key": f"file:{folder}/callback.key"}
 
+        apple: dict[str, Any] = {
+            "key": f"file:{folder}/AuthKey.p8", "key_id": KEY_ID, "team_id": TEAM_ID
+        }  # fmt: skip
+        by_certificate = scenario.apple_by == "certificate"
+        if by_certificate:
+            apple = {"certificate": f"{folder}/push.pem"}
         kinds: dict[ProviderName, dict[str, Any]] = {
-            "apns": {
-                "key": f"file:{folder}/AuthKey.p8",
-                "key_id": KEY_ID,
-                "team_id": TEAM_ID,
-                "topic": APP,
-                **here,
-            },
+            "apns": {**apple, "topic": APP, **here},
             "fcm": {"key": f"file:{folder}/firebase.json", **here},
             "ses": {
                 "region": "us-east-1",
@@ -128,9 +131,13 @@ class Credentials:
                 **url,
             },
         }
-        return {
+        found = {
             scenario.names.get(kind, kind): {"kind": kind, **given} for kind, given in kinds.items()
         }
+        if by_certificate:
+            mdm = {"certificate": f"{folder}/mdm.pem", "topic": MDM, "push_type": "mdm"}
+            found["mdm"] = {"kind": "apns", **mdm, **here}
+        return found
 
     # ── Files ─────────────────────────────────────────────────────────────────────────────────
 

@@ -27,10 +27,11 @@ class _Stream:
 
 
 class Http2(asyncio.Protocol):
-    """The server's end of a connection."""
+    """The server's end of a connection; ``client`` is the topic in its client's certificate."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: Simulator, client: str = "") -> None:
         self._simulator = simulator
+        self._client = client
         self._h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         )
@@ -83,9 +84,8 @@ class Http2(asyncio.Protocol):
         if stream is None:
             return
         headers = stream.headers
-        request = Request(
-            headers.get(":method", ""), headers.get(":path", ""), headers, bytes(stream.body), "2"
-        )
+        method, path = headers.get(":method", ""), headers.get(":path", "")
+        request = Request(method, path, headers, bytes(stream.body), "2", self._client)
         deed = self._simulator.take(request)
         if deed.delay:
             self._loop.call_later(deed.delay / 1000, self._do, number, deed)

@@ -19,7 +19,8 @@ class Received(msgspec.Struct, omit_defaults=True, gc=False):
     """One message of one call; ``call`` numbers the calls. ``at`` is epoch ms.
 
     ``status`` is the answer's, 0 where there is none. A call that was wrong in itself has no
-    address, and ``code`` says what was wrong.
+    address, and ``code`` says what was wrong. ``client`` is the topic in the certificate that the
+    client has shown.
     """
 
     at: int
@@ -36,6 +37,7 @@ class Received(msgspec.Struct, omit_defaults=True, gc=False):
     code: str = ""
     platform: str = ""
     parts: Mapping[str, str] = {}
+    client: str = ""
 
 
 _encode = msgspec.json.Encoder().encode_lines

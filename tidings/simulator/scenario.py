@@ -85,6 +85,9 @@ class Scenario(BaseModel):
     """From request to answer: one duration, or the least and the greatest."""
     script: tuple[WireRule, ...] = ()
     """What goes wrong; without a rule that fits, a message is accepted."""
+    apple_by: Literal["key", "certificate"] = "key"
+    """How Apple knows who sends: by the key that has signed a token, or by a certificate, and then
+    by nothing else. MDM always goes by certificate."""
     receipts: tuple[Event, ...] = ()
     """What is told later of every message that was accepted."""
     names: dict[ProviderName, str] = {}

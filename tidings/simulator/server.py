@@ -1,15 +1,18 @@
 """The listeners: TLS with HTTP/2 or HTTP/1.1 as the client likes, and a plain one beside it.
 
 The plain one is for Google's library, which asks for tokens, and for SDKs that can't be told whom
-to trust. All providers share the two ports: their paths tell them apart.
+to trust. All providers share the two ports: their paths tell them apart. Every client is asked for
+a certificate, and may have none; with one that ``clients`` has not signed it gets no connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -27,6 +30,7 @@ class Server:
         self,
         simulator: Simulator,
         certificate: Certificate,
+        clients: Path,
         *,
         port: int = 0,
         plain_port: int = 0,
@@ -35,6 +39,7 @@ class Server:
         self.plain_port = plain_port
         self._simulator = simulator
         self._certificate = certificate
+        self._clients = clients
         self._listeners: list[asyncio.Server] = []
         self._open: set[asyncio.BaseTransport] = set()
         self._http1: web.Server
@@ -45,6 +50,8 @@ class Server:
         self._http1 = http1(self._simulator)
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self._certificate.certificate, self._certificate.key)
+        tls.load_verify_locations(self._clients)
+        tls.verify_mode = ssl.CERT_OPTIONAL
         tls.set_alpn_protocols(["h2", "http/1.1"])
         secure = await loop.create_server(self._doorman, LOOPBACK, self.port, ssl=tls)
         self._listeners.append(secure)
@@ -74,9 +81,16 @@ class Server:
         self._open = {one for one in self._open if not one.is_closing()} | {transport}
         tls = transport.get_extra_info("ssl_object")
         speaks_h2 = tls is not None and tls.selected_alpn_protocol() == "h2"
-        protocol: asyncio.BaseProtocol = Http2(self._simulator) if speaks_h2 else self._http1()
+        protocol: asyncio.BaseProtocol
+        protocol = Http2(self._simulator, _topic(tls)) if speaks_h2 else self._http1()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+
+
+def _topic(tls: ssl.SSLObject) -> str:
+    """What the certificate of a client is for, "" where it has shown none."""
+    shown: Mapping[str, Any] = tls.getpeercert() or {}
+    return next((value for ((name, value),) in shown.get("subject", ()) if name == "userId"), "")
 
 
 class _Doorman(asyncio.Protocol):

@@ -148,7 +148,9 @@ class Simulator:
 
     def _received(self, service: Service, request: Request, reply: Reply | None) -> Received:
         status = reply.status if reply is not None else 0
-        return Received(self._now(), service.name, self.calls, request.http, status)
+        received = Received(self._now(), service.name, self.calls, request.http, status)
+        received.client = request.client
+        return received
 
     def _refused(self, service: Service, request: Request, reply: Reply) -> Received:
         """A call that was wrong in itself."""

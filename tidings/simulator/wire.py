@@ -15,13 +15,15 @@ Fields = tuple[tuple[str, str], ...]
 
 
 class Request(NamedTuple):
-    """One request; names of ``headers`` are lower case. ``http`` is ``2`` or ``1.1``."""
+    """One request; names of ``headers`` are lower case. ``http`` is ``2`` or ``1.1``, ``client``
+    the topic in the certificate that the client has shown, "" where it has shown none."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     http: str
+    client: str = ""
 
 
 class Reply(NamedTuple):
