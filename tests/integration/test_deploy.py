@@ -197,8 +197,17 @@ def test_what_is_open_is_counted_and_a_rename_drops_it(shop: Installation) -> No
     assert ends(running, signal.SIGTERM) == 0
     code, said = ran(shop, "deploy", "--plan", flow)
     assert code == 0
-    assert "kept    shop.digest  2 open digests of 1 people" in said
+    assert "kept    shop.digest  2 open digests of 1 person" in said
     put(shop, RENAMED)
     code, said = ran(shop, "deploy", "--plan", flow)
     assert code == 1
-    assert "dropped shop.digest  2 states of 1 people" in said
+    assert "dropped shop.digest  2 states of 1 person" in said
+    (shop.folder / "before").mkdir()
+    (shop.folder / "before/shop.yaml").write_text(FLOW)
+    (shop.folder / "flows/shop.yaml").unlink()
+    code, said = ran(shop, "deploy", "--plan", flow, "--against", "before")
+    assert code == 1
+    assert "dropped shop.digest  2 open digests of 1 person" in said
+    assert "warning[flow-gone]  shop" in said
+    code, said = ran(shop, "deploy", "--plan", "flows/never.yaml", "--against", "before")
+    assert (code, said) == (1, "there is no flows/never.yaml, here or at before\n")

@@ -33,7 +33,7 @@ from tidings.cli import (
     test,
     topics,
 )
-from tidings.cli.failures import explained
+from tidings.cli.failures import Misuse, explained
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,7 +75,7 @@ def main() -> None:
         if message is None:
             _crash(error)
         typer.echo(message, err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, Misuse) else 1)
 
 
 def _crash(error: Exception) -> None:

@@ -27,7 +27,7 @@ class Platform(StrEnum):
 
 
 _SHOWN = 20  # devices that a dry run names
-_app = typer.Typer(help="Look after people's devices.")
+_app = typer.Typer(help="Look after people's devices.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""``tidings dlq``: what could not be sent, and sending it once more."""
+"""``tidings dlq``: what could not go on, and sending it once more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from tidings.running.release import Letter, Wanted
     from tidings.settings import Settings
 
-_app = typer.Typer(help="Look at the dead letters of lanes, and send them once more.")
+_app = typer.Typer(
+    help="Look at dead letters, and send those of lanes once more.", no_args_is_help=True
+)
+_FLOWS = "flow"  # beside the channels: what flows could not handle
 Channels = Annotated[
     list[str] | None, typer.Option("--channel", help="Only of this one; may be given often.")
 ]
@@ -28,7 +31,11 @@ def register(app: typer.Typer) -> None:
 
 @_app.command("list")
 def list_(channel: Channels = None, config: Config = None, log: LogAddress = None) -> None:
-    """Count the letters by channel, reason and cause."""
+    """Count the letters by channel, reason and cause.
+
+    Those of flows, which no lane has seen, are under `flow`. `tidings tail notif_dlq.CHANNEL` shows
+    each with its step, error and origin.
+    """
     from collections import Counter
 
     from tidings.log.address import open_log
@@ -37,7 +44,8 @@ def list_(channel: Channels = None, config: Config = None, log: LogAddress = Non
 
     settings = read_settings(config, log)
     found: Counter[tuple[str, ...]] = Counter()
-    for letter in letters(open_log(settings.log), _channels(channel, settings)):
+    channels = _channels(channel, [*settings.channels, _FLOWS])
+    for letter in letters(open_log(settings.log), channels):
         dead = letter.dead
         state = "released" if letter.released else ""
         found[letter.channel, dead.reason, dead.cause, dead.provider, state] += 1
@@ -88,7 +96,7 @@ def release(
     settings = read_settings(config, log)
     now = int(time.time() * 1000)
     wanted = Wanted(cause, provider, now - _duration(since) if since else 0)
-    channels, opened = _channels(channel, settings), open_log(settings.log)
+    channels, opened = _channels(channel, [*settings.channels]), open_log(settings.log)
     _known(wanted, letters(opened, channels), settings)
     if dry_run:
         chosen = [one for one in letters(opened, channels) if wanted.takes(one)]
@@ -102,13 +110,13 @@ def release(
         typer.echo(f"{expired} of them had expired: their lanes say so, and send none of these")
 
 
-def _channels(named: Sequence[str] | None, settings: Settings) -> list[str]:
+def _channels(named: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     from tidings.problems import suggestion
 
     for name in named or ():
-        if name not in settings.channels:
-            raise Refusal(f"there is no channel `{name}`: {suggestion(name, settings.channels)}")
-    return [*(named or settings.channels)]
+        if name not in known:
+            raise Refusal(f"there is no channel `{name}`: {suggestion(name, known)}")
+    return [*(named or known)]
 
 
 def _known(wanted: Wanted, letters: Iterator[Letter], settings: Settings) -> None:

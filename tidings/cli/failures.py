@@ -21,6 +21,10 @@ class Refusal(Exception):
     """A verb can't do what it was asked; the message says why and what to do."""
 
 
+class Misuse(Refusal):
+    """A verb was called in a way that it does not know."""
+
+
 def explained(error: BaseException) -> str | None:
     """What to tell the user; None for what is a bug and needs its trace."""
     if isinstance(error, Refusal) or any(

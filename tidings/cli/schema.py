@@ -38,10 +38,10 @@ def schema(
     In VS Code (with the YAML extension) begin a file with
     `# yaml-language-server: $schema=…/flow.json`. Operators of installed packages are in it.
     """
-    from tidings.cli.failures import Refusal
+    from tidings.cli.failures import Misuse
 
     if (kind is None) == (folder is None):
-        raise Refusal("say which: tidings schema flow|lane|test, or --write FOLDER for all")
+        raise Misuse("say which: tidings schema flow|lane|test, or --write FOLDER for all")
     if kind is not None:
         typer.echo(text_of(kind), nl=False)
     if folder is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tidings.simulator.callbacks import Callbacks
     from tidings.simulator.scenario import Scenario
 
-_app = typer.Typer(help="Pretend to be what Tidings talks to.")
+_app = typer.Typer(help="Pretend to be what Tidings talks to.", no_args_is_help=True)
 
 
 class To(StrEnum):

@@ -101,7 +101,7 @@ def shown(record: Record, *, show_all: bool) -> dict[str, Any]:
 
     from tidings.records import UNDECODABLE
     from tidings.redaction import redacted, text_redacted
-    from tidings.topics import EVENTS
+    from tidings.topics import ALERTS, EVENTS
 
     value: Any = None
     if record.value is not None:
@@ -112,8 +112,8 @@ def shown(record: Record, *, show_all: bool) -> dict[str, Any]:
     key = None if record.key is None else record.key.decode(errors="backslashreplace")
     headers = {name: content.decode(errors="backslashreplace") for name, content in record.headers}
     if not show_all:
-        if record.topic == EVENTS and isinstance(value, dict):
-            # Outcomes name addresses by their hash, and their `code` is the provider's word.
+        if record.topic in (EVENTS, ALERTS) and isinstance(value, dict):
+            # They name addresses by their hash or not at all; their `code` is the provider's word.
             open_fields = {name: value[name] for name in ("address", "code") if name in value}
             value = {**redacted(value), **open_fields}
         else:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from tidings.topics import Change
 
-_app = typer.Typer(help="Look at the topics that flows and lanes need, and make them.")
+_app = typer.Typer(
+    help="Look at the topics that flows and lanes need, and make them.", no_args_is_help=True
+)
 Sources = Annotated[
     bool, typer.Option("--sources", help="Also the topics that upstream services write.")
 ]

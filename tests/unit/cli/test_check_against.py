@@ -140,9 +140,20 @@ def test_a_git_revision_is_compared_with_too(tidings: Command, flow: Path) -> No
     changed(flow, "  - limit: {at_most: 3, within: 1d}\n", "")
     said = tidings("check", "--against", "HEAD")
     assert "warning[gone-step]  shop.limit\n" in said.out
-    assert "  see HEAD:shop.yaml:5:5\n" in said.out
+    assert "  see HEAD:flows/shop.yaml:5:5\n" in said.out
     said = tidings("check", "--against", "nowhere")
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith(
         "--against nowhere: no file, no folder, and no git revision of flows:"
     )
+    (flow.parent / "empty").mkdir()
+    for path in ("", "HEAD:flows", "flows/empty"):  # nothing would be compared
+        assert tidings("check", "--against", path).code == 1
+
+
+def test_a_flow_that_can_not_be_read_is_not_gone(tidings: Command, flow: Path) -> None:
+    changed(flow, "source: {topic", "source: [topic")
+    assert codes(tidings) == [" bad-yaml"]
+    flow.unlink()
+    (flow.parent / "other.yaml").write_text(FLOW.replace("flow: shop", "flow: other"))
+    assert codes(tidings) == ["shop flow-gone"]

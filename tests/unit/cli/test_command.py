@@ -44,6 +44,13 @@ def test_wrong_usage_exits_with_2(tidings: Command) -> None:
     assert tidings("chek").code == 2
     assert tidings("emit").code == 2
     assert tidings("run", "x.yaml", "--part", "half").code == 2
+    assert tidings("schema").code == 2
+    assert tidings("deploy", "flows").code == 2
+
+
+@pytest.mark.parametrize("group", ["devices", "dlq", "new", "simulate", "topics"])
+def test_a_group_of_verbs_names_them_where_none_is_given(tidings: Command, group: str) -> None:
+    assert "Commands:" in tidings(group).err + tidings(group).out
 
 
 def test_a_bug_exits_with_3_and_its_trace(

@@ -191,6 +191,23 @@ def test_the_list_counts_them_by_cause(tidings: Command, letters: Letters) -> No
     ]
 
 
+def test_the_list_counts_what_flows_could_not_handle(tidings: Command, letters: Letters) -> None:
+    letters.log.admin().create(settings(["notif_dlq.flow"]))
+    origin = Origin("social.events", 0, 5)
+    record = Record("social.events", 0, 5, letters.now, None, b'{"at": "soon"}')
+    dead = DeadLetter(
+        reason="expression", error="?", step="s", flow="social", origin=origin, at=letters.now
+    )
+    letters.append(dead_letter(record, dead, "flow"))
+    letters.write("n1")
+    assert tidings("dlq", "list", "--channel", "flow").out.split() == [
+        *("channel", "reason", "cause", "provider", "letters"),
+        *("flow", "expression", "1"),
+    ]
+    assert "flow" in tidings("dlq", "list").out
+    assert tidings("dlq", "release").out == "released 1 normal\n"
+
+
 @pytest.mark.parametrize("value", [None, b"\x00", b'{"notif_id": "\xff"}', b"[" * 100_000])
 def test_a_letter_that_never_was_a_delivery_is_counted_and_holds_up_none(
     tidings: Command, letters: Letters, value: bytes | None

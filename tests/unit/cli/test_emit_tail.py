@@ -11,7 +11,7 @@ import pytest
 from tests.unit.cli.command import Command
 from tidings.log.address import open_log
 from tidings.log.port import Append, TopicSettings
-from tidings.topics import EVENTS
+from tidings.topics import ALERTS, EVENTS
 
 
 @pytest.fixture
@@ -130,12 +130,13 @@ def test_addresses_and_codes_are_hidden_and_shown_on_demand(tidings: Command, to
     assert [record["value"] for record in records(tidings, topic, "--show-all")] == [event]
 
 
-def test_an_outcome_shows_the_providers_code_and_the_hash_of_the_address(
-    tidings: Command, here: Path
+@pytest.mark.parametrize("ours", [EVENTS, ALERTS])
+def test_what_we_say_shows_the_providers_code_and_the_hash_of_the_address(
+    tidings: Command, here: Path, ours: str
 ) -> None:
-    make_topic(here, EVENTS)
-    append(here, Append(EVENTS, b"ana", b'{"code": "503", "address": "5bbdcf1932c53981"}'))
-    assert [record["value"] for record in records(tidings, EVENTS)] == [
+    make_topic(here, ours)
+    append(here, Append(ours, b"ana", b'{"code": "503", "address": "5bbdcf1932c53981"}'))
+    assert [record["value"] for record in records(tidings, ours)] == [
         {"code": "503", "address": "5bbdcf1932c53981"}
     ]
 

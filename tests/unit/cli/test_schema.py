@@ -96,4 +96,4 @@ def test_all_of_them_are_written_into_a_folder(tidings: Command, here: Path) -> 
         "test.json",
     ]
     said = tidings("schema")
-    assert (said.code, said.err[:9]) == (1, "say which")
+    assert (said.code, said.err[:9]) == (2, "say which")
