@@ -64,6 +64,15 @@ def test_the_token_is_gone_and_only_it(tmp_path: Path, status: int, reason: str)
     assert left.unsettled == 0
 
 
+@pytest.mark.parametrize("reason", ["Unregistered", "ExpiredToken"])
+def test_a_device_that_died_after_it_had_registered_is_gone(tmp_path: Path, reason: str) -> None:
+    died = refuses(410, reason, timestamp=1_700_000_000_001)
+    left = a_lane(tmp_path).run(died, registered_at=1_700_000_000_000)
+    assert left.devices == {"ana": {"good0"}, "ben": set()}
+    assert (left.ends["ben"].kind, left.ends["ben"].reason) == ("failed", "address_gone")
+    assert not left.delayed
+
+
 @pytest.mark.parametrize("reason", ["BadDeviceToken", "DeviceTokenNotForTopic"])
 def test_very_many_bad_tokens_stop_the_provider_and_the_devices_stay(
     tmp_path: Path, reason: str
@@ -80,9 +89,12 @@ def test_very_many_bad_tokens_stop_the_provider_and_the_devices_stay(
     assert left.unsettled == 1
 
 
-def test_a_device_that_has_registered_since_stays_and_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", ["Unregistered", "ExpiredToken"])
+def test_a_device_that_has_registered_since_stays_and_is_tried_again(
+    tmp_path: Path, reason: str
+) -> None:
     left = a_lane(tmp_path).run(
-        refuses(410, "Unregistered", timestamp=1_700_000_000_000), registered_at=1_700_000_000_001
+        refuses(410, reason, timestamp=1_700_000_000_000), registered_at=1_700_000_000_001
     )
     assert left.devices == {"ana": {"bad0", "good0"}, "ben": {"bad1"}}
     assert left.delayed["30s"].keys() == {"ana", "ben"}

@@ -99,13 +99,16 @@ class Desk:
         )
 
 
-def told(folder: Path, kind: str, *events: dict[str, Any]) -> Left:
-    """What is left when the first mail of a provider has had these events, one after the other."""
+def told(folder: Path, kind: str, *events: dict[str, Any], **changes: Any) -> Left:
+    """What is left when the first mail of a provider has had these events, one after the other.
+
+    ``changes`` of the settings with which it was sent.
+    """
     happen = [{**event, "after": f"{number + 1}s"} for number, event in enumerate(events)]
 
     async def run() -> tuple[dict[str, dict[str, Any]], list[Webhook]]:
         async with simulated(folder, {"receipts": happen}) as peer:
-            await peer.send(kind, [a_send(kind, 0)])
+            await peer.send(kind, [a_send(kind, 0)], **changes)
             return {kind: peer.settings[kind]}, peer.webhooks()
 
     providers, webhooks = asyncio.run(run())
@@ -144,6 +147,24 @@ def test_the_address_is_suppressed_for_good(
     [outcome] = left.said
     assert (outcome.stage, outcome.kind, outcome.reason) == ("receipt", event["event"], reason)
     assert (outcome.recipient_id, outcome.notif_id) == ("user-0", "n-0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "event", "reason"),
+    [
+        ("ses", "bounced", "hard_bounce"),
+        ("ses", "complained", "complaint"),
+        ("sendgrid", "bounced", "hard_bounce"),
+        ("sendgrid", "complained", "complaint"),
+    ],
+)
+def test_an_address_is_suppressed_though_nothing_leads_back_to_its_send(
+    tmp_path: Path, kind: str, event: str, reason: str
+) -> None:
+    """Such as a notification of an identity, which brings no tags, or a mail of another program."""
+    left = told(tmp_path, kind, {"event": event}, callback=None)
+    assert left.suppressed == Suppression(channel="email", address=MAIL, reason=reason, source=kind)
+    assert (left.said, left.again) == ([], [])
 
 
 GROUP = {"event": "unsubscribed", "code": "group_unsubscribe"}

@@ -71,6 +71,40 @@ def test_a_flow_that_waits_for_it_is_told(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("completed", "delivered"),
+        ("busy", "failed"),
+        ("no-answer", "failed"),
+        ("failed", "failed"),
+        ("canceled", "failed"),
+    ],
+)
+def test_how_a_call_went_is_told_to_who_waits_for_it(stage: Stage, status: str, kind: str) -> None:
+    origin = stage.delivered()
+    for one in ("queued", "ringing", "in-progress", status):
+        stage.callback(origin, reply_to=WATCH, MessageSid="", CallSid="CA1", CallStatus=one)
+    stage.settle()
+
+    [outcome] = outcomes(stage.log)
+    assert (outcome.kind, outcome.provider_id) == (kind, "CA1")
+    assert outcome.code == (status if kind == "failed" else "")
+    assert stage.signals() == [(b"ana", Signal("w-1", kind, 1))]
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+    assert len(stage.deliveries()) == 1, "whoever did not answer is called by a flow's next round"
+
+
+def test_callbacks_that_come_out_of_order_tell_what_became_of_it(stage: Stage) -> None:
+    origin = stage.delivered()
+    for status in ("read", "delivered", "sent", "sending", "queued"):
+        stage.callback(origin, reply_to=WATCH, MessageStatus=status)
+    stage.settle()
+
+    assert [one.kind for one in outcomes(stage.log)] == ["opened", "delivered"]
+    assert [one.kind for _, one in stage.signals() if one] == ["opened", "delivered"]
+
+
 def test_what_is_tried_again_has_not_failed_yet(stage: Stage) -> None:
     stage.callback(
         stage.delivered(), reply_to=WATCH, MessageStatus="undelivered", ErrorCode="30003"
