@@ -40,6 +40,7 @@ _HOST = "fcm.googleapis.com"
 _LARGEST_INDEXED = 3_000  # bytes of a token that the server's compression table has room for
 _MAY_SAY_WHEN = (429, 500, 503)
 _UNAUTHENTICATED = "UNAUTHENTICATED"
+_OK = Verdict.OK  # a member of an enum costs 0.1 µs to name
 
 
 class Settings(RoadSettings):
@@ -227,7 +228,7 @@ class Fcm:
             answer = unanswered(result)
         elif result.status == 200:
             self._mix_up.good += 1
-            answer = Answer(verdict=Verdict.OK, provider_id=message_id(result.body))
+            answer = Answer(verdict=_OK, provider_id=message_id(result.body))
         else:
             refusal = self._refusal(attempt, result)
             if refusal is None:

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Protocol, cast
 
 from tidings.http2 import frames
-from tidings.http2.frames import HEADER, HEADER_SIZE, ErrorCode, ProtocolError
+from tidings.http2.frames import HEADER, HEADER_SIZE, RESET_SIZE, ErrorCode, ProtocolError
 from tidings.http2.headers import (
     LONGEST_VARIABLE,
     PATH_START,
@@ -313,6 +313,15 @@ class Connection(asyncio.BufferedProtocol):
                 and (after := self._take_pair(stream, start, following, end))
             ):
                 at = after
+            elif (
+                kind == frames.RST_STREAM
+                and stream not in streams
+                and 0 < stream < self._next
+                and stream % 2
+                and size == RESET_SIZE
+                and inbound.block is None
+            ):
+                pass  # a server that has not read a body to its end says so behind its answer
             else:
                 payload = self._view[start:following].tobytes()
                 self._frame(kind, flags, stream & frames.LARGEST_STREAM_ID, payload)

@@ -7,6 +7,7 @@ from struct import Struct
 
 HEADER = Struct(">BHBBI")  # length (8 + 16 bits), type, flags, stream id
 HEADER_SIZE = 9
+RESET_SIZE = 4  # of its payload
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4

@@ -5,8 +5,7 @@ name says, ``link`` what a tap opens. Its data goes along as text, beside our ow
 (`push_marks`). Data called ``android`` goes into Android's notification (channelId, clickAction,
 color), data called ``aps`` into Apple's.
 
-The JSON is Google's own form (camelCase). It is put together from pieces that need no escaping and
-two small encodings: what the phone gets, which is what FCM's limit counts, and the options.
+The JSON is Google's own form (camelCase). FCM's limit counts what the phone gets of it alone.
 """
 
 from __future__ import annotations
@@ -63,8 +62,8 @@ class Composer:
     def __init__(self, *, label: Label, dry_run: bool, store: bool) -> None:
         self._label = label
         self._store = store
-        self._end = b'},"validateOnly":true}' if dry_run else b"}}"
-        self._labels: dict[str, str] = {}
+        self._end = b',"validateOnly":true}' if dry_run else b"}"
+        self._labels: dict[str, dict[str, str]] = {}
 
     def compose(self, send: Send, to: bytes, now: int, marks: Sequence[Mapping[str, str]]) -> bytes:
         """The body of the request; ``to`` is its `target`, ``now`` epoch ms.
@@ -73,40 +72,42 @@ class Composer:
         TooLarge where that is too large, or where there is none, and ValueError or TypeError for
         what can't be written.
         """
-        web = send.address.platform == "web"
-        for content, mark in ((form, mark) for form in forms(send.content) for mark in marks):
-            if send.address.platform == "ios":
-                phone, options = self._apple(send, content, now, mark)
-                told: tuple[bytes, ...] = ()
-            else:
-                shown = _shown(content, mark)
-                options = (
-                    self._web(send, content, now)
-                    if web
-                    else self._android(send, content, shown, now)
-                )
-                phone = _encode(shown)
-                told = (phone[1:-1], b",")
-            if len(phone) <= LARGEST:
-                break
-        else:
-            raise TooLarge(f"{len(phone)} bytes; FCM takes {LARGEST}")
-        label = self._label_of(send)
-        if label:
-            options["fcmOptions"] = {"analyticsLabel": label}
-        return b"".join((b'{"message":{', to, b'",', *told, _encode(options)[1:-1], self._end))
+        size = 0
+        for content in forms(send.content):
+            for mark in marks:
+                message = self._message(send, content, mark, now)
+                body = b"".join((b'{"message":{', to, b'",', _encode(message)[1:], self._end))
+                # The whole request is larger than what the phone gets of it.
+                if len(body) <= LARGEST or (size := _size(message)) <= LARGEST:
+                    return body
+        raise TooLarge(f"{size} bytes; FCM takes {LARGEST}")
 
-    def _android(
-        self, send: Send, content: Content, shown: dict[str, Any], now: int
+    def _message(
+        self, send: Send, content: Content, marks: Mapping[str, str], now: int
     ) -> dict[str, Any]:
+        platform = send.address.platform
+        if platform == "ios":
+            message = self._apple(send, content, now, marks)
+        else:
+            message = _shown(content, marks)
+            if platform == "web":
+                message["webpush"] = self._web(send, content, now)
+            else:
+                message["android"] = self._android(send, content, "notification" in message, now)
+        label = self._label_of(send)
+        if label is not None:
+            message["fcmOptions"] = label
+        return message
+
+    def _android(self, send: Send, content: Content, shows: bool, now: int) -> dict[str, Any]:
         # A message that shows nothing may wait: FCM slows apps down that call it urgent.
-        urgent = send.priority == "high" or (send.priority != "low" and "notification" in shown)
+        urgent = send.priority == "high" or (send.priority != "low" and shows)
         android: dict[str, Any] = {"priority": "HIGH" if urgent else "NORMAL"}
         if (life := self._life(send, now)) >= 0:
             android["ttl"] = f"{life}s"
         if send.collapse_key:
             android["collapseKey"] = send.collapse_key
-        if "notification" in shown:
+        if shows:
             given = content.data.get("android")
             own = dict(given) if isinstance(given, dict) else {}
             if content.parts.get("sound"):
@@ -115,7 +116,7 @@ class Composer:
                 own.setdefault("tag", send.collapse_key)  # replaces the one on the screen too
             if own:
                 android["notification"] = own
-        return {"android": android}
+        return android
 
     def _web(self, send: Send, content: Content, now: int) -> dict[str, Any]:
         headers = {"Urgency": send.priority if send.priority in ("high", "low") else "normal"}
@@ -127,13 +128,13 @@ class Composer:
         link = content.parts.get("link", "")
         if link.startswith("https://"):
             web["fcmOptions"] = {"link": link}
-        return {"webpush": web}
+        return web
 
     def _apple(
         self, send: Send, content: Content, now: int, marks: Mapping[str, str]
-    ) -> tuple[bytes, dict[str, Any]]:
-        """What FCM hands on as it is to Apple's service, and where that stands in the message."""
-        data, push_type = apns_message.payload(content, None, marks, now)
+    ) -> dict[str, Any]:
+        """What FCM hands on as it is to Apple's service."""
+        payload, push_type = apns_message.payload(content, None, marks, now)
         headers = {
             "apns-push-type": push_type,  # Apple may hold back or drop what does not name its own
             "apns-priority": apns_message.priority(send.priority, push_type),
@@ -144,8 +145,7 @@ class Composer:
             headers["apns-expiration"] = str(send.expires_at // 1000)
         if send.collapse_key:
             headers["apns-collapse-id"] = apns_message.collapse_id(send.collapse_key).decode()
-        phone = _encode(data)
-        return phone, {"apns": {"headers": headers, "payload": msgspec.Raw(phone)}}
+        return {"apns": {"headers": headers, "payload": payload}}
 
     def _life(self, send: Send, now: int) -> int:
         """Seconds that FCM may keep it; -1 for as long as FCM likes."""
@@ -155,26 +155,38 @@ class Composer:
             return -1
         return min(max((send.expires_at - now) // 1000, 0), LONGEST_LIFE)
 
-    def _label_of(self, send: Send) -> str:
+    def _label_of(self, send: Send) -> dict[str, str] | None:
         if self._label == "send_id":
-            return send.send_id
+            return {"analyticsLabel": send.send_id}
         if self._label == "none" or not send.category:
-            return ""
+            return None
         label = self._labels.get(send.category)
         if label is None:
-            label = self._labels[send.category] = _NO_LABEL.sub("-", send.category)[:_LONGEST_LABEL]
+            text = _NO_LABEL.sub("-", send.category)[:_LONGEST_LABEL]
+            label = self._labels[send.category] = {"analyticsLabel": text}
         return label
 
 
 def _shown(content: Content, marks: Mapping[str, str]) -> dict[str, Any]:
     """Notification and data. Raises ValueError for data under a name that is FCM's own."""
     parts = content.parts
-    notification = {name: parts[name] for name in _NOTIFICATION if parts.get(name)}
+    notification = {}
+    for name in _NOTIFICATION:
+        if text := parts.get(name):
+            notification[name] = text
     data = _texts(content) if content.data else {}
     if parts.get("link"):
         data["link"] = parts["link"]
     data |= marks
     return {"notification": notification, "data": data} if notification else {"data": data}
+
+
+def _size(message: Mapping[str, Any]) -> int:
+    """Bytes that the phone gets, by FCM's count: the notification and the data, or the payload for
+    Apple's service."""
+    apns = message.get("apns")
+    shown = {name: message[name] for name in ("notification", "data") if name in message}
+    return len(_encode(shown if apns is None else apns["payload"]))
 
 
 def _texts(content: Content) -> dict[str, str]:
