@@ -75,12 +75,15 @@ def new_sender(name: Name) -> None:
 
 
 def _package(name: str, files: Files) -> None:
+    from importlib.util import find_spec
+
     from tidings.scaffold import filled
 
     dashed = name.replace("_", "-")
     camel = "".join(part.title() for part in name.split("_"))
     _write(filled(files, name=name, dashed=dashed, camel=camel))
-    typer.echo(f"\ncd tidings-{dashed} && pip install -e . && tidings check && tidings test")
+    install = "pip" if find_spec("pip") else "uv pip"  # the .venv of a checkout has uv alone
+    typer.echo(f"\ncd tidings-{dashed} && {install} install -e . && tidings check && tidings test")
 
 
 def _check(name: str, taken: set[str]) -> None:

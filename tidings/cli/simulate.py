@@ -179,7 +179,8 @@ async def _serve(
         )
         await stack.enter_async_context(server)
         settings = credentials.settings(scenario, server.port, server.plain_port)
-        typer.echo(_shown({n: one for n, one in settings.items() if one["kind"] in wanted}))
+        kinds = {*wanted, *(["twilio_voice"] if "twilio" in wanted else [])}
+        typer.echo(_shown({n: one for n, one in settings.items() if one["kind"] in kinds}))
         await stop.wait()
         told = f", {callbacks.sent} callbacks ({callbacks.waiting} not due)" if callbacks else ""
         return f"{simulator.calls} calls{told}; they are in {folder / 'journal.jsonl'}"

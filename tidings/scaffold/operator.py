@@ -127,8 +127,8 @@ README = """
 
 The step `$name` for flows of Tidings.
 
-    pip install -e .
-    tidings list
+    pip install -e .          # into the environment of Tidings; in a checkout: uv pip install -e .
+    tidings list $name
     tidings check
     tidings test
 """

@@ -189,11 +189,11 @@ README = """
 
 The kind of provider `$name` for lanes of Tidings.
 
-    pip install -e .
-    tidings list
+    pip install -e .          # into the environment of Tidings; in a checkout: uv pip install -e .
+    tidings list $name
     tidings check
     tidings test
-    pytest
+    pip install pytest && pytest
 """
 
 FILES = {

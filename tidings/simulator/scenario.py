@@ -23,8 +23,11 @@ from tidings.durations import Duration
 from tidings.load import bind, read_file
 from tidings.problems import Problems, ValueProblem
 from tidings.script import Latency, Rule
+from tidings.sender import Verdict
 
 ProviderName = Literal["apns", "fcm", "ses", "sendgrid", "twilio"]
+
+_MUTE = ("apns", "fcm")
 
 Happens = Literal[
     "sent", "deferred", "delivered", "opened", "clicked", "bounced", "complained", "unsubscribed",
@@ -72,6 +75,20 @@ class WireRule(Rule):
     """How long a token has been dead that Apple calls unregistered: its ``timestamp``."""
     receipts: tuple[Event, ...] | None = None
     """What is told later, in place of the scenario's own."""
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        amb, retry = self.answer is Verdict.AMB, self.answer is Verdict.RETRY
+        for wrong, field, said in (
+            (amb and self.status, "status", "an `amb` gets no answer, and so no status"),
+            (not amb and self.by == "reset", "by", "`by` is how an `amb` is: add `answer: amb`"),
+            (not retry and self.limited, "limited", "a rate limit is a retry: add `answer: retry`"),
+            (self.until and self.until <= self.since, "until", "it is over before `since`"),
+            (self.receipts and self.provider in _MUTE, "receipts", "Apple and Google tell nothing"),
+        ):
+            if wrong:
+                raise ValueProblem("no-sense", said, loc=(field,))
+        return self
 
 
 class Scenario(BaseModel):

@@ -26,6 +26,27 @@ def test_mistakes_of_a_scenario_with_their_places(tidings: Command, tmp_path: Pa
     assert "`address`" in said.err
 
 
+@pytest.mark.parametrize(
+    ("line", "column", "said"),
+    [
+        ("{answer: amb, status: 500}", 27, "an `amb` gets no answer"),
+        ("{provider: ses, by: reset}", 25, "add `answer: amb`"),
+        ("{answer: ok, limited: true}", 27, "add `answer: retry`"),
+        ("{since: 2m, until: 1m, answer: inv}", 24, "over before `since`"),
+        ("{provider: fcm, receipts: [{event: opened}]}", 31, "Apple and Google tell nothing"),
+    ],
+)
+def test_a_line_that_could_do_nothing_is_a_mistake(
+    tidings: Command, tmp_path: Path, line: str, column: int, said: str
+) -> None:
+    file = tmp_path / "rehearsal.yaml"
+    file.write_text(f"script:\n  - {line}\n")
+    told = tidings("simulate", "provider", "--script", str(file))
+    assert told.code == 1
+    assert f"rehearsal.yaml:2:{column}" in told.err
+    assert said in told.err
+
+
 def test_without_the_library_the_extra_is_named(
     tidings: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
