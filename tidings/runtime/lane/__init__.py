@@ -2,7 +2,8 @@
 
     Arrivals     reads the deliveries and the rungs of the ladder, within what the lane has room for
     (steps)      expire, addresses, consent, suppress, render
-    Dispatch     quotas, leases, retries; hands sends to the courier and takes the answers
+    Dispatch     the sends: quotas, leases, retries; by Departures they get to the courier,
+                 by Returns their answers come back
     Courier      the asyncio thread on which the senders live
     Settlement   outcomes, hand-overs to the ladder and to the next channel, dead letters
     Tracker      what is settled, and so what may be committed
