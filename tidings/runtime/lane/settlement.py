@@ -18,8 +18,6 @@ import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-import msgspec
-
 from tidings.durations import format_duration
 from tidings.ids import cap_key, outcome_id
 from tidings.log.port import Append, Producer, Record
@@ -30,25 +28,23 @@ from tidings.records import (
     DOUBT,
     PROVIDER_DOWN,
     DeadLetter,
-    Delivery,
     Kind,
     Origin,
-    Priority,
     Stage,
-    decode_delivery,
-    encode,
 )
 from tidings.runtime.lane.answers import Stored, unpack
 from tidings.runtime.lane.last_words import Ending, LastWord, first_word
 from tidings.runtime.lane.letters_held import release_note
-from tidings.runtime.lane.outcomes import Said, outcome
+from tidings.runtime.lane.onward import on_next_channel, on_rung
+from tidings.runtime.lane.outcomes import Said
 from tidings.runtime.lane.policy import EXHAUSTED, UNKNOWN
 from tidings.runtime.lane.settings import LaneSettings
-from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker, Writes
+from tidings.runtime.lane.tracker import Parcel, Ticket, Tracker
+from tidings.runtime.lane.unwritten import Unwritten
 from tidings.runtime.letters import dead_letter
 from tidings.runtime.signals import reply
 from tidings.sender import Verdict
-from tidings.topics import EVENTS, deliveries, retry
+from tidings.topics import retry
 
 LONGEST_DETAIL = 500  # characters of an error that an outcome quotes
 
@@ -82,9 +78,7 @@ class Settlement:
     """Writes about deliveries; ``path`` is the step that sends, as in ``push.send``."""
 
     def __init__(self, settings: LaneSettings, path: str, ladder: Retry, tracker: Tracker) -> None:
-        self._told: list[Ticket] = []  # those that the outcomes are about
-        self._outcomes: list[Append] = []
-        self._others: list[tuple[Ticket, Append]] = []
+        self._unwritten = Unwritten(tracker)
         self._given_back: list[tuple[str, str]] = []
         self.failed: list[Ending] = []  # what `HandOvers` has to count first
         self.unsaid: list[Ending] = []  # what Claims are to be asked about first
@@ -98,18 +92,11 @@ class Settlement:
 
     def unwritten(self) -> bool:
         """Whether something was said that is not handed to the log."""
-        return bool(self._outcomes or self._others)
+        return bool(self._unwritten)
 
     def write(self, producer: Producer) -> None:
         """Hand to the log what was said; its confirmation settles the deliveries."""
-        if self._others:
-            others, self._others = self._others, []
-            for ticket, append in others:
-                producer.append([append], Writes(self._tracker, [ticket], alone=True).ack)
-        if self._outcomes:
-            outcomes, self._outcomes = self._outcomes, []
-            told, self._told = self._told, []
-            producer.append(outcomes, Writes(self._tracker, told, len(outcomes)).ack)
+        self._unwritten.write(producer)
 
     def give_back(self, caps: Caps) -> None:
         """Uncount what nobody got, so that it takes no room of a cap.
@@ -126,7 +113,7 @@ class Settlement:
         kind = _ATTEMPTS[answer.verdict]
         if parcel.delivery.reply_to and kind == _TEXT[_SENT]:
             self._reply(parcel, kind)
-        self._tell(
+        self._unwritten.tell(
             parcel,
             Said(
                 outcome_id(send_id, kind, answer.attempt),
@@ -221,10 +208,9 @@ class Settlement:
             told = (detail, *word.closed, f"next: {chain[0]}" if chain else "")
             detail = "; ".join(filter(None, told))
         if letter is not None:
-            self._write(parcel, letter)
+            self._unwritten.add(parcel, letter)
         if chain:
-            following = _next_channel(parcel.record, _whole(parcel), chain, word.counted)
-            self._write(parcel, following)
+            self._unwritten.add(parcel, on_next_channel(parcel, chain, word.counted))
         elif letter is None and kind is _FAILED:
             self._failed(parcel, word.reason, detail, at, word.step)
         self._end(parcel, kind, at, word.reason, detail, word.step, goes_on=bool(chain))
@@ -252,7 +238,7 @@ class Settlement:
         kind, at = _TEXT[_SENT], answer.at
         if delivery.reply_to:
             self._reply(parcel, kind)
-        self._tell(
+        self._unwritten.tell(
             parcel,
             Said(
                 outcome_id(parcel.subject, kind, 0),
@@ -298,7 +284,7 @@ class Settlement:
         )
         if reason or detail:
             said.reason, said.detail = reason, detail
-        self._tell(parcel, said)
+        self._unwritten.tell(parcel, said)
         if delivery.reply_to and kind is not _SENT and not goes_on:
             self._reply(parcel, text)
         self._tracker.finish(parcel)
@@ -313,17 +299,12 @@ class Settlement:
 
     def later(self, parcel: Parcel, at: int, rung: int) -> None:
         """Hand the delivery to a rung of the ladder; what was answered so far goes with it."""
-        delivery, record = _whole(parcel), parcel.record
-        delivery.attempt = parcel.tried
-        delivery.spared = parcel.spared
-        delivery.not_before = at
-        delivery.awaits = tuple(sorted(parcel.awaits or ()))
-        self._write(parcel, Append(self.rungs[rung], record.key, encode(delivery), record.headers))
+        self._unwritten.add(parcel, on_rung(parcel, self.rungs[rung], at))
         self._tracker.finish(parcel)
 
     def released(self, parcel: Parcel) -> None:
         """A letter is taken up again; with this word in the log it is not released by hand."""
-        self._write(parcel, release_note(parcel.record))
+        self._unwritten.add(parcel, release_note(parcel.record))
 
     def deferred(self, parcel: Parcel, reason: str, provider: str, at: int) -> None:
         """The decision to wait for a provider that can take nothing more, no attempt made.
@@ -334,7 +315,7 @@ class Settlement:
         text = _TEXT[Kind.DEFERRED]
         said = Said(outcome_id(subject, text, 0), at, _DECISION, text, self._path)
         said.reason, said.provider = reason, provider
-        self._tell(parcel, said)
+        self._unwritten.tell(parcel, said)
 
     def dead(
         self, parcel: Parcel, reason: str, error: BaseException | str, at: int, step: str
@@ -347,7 +328,7 @@ class Settlement:
     def undecodable(self, ticket: Ticket, error: BaseException | str, at: int) -> None:
         """A record that is no delivery of this lane."""
         name, record = self._settings.name, ticket.record
-        self._write(ticket, self._letter(record, name, "undecodable", error, at, name))
+        self._unwritten.add(ticket, self._letter(record, name, "undecodable", error, at, name))
         self._tracker.finish(ticket)
 
     def unwritable(self, ticket: Ticket, error: object, at: int) -> None:
@@ -355,7 +336,7 @@ class Settlement:
         ticket.unconfirmed -= 1  # that one will not be confirmed
         flow = ticket.delivery.flow if isinstance(ticket, Parcel) else self._settings.name
         letter = self._letter(ticket.record, flow, "unwritable", str(error), at, self._path)
-        self._write(ticket, letter)
+        self._unwritten.add(ticket, letter)
         self._tracker.finish(ticket)
 
     def _letter(
@@ -387,55 +368,12 @@ class Settlement:
         failing = parcel.failing if reason == EXHAUSTED else ""
         flow, error = parcel.delivery.flow, detail or reason
         letter = self._letter(parcel.record, flow, reason, error, at, step, failing)
-        self._write(parcel, letter)
-
-    def _tell(self, parcel: Parcel, said: Said) -> None:
-        content = parcel.content
-        if content is not None:
-            said.template_version, said.locale = content.template_version, content.locale
-        told = self._told
-        if not told or told[-1] is not parcel:  # an attempt and the end it leads to wait as one
-            parcel.unconfirmed += 1
-            told.append(parcel)
-        self._outcomes.append(Append(EVENTS, parcel.key, outcome(said, parcel.alike)))
+        self._unwritten.add(parcel, letter)
 
     def _reply(self, parcel: Parcel, kind: str) -> None:
         record = parcel.record
         origin = Origin(record.topic, record.partition, record.offset)
-        self._write(parcel, reply(parcel.delivery, kind, origin))
-
-    def _write(self, ticket: Ticket, append: Append) -> None:
-        ticket.unconfirmed += 1
-        self._others.append((ticket, append))
-
-
-def _next_channel(
-    record: Record, delivery: Delivery, chain: tuple[str, ...], counted: tuple[str, ...]
-) -> Append:
-    """The same notification on the next channel of its chain, with a fresh count of attempts."""
-    channel, *rest = chain
-    ahead = delivery.allowances
-    following = msgspec.structs.replace(
-        delivery,
-        channel=channel,
-        chain=tuple(rest),
-        attempt=0,
-        spared=0,
-        answers={},
-        not_before=0,
-        awaits=(),
-        caps=counted,
-        allowances={name: ahead[name] for name in rest if name in ahead},
-    )
-    topic = deliveries(following.channel, Priority.of(following.priority))
-    return Append(topic, record.key, encode(following), record.headers)
-
-
-def _whole(parcel: Parcel) -> Delivery:
-    """The delivery with its data, which is let go once it is rendered."""
-    delivery = parcel.delivery
-    delivery.data = decode_delivery(parcel.record.value or b"").data
-    return delivery
+        self._unwritten.add(parcel, reply(parcel.delivery, kind, origin))
 
 
 def _trace(error: BaseException | str) -> str:
