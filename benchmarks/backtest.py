@@ -172,6 +172,7 @@ def _children() -> float:
 
 def replay(folder: Path, case: Case, events: int) -> dict[str, Any]:
     """The replay in this process."""
+    from tidings.cli.backtest import collecting_rarely
     from tidings.driver.backtest import backtest, recorded
     from tidings.plan import FlowPlan, load
     from tidings.problems import Problems
@@ -190,7 +191,7 @@ def replay(folder: Path, case: Case, events: int) -> dict[str, Any]:
     before, after = plans
     settings = read_settings(Path("tidings.yaml"), None)
     own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db"})
-    with open_ground(own) as ground:
+    with open_ground(own) as ground, collecting_rarely():
         wall, begun = time.monotonic(), time.process_time()
         file, topic = Path("log.jsonl"), case.topic
         records, outcomes = (recorded(file, [each], topic) for each in (topic, EVENTS))

@@ -123,6 +123,7 @@ OPERATOR = Operator(
     build=Assign,
     names=_names,
     reads=lambda spec: frozenset(),
+    timeless=True,
     example="""
 step: {assign: {experiment: tone, arms: {plain: 1, bold: 1}, holdout: 0.2}}
 in:

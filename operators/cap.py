@@ -185,6 +185,7 @@ OPERATOR = Operator(
     parts=frozenset({Part.TAIL}),
     build=SayCaps,
     reads=lambda spec: frozenset(),
+    timeless=True,
     example="""
 step: {cap: {channel: push, at_most: 3, within: 1h}}
 in:

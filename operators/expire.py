@@ -136,6 +136,7 @@ OPERATOR = Operator(
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL, Part.LANE}),
     build=build,
     reads=reads_expressions,
+    timeless=True,
     example="""
 step: {expire: {after: 6h, at: valid_until}}
 now: 2026-07-01T12:00:00Z

@@ -67,6 +67,7 @@ OPERATOR = Operator(
     build=FanOut,
     shorthand="branches",
     reads=reads_expressions,
+    timeless=True,
     example="""
 step:
   fan_out:

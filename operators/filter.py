@@ -52,6 +52,7 @@ OPERATOR = Operator(
     build=Filter,
     shorthand="keep",
     reads=reads_expressions,
+    timeless=True,
     example="""
 step: {filter: {keep: actor_id != recipient_id, reason: own_action}}
 in:

@@ -304,6 +304,7 @@ OPERATOR = Operator(
     names=lambda spec: spec.taken(),
     reads=reads_expressions,
     changes=True,
+    timeless=True,
     example="""
 step: {lookup: {people: [zone], otherwise: {zone: UTC}}}
 people:

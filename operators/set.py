@@ -62,6 +62,7 @@ OPERATOR = Operator(
     names=_names,
     reads=reads_expressions,
     changes=True,
+    timeless=True,
     example="""
 step: {set: {total: price * quantity, large: total > 100}}
 in:

@@ -124,6 +124,7 @@ OPERATOR = Operator(
     shorthand="over",
     names=lambda spec: (spec.as_,),
     changes=True,
+    timeless=True,
     example="""
 step: {split: {over: followers, as: recipient_id}}
 in:

@@ -67,6 +67,7 @@ OPERATOR = Operator(
     parts=frozenset({Part.INTAKE, Part.KEYED, Part.TAIL}),
     build=Switch,
     reads=reads_expressions,
+    timeless=True,
     example="""
 step:
   switch:

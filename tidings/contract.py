@@ -372,8 +372,9 @@ class Operator(Generic[S]):
     the cut may). ``names`` gives the fields that later steps see on top of the event's, for
     name-checking; ``replaces`` that they take the place of the event's. ``reads`` gives the fields
     of the event that the step looks at, None (or no ``reads``) for all; ``changes`` tells that it
-    makes other data of them: what nobody reads is not decoded. ``example`` is YAML with ``step``,
-    ``in`` and ``out``; the tests run it.
+    makes other data of them: what nobody reads is not decoded. ``timeless`` tells of a map or a
+    branch that it does not matter when it is asked: a backtest asks it about many instants at once.
+    ``example`` is YAML with ``step``, ``in`` and ``out``; the tests run it.
     """
 
     name: str
@@ -388,6 +389,7 @@ class Operator(Generic[S]):
     replaces: bool = False
     reads: Callable[[S], frozenset[str] | None] | None = None
     changes: bool = False
+    timeless: bool = False
 
 
 def expressions_in(value: Any) -> Iterator[Expression]:

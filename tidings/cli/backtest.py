@@ -96,7 +96,7 @@ def backtest(
         topics = list(dict.fromkeys([*before.source.names(), *after.source.names()]))
         costs = {**settings.costs, **_costs(cost or [], settings.channels)}
         own = settings.model_copy(update={"claims": f"sqlite:{folder}/claims.db", "costs": costs})
-        with open_ground(own) as ground, _progress() as advance, silenced():
+        with open_ground(own) as ground, _progress() as advance, silenced(), collecting_rarely():
             file = Path(log) if log is not None and is_file else None
             try:
                 found = run(
@@ -223,6 +223,21 @@ def _instant(text: str, option: str) -> int:
     except ValueError:
         raise Refusal(f"{option} {text}: write a time like 2026-07-01T12:00:00Z") from None
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Fates are millions of tuples, which the collector would look at again and again. What is left
+    of them at the end goes with the process."""
+    import gc
+
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 20, 1_000)
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(*before)
 
 
 @contextmanager

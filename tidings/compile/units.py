@@ -17,7 +17,8 @@ from tidings.providers import desks, sender_of, terms_of
 from tidings.records import Priority
 from tidings.runtime.batch import Step, branch_of, step_of
 from tidings.runtime.chain import Link
-from tidings.runtime.intake import Intake, Source
+from tidings.runtime.entrance import Entrance, Source
+from tidings.runtime.intake import Intake
 from tidings.runtime.keyed import KeyedFlow
 from tidings.runtime.lane.courier import Courier
 from tidings.runtime.lane.lane import Lane
@@ -36,10 +37,19 @@ class Ground:
     holder: str = field(default_factory=this_process)
 
 
-def intake(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> Intake:
-    """The intake of a flow; without keyed steps it is the whole flow."""
+class Ahead(NamedTuple):
+    """What stands ahead of the cut: the way in, and the steps; of a flow without a cut that is all
+    of it. To those that are ``timed`` it matters when they are asked."""
+
+    entrance: Entrance
+    steps: Sequence[Step]
+    timed: frozenset[str]
+
+
+def ahead(plan: FlowPlan, settings: Settings, priority: Priority = Priority.NORMAL) -> Ahead:
+    """The steps of a flow's intake. Raises ProblemsError for what can't be built."""
     problems = Problems()
-    built = build(plan, ground.settings, problems, priority)
+    built = build(plan, settings, problems, priority)
     problems.raise_if_any()
     splits = [step.path for step in plan.intake if step.operator.name == "split"]
     source = plan.source
@@ -49,18 +59,33 @@ def intake(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL)
     if reads is not None:
         own = (source.key, source.tenant, source.id)
         reads = reads.union(*(each.names for each in own if each is not None), ("event_id",))
+    way_in = Source(
+        topics=source.names(),
+        key=source.key.of,
+        id=source.id.of if source.id is not None else _event_id,
+        tenant=source.tenant.of if source.tenant is not None else None,
+        keyed_after=splits[-1] if splits else "",
+        on_out_of_range=source.on_out_of_range,
+        reads=reads,
+    )
+    entrance = Entrance(plan.name, way_in, plan.version)
+    plans = plan.intake if plan.keyed else (*plan.intake, *plan.tail)
+    steps: list[Step] = []
+    for step in _steps(plans, built):
+        steps.append(step)
+        if step[0] == way_in.keyed_after:
+            steps.append((f"{plan.name}.key", entrance.key))
+    timed = {top.path for top in plans if not all(each.operator.timeless for each in top.walk())}
+    return Ahead(entrance, steps, frozenset(timed))
+
+
+def intake(plan: FlowPlan, ground: Ground, priority: Priority = Priority.NORMAL) -> Intake:
+    """The intake of a flow; without keyed steps it is the whole flow."""
+    entrance, steps, _ = ahead(plan, ground.settings, priority)
     return Intake(
         plan.name,
-        Source(
-            topics=source.names(),
-            key=source.key.of,
-            id=source.id.of if source.id is not None else _event_id,
-            tenant=source.tenant.of if source.tenant is not None else None,
-            keyed_after=splits[-1] if splits else "",
-            on_out_of_range=source.on_out_of_range,
-            reads=reads,
-        ),
-        _steps(plan.intake if plan.keyed else (*plan.intake, *plan.tail), built),
+        entrance,
+        steps,
         cut=bool(plan.keyed),
         version=plan.version,
         log=ground.log,

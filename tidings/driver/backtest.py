@@ -9,9 +9,7 @@ the log tells of them, as far as it does.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,9 @@ from typing import Any
 import msgspec
 
 from tidings.driver.aftermath import Aftermath
-from tidings.driver.driver import AT_ONCE
+from tidings.driver.decided import AT_ONCE
 from tidings.driver.tally import Costs, Difference, Tally, costs_of, difference
-from tidings.driver.version import awaited, versions_of
+from tidings.driver.version import Versions, awaited
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import Io
@@ -66,37 +64,19 @@ def backtest(
     rest = iter(records)
     part = list(islice(rest, AT_ONCE))
     start, count = part[0].time if part else 0, 0
-    with _collecting_rarely():
-        aftermath = Aftermath(awaited(before) | awaited(after))
-        if awaited(before) or awaited(after):
-            aftermath.take(outcomes)
-        plans = before, after
-        intakes, versions = versions_of(plans, settings, io, start, aftermath)
-        while part:
-            for intake in intakes:
-                intake.feed(part)
-            for version in versions:
-                version.feed()
-            count += len(part)
-            progress(len(part))
-            part = list(islice(rest, AT_ONCE))
-        for version in versions:
-            version.end()
-    old, new = (version.tally for version in versions)
+    aftermath = Aftermath(awaited(before) | awaited(after))
+    if awaited(before) or awaited(after):
+        aftermath.take(outcomes)
+    versions = Versions((before, after), settings, io, start, aftermath)
+    while part:
+        versions.feed(part)
+        count += len(part)
+        progress(len(part))
+        part = list(islice(rest, AT_ONCE))
+    old, new = versions.end()
     prices = settings.costs
     costs = (costs_of(old, prices), costs_of(new, prices)) if prices else None
     return Comparison(count, old, new, difference(old, new, samples), costs)
-
-
-@contextmanager
-def _collecting_rarely() -> Iterator[None]:
-    """Fates are millions of tuples, which the collector would look at again and again."""
-    before = gc.get_threshold()
-    gc.set_threshold(200_000, 20, 1_000)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 # ── A recorded log ────────────────────────────────────────────────────────────────────────────
@@ -108,6 +88,8 @@ class _Line(msgspec.Struct):
     time: int
     value: msgspec.Raw
     topic: str = ""
+    partition: int = 0
+    offset: int = -1
     key: str | None = None
 
 
@@ -138,7 +120,8 @@ def recorded(file: Path, topics: Collection[str], nameless: str) -> Iterator[Rec
             topic = line.topic or nameless
             if topic in topics:
                 key = None if line.key is None else line.key.encode()
-                yield Record(topic, 0, number, last, key, _bytes(line.value))
+                place = number if line.offset < 0 else line.offset
+                yield Record(topic, line.partition, place, last, key, _bytes(line.value))
 
 
 def _bytes(value: msgspec.Raw) -> bytes | None:

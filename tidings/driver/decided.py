@@ -12,6 +12,8 @@ from tidings.records import Delivery, Kind, Signal, encode
 from tidings.runtime.batch import LARGEST_DELIVERY, FlowBatch
 from tidings.runtime.flight import Flight
 
+AT_ONCE = 1_000  # of what comes, or is given, little by little
+
 
 class Heard(NamedTuple):
     """News for whoever waits of a person, at its time (epoch ms)."""

@@ -16,8 +16,8 @@ entries can be taken from that topic, or a keyed part, which is fed with entries
 from __future__ import annotations
 
 import sys
-from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -49,7 +49,6 @@ from tidings.topics import deliveries, entries
 from tidings.topics import settings as topics_of
 
 BOTH = (Part.INTAKE, Part.KEYED)
-AT_ONCE = 1_000  # records of a slice: what a unit pulls
 STATE = StateSettings(buckets=1, save_rate=10_000)  # nothing restarts here
 
 
@@ -80,19 +79,11 @@ def build_lanes(
     ]
 
 
-class _Stamped(msgspec.Struct, gc=False):
-    origin: Origin
-
-
-_stamp = msgspec.json.Decoder(_Stamped).decode
-
-
 class Driver:
     """One flow in virtual time. ``io.clock`` must be ``clock``.
 
-    ``slack`` (ms) is how late a marker may be: 0 stops at every deadline, more handles several at
-    once. ``partitions`` are those of every topic. ``parts`` are the sides of the cut that are
-    moved. Raises ProblemsError for a flow that can't be built.
+    ``partitions`` are those of every topic. ``parts`` are the sides of the cut that are moved.
+    Raises ProblemsError for a flow that can't be built.
     """
 
     def __init__(
@@ -105,7 +96,6 @@ class Driver:
         lanes: Sequence[Built] = (),
         script: Script = accept,
         callbacks: Callbacks | None = None,
-        slack: int = 0,
         partitions: int = 1,
         parts: Collection[Part] = BOTH,
         state: StateSettings = STATE,
@@ -118,9 +108,7 @@ class Driver:
         self._couriers: list[ScriptedCourier] = []
         self.sending = {each.plan.channel: each.plan.steps[-1].path for each in lanes}
         self._flow = flow
-        self._slack = slack
         self._partitions = partitions
-        self._times: dict[str, tuple[int, list[int]]] = {}  # of a slice, from which offset on
         names = {topic for part in footprint(flow, priority, settings.channels) for topic in part}
         for lane in lanes:
             names |= footprint(lane.plan, lane.priority, settings.channels).ours
@@ -130,8 +118,6 @@ class Driver:
         self.log.admin().create(
             [msgspec.structs.replace(each, partitions=partitions) for each in topics_of(names)]
         )
-        if flow.keyed and Part.INTAKE in parts:
-            self.log.topic(entries(flow.name)).clock = self._entered_at
         ground = Ground(self.log, io, settings.model_copy(update={"state": state}), "driver")
         self._producer = self.log.producer()
         self._keyed = None
@@ -188,14 +174,14 @@ class Driver:
         self._producer.poll()
 
     def feed(self, records: Iterable[Record]) -> None:
-        """Replay records, in order of time, each at its own; what falls within the slack of the
-        first is handled together."""
-        whole, start = list(records), 0
-        while start < len(whole):
-            most = min(start + AT_ONCE, len(whole))
-            end = bisect_right(whole, whole[start].time + self._slack, start, most, key=_time)
-            self._replay(whole[start:end])
-            start = end
+        """Replay records, in order of time, each at its own; those of one instant together."""
+        for time, together in groupby(records, _time):
+            part = list(together)
+            self.advance(time)
+            for name in {record.topic for record in part}:
+                self.log.topic(name).replay([each for each in part if each.topic == name])
+            self.clock.set(max(time, self.clock.now()))
+            self.settle()
 
     def records(self, topic: str) -> Iterator[Record]:
         """All that a topic holds, partition by partition."""
@@ -216,7 +202,7 @@ class Driver:
         """Let time pass up to ``until`` (epoch ms), deadline by deadline."""
         self.settle()
         while 0 < (due := self.deadline()) <= until:
-            self._go(min(due + self._slack, until))
+            self._go(due)
         self.clock.set(max(until, self.clock.now()))
         self.settle()
 
@@ -224,7 +210,7 @@ class Driver:
         """Let time pass while something waits, but not beyond ``until`` (epoch ms)."""
         self.settle()
         while 0 < (due := self.deadline()) <= until:
-            self._go(min(due + self._slack, until))
+            self._go(due)
 
     def deadline(self) -> int:
         """The next instant at which something is due, 0 for none."""
@@ -270,25 +256,6 @@ class Driver:
         self.settle()
         if (self.clock.now(), self.deadline()) == before:
             self.clock.advance(1)
-
-    def _replay(self, part: Sequence[Record]) -> None:
-        self.advance(part[0].time)
-        self._times = {}
-        for name in {record.topic for record in part}:
-            topic, mine = self.log.topic(name), [each for each in part if each.topic == name]
-            self._times[name] = topic.span(0).end, [record.time for record in mine]
-            topic.replay(mine)
-        self.clock.set(max(part[-1].time, self.clock.now()))
-        self.settle()
-
-    def _entered_at(self, append: Append) -> int:
-        """An entry enters at the time of the record that is replayed, whatever is beside it."""
-        if append.value is not None:
-            origin = _stamp(append.value).origin
-            first, times = self._times.get(origin.topic, (0, ()))
-            if 0 <= origin.offset - first < len(times):
-                return times[origin.offset - first]
-        return self.clock.now()
 
     def _turn_lane(self, lane: Lane) -> bool:
         """One turn; a lane that only looks at a provider that refuses it is not busy."""

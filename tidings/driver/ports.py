@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from tidings.ports import (
     Count,
     LookupFailed,
+    Lookups,
     Payload,
     Person,
     Profile,
@@ -17,11 +20,14 @@ from tidings.ports import (
     Suppression,
     Template,
     Templates,
+    Unavailable,
     tied_together,
 )
 from tidings.stores.payloads import SignedPayloads
 from tidings.stores.people_made import FunctionPeople
 from tidings.stores.suppressions import normalised
+
+LOOK_EVERY_MS = 10  # for the answers of lookups
 
 
 def people_of(profiles: Mapping[tuple[str, str], Profile]) -> FunctionPeople:
@@ -96,6 +102,22 @@ class GivenLookups:
         if rows is None:
             raise LookupFailed(f"{query.connection} is down")
         return [rows.get(str(key)) for key in keys]
+
+
+class PatientLookups:
+    """Lookups whose answers are waited for: in virtual time nobody is kept waiting."""
+
+    def __init__(self, lookups: Lookups, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._lookups = lookups
+        self._sleep = sleep
+
+    def rows(self, query: Query, keys: Sequence[str | int]) -> list[Row | None]:
+        """See ``ports.Lookups``. Raises Unavailable for answers that don't come in their time."""
+        for _ in range(query.timeout_ms // LOOK_EVERY_MS + 1):
+            with suppress(Unavailable):
+                return self._lookups.rows(query, keys)
+            self._sleep(LOOK_EVERY_MS / 1_000)
+        return self._lookups.rows(query, keys)
 
 
 class LocalCaps:

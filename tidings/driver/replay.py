@@ -21,19 +21,17 @@ from typing import NamedTuple
 
 from tidings.compile.units import Behind
 from tidings.contract import Item, Who
-from tidings.driver.decided import Decided, Heard
+from tidings.driver.decided import AT_ONCE, Decided, Heard
+from tidings.driver.intake import Entered
 from tidings.driver.tally import Tally
 from tidings.ids import person_key
-from tidings.log.port import Record
 from tidings.ports import Io
-from tidings.records import Delivery, Kind, Origin, Signal, decode_entry, entry_decoder
+from tidings.records import Delivery, Kind, Origin, Signal
 from tidings.runtime.chain import Chain
 from tidings.runtime.people import HOT, People, act_at_of
 from tidings.runtime.state import Bucket, Cell
 from tidings.stores.clock import ManualClock
 from tidings.topics import entries
-
-AT_ONCE = 1_000  # items of what a step gives little by little
 
 
 class News(NamedTuple):
@@ -67,9 +65,7 @@ class Replay:
         told: Told,
         heard: Iterable[Heard] = (),
     ) -> None:
-        reads = behind.reads
-        decode = decode_entry if reads is None else entry_decoder(reads)
-        self._chain = Chain(behind.links, io, decode)
+        self._chain = Chain(behind.links, io)
         self._tail = behind.tail
         self._io = io
         self._clock = clock
@@ -89,11 +85,11 @@ class Replay:
 
     # ── Time ──────────────────────────────────────────────────────────────────────────────────
 
-    def feed(self, records: Iterable[Record]) -> None:
+    def feed(self, entered: Iterable[Entered]) -> None:
         """Handle entries, in order of time, and what is due before them."""
-        chain = self._chain
-        heap, decode, topic = self._people.heap, chain.decode, self._topic
-        for record in records:
+        chain, heap, topic = self._chain, self._people.heap, self._topic
+        for each in entered:
+            record, entry = each.record, each.entry
             time = max(record.time, self.now)
             if time > self._event_at:
                 self.advance(time)
@@ -101,15 +97,12 @@ class Replay:
             else:
                 while heap and heap[0][0] <= time:
                     self._fire()
-            key, value = record.key, record.value
-            if key is None or value is None:
-                continue
-            entry = decode(value)
+            key = record.key or b""
             cell = self._cell(key)
             chain.cell, chain.key, chain.now = cell, key, time
             chain.push(
                 Item(  # by position, for it is made for every event
-                    entry.event,
+                    entry.event.copy(),
                     Origin(topic, 0, record.offset),
                     time,
                     entry.recipient_id,

@@ -1,6 +1,6 @@
 """Versions of a flow on their way through a recorded log, and what each decides.
 
-    records ──► Intake ──► entries ──► Version ──► Tally
+    records ──► Intake ──► Entries ──► Version ──► Tally
                               └──────► Version ──► Tally      where both have the same intake
 
 What waits for its deliveries hears what the log tells of them, and of those of which it tells
@@ -9,64 +9,25 @@ nothing that they were sent at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tidings.compile.units import behind
-from tidings.contract import Part
 from tidings.driver.aftermath import Aftermath
-from tidings.driver.driver import Driver
-from tidings.driver.ports import LocalCaps
+from tidings.driver.intake import Entries, Intake
+from tidings.driver.ports import LocalCaps, PatientLookups
 from tidings.driver.replay import SENT_AT_ONCE, News, Replay
 from tidings.driver.tally import Tally
 from tidings.log.port import Record
-from tidings.plan import FlowPlan, alike
+from tidings.plan import FlowPlan
 from tidings.ports import Io
 from tidings.records import Delivery
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
 from tidings.stores.clock import ManualClock
-from tidings.topics import entries
 
-SLACK = 1_000  # ms of the log that are handled together: what production has in hand in a blast
 ESCALATE = "escalate"
 OPEN_FOR = 30 * 86_400_000  # ms after the last record, for windows that are open then
 REMEMBERED = 10_000_000  # claims
-
-
-class Intake:
-    """A flow up to its cut: records in, ``entries`` out. Of a flow without one it is the whole."""
-
-    def __init__(self, plan: FlowPlan, settings: Settings, io: Io, start: int) -> None:
-        self.plan = plan
-        self.tally = Tally()
-        self.entries: list[Record] = []
-        self._topics = frozenset(plan.source.names())
-        clock = ManualClock(start)
-        self._driver = Driver(
-            plan,
-            settings,
-            _own(io, clock),
-            clock,
-            slack=SLACK,
-            parts=(Part.INTAKE,),
-        )
-
-    def feed(self, records: Iterable[Record]) -> None:
-        """Take records in, those of its own topics; the entries of those before are let go."""
-        driver = self._driver
-        driver.feed([record for record in records if record.topic in self._topics])
-        if self.plan.keyed:
-            self.entries = [*driver.records(entries(self.plan.name))]
-        self.tally.take(driver)
-
-    def serves(self, plan: FlowPlan) -> bool:
-        """Whether another version would make the same entries."""
-        own = self.plan
-        return (
-            bool(own.keyed and plan.keyed)
-            and (own.name, own.source) == (plan.name, plan.source)
-            and alike(own.intake, plan.intake)
-        )
 
 
 class Version:
@@ -75,23 +36,22 @@ class Version:
     def __init__(
         self,
         plan: FlowPlan,
-        intake: Intake,
         settings: Settings,
         io: Io,
         start: int,
         aftermath: Aftermath,
     ) -> None:
         self.tally = Tally()
-        self._intake = intake
         self._aftermath = aftermath
         self._replay = None
         if plan.keyed:
-            clock = ManualClock(start)
+            clock, steps = ManualClock(start), behind(plan, settings)
+            self._fields = steps.reads
             others = sorted(awaited(plan) - {plan.name})
             heard = [each for other in others for each in aftermath.heard(other)]
             self._replay = Replay(
                 plan.name,
-                behind(plan, settings),
+                steps,
                 _own(io, clock),
                 clock,
                 self.tally,
@@ -99,16 +59,16 @@ class Version:
                 heard,
             )
 
-    def feed(self) -> None:
-        """Take in what the intake has made."""
+    def feed(self, entries: Entries) -> None:
+        """Take in what its intake has made."""
         if self._replay is not None:
-            self._replay.feed(self._intake.entries)
+            self._replay.feed(entries.read(self._fields))
 
-    def end(self) -> None:
+    def end(self, intake: Intake) -> None:
         """Let what is open close, and count what the intake has decided."""
         if self._replay is not None:
             self._replay.advance(self._replay.now + OPEN_FOR)
-        self.tally.add(self._intake.tally)
+        self.tally.add(intake.tally)
 
     def _told(self, delivery: Delivery) -> Sequence[News]:
         news = self._aftermath.of(delivery)
@@ -117,19 +77,45 @@ class Version:
         return news or SENT_AT_ONCE
 
 
-def versions_of(
-    plans: Sequence[FlowPlan], settings: Settings, io: Io, start: int, aftermath: Aftermath
-) -> tuple[list[Intake], list[Version]]:
-    """The versions, and their intakes: one for those that have the same. ``start`` is epoch ms."""
-    intakes: list[Intake] = []
-    versions = []
-    for plan in plans:
-        shared = [intake for intake in intakes if intake.serves(plan)]
-        if not shared:
-            shared = [Intake(plan, settings, io, start)]
-            intakes += shared
-        versions.append(Version(plan, shared[0], settings, io, start, aftermath))
-    return intakes, versions
+class Versions:
+    """Versions, in the order of their plans, with one intake for those that have the same.
+    ``start`` is epoch ms."""
+
+    def __init__(
+        self,
+        plans: Sequence[FlowPlan],
+        settings: Settings,
+        io: Io,
+        start: int,
+        aftermath: Aftermath,
+    ) -> None:
+        self.intakes: list[tuple[Intake, list[Version]]] = []
+        self._versions: list[Version] = []
+        for plan in plans:
+            version = Version(plan, settings, io, start, aftermath)
+            self._versions.append(version)
+            for intake, mine in self.intakes:
+                if intake.serves(plan):
+                    mine.append(version)
+                    break
+            else:
+                clock = ManualClock(start)
+                intake = Intake(plan, settings, _own(io, clock), clock)
+                self.intakes.append((intake, [version]))
+
+    def feed(self, records: Sequence[Record]) -> None:
+        """Take records in, in order of time."""
+        for intake, mine in self.intakes:
+            for entries in intake.feed(records):
+                for version in mine:
+                    version.feed(entries)
+
+    def end(self) -> list[Tally]:
+        """Let what is open close; gives what each has decided."""
+        for intake, mine in self.intakes:
+            for version in mine:
+                version.end(intake)
+        return [version.tally for version in self._versions]
 
 
 def awaited(plan: FlowPlan) -> set[str]:
@@ -140,5 +126,10 @@ def awaited(plan: FlowPlan) -> set[str]:
 
 
 def _own(io: Io, clock: ManualClock) -> Io:
-    """Claims and caps that begin empty, on a clock of one's own."""
-    return io._replace(claims=LocalClaims(clock, REMEMBERED), caps=LocalCaps(), clock=clock)
+    """Claims and caps that begin empty, on a clock of one's own; lookups that are waited for."""
+    return io._replace(
+        claims=LocalClaims(clock, REMEMBERED),
+        caps=LocalCaps(),
+        lookups=PatientLookups(io.lookups),
+        clock=clock,
+    )

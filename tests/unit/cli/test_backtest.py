@@ -196,6 +196,20 @@ def test_a_topic_of_the_log_is_replayed(tidings: Command, shop: Path) -> None:
     assert json.loads(said.out)["records"] == 6
 
 
+def test_an_event_without_an_id_has_that_of_its_place_in_the_log(
+    tidings: Command, shop: Path
+) -> None:
+    value = {"recipient_id": "ana"}
+    line = {"topic": "shop.events", "time": NOON, "key": "ana", "value": value}
+    places = [{"partition": 3, "offset": 41}, {"partition": 3, "offset": 42}, {}]
+    (shop.parent / "log.jsonl").write_text(lines([line | place for place in places]))
+
+    changes = outcome(tidings, other(shop, "30s", "1m"))["difference"]["samples"][0]["changes"]
+
+    known = ["shop.events:0:3", "shop.events:3:41", "shop.events:3:42"]
+    assert [change["event"] for change in changes] == known
+
+
 def test_people_get_a_table_and_samples(tidings: Command, shop: Path) -> None:
     said = tidings(
         *("backtest", "shop.yaml", "--against", other(shop, "30s", "1m"), "--log", "log.jsonl"),

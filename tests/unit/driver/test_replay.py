@@ -21,6 +21,7 @@ from tidings.contract import Part
 from tidings.driver import Driver
 from tidings.driver.decided import Heard
 from tidings.driver.given import Given
+from tidings.driver.intake import Entries
 from tidings.driver.replay import SENT_AT_ONCE, News, Replay, Told
 from tidings.driver.suite import ports
 from tidings.driver.tally import Tally
@@ -227,7 +228,7 @@ def replayed(
     steps, told = behind(plan, SETTINGS), told_of(known)
     replay = Replay(plan.name, steps, io(clock), clock, tally, told, heard)
     for start in range(0, len(taken), at_once):
-        replay.feed(taken[start : start + at_once])
+        replay.feed(Entries(taken[start : start + at_once]).read(steps.reads))
     replay.advance(END)
     return tally
 

@@ -313,35 +313,10 @@ def decided(outcome: Outcome) -> tuple[object, ...]:
     )
 
 
-@given(events=EVENTS_OF, slack=st.sampled_from([0, 1, 100, 1_000]))
-@settings(max_examples=40)
-def test_what_is_replayed_together_is_decided_as_what_is_replayed_one_by_one(
-    events: list[Event], slack: int
-) -> None:
-    # Claims live by the clock, which a slice moves at once: `dedupe` is as exact as the slack is.
-    outcomes = []
-    for width in (0, slack):
-        with TemporaryDirectory() as folder:
-            clock = Tick(NOW)
-            here = ground(Path(folder), None, clock)
-            plan = the_plan(FLOW, without="dedupe")
-            replayed = Driver(plan, here.settings, here.io, clock, slack=width)
-            at, records = NOW, []
-            for number, event in enumerate(events):
-                at += event.after
-                made = as_append(number, event)
-                records.append(Record(SOURCE, 0, number, at, made.key, made.value))
-            replayed.feed(records)
-            replayed.drain(at + 100_000)
-            outcomes.append(sorted(map(decided, engine.outcomes(replayed.log))))
-    assert outcomes[0] == outcomes[1]
-    assert outcomes[0]
-
-
-@given(events=EVENTS_OF, slack=st.sampled_from([0, 1, 100, 1_000]))
+@given(events=EVENTS_OF)
 @settings(max_examples=20)
 def test_an_intake_and_behind_it_a_keyed_part_alone_decide_as_the_whole_flow(
-    events: list[Event], slack: int
+    events: list[Event],
 ) -> None:
     at, records = NOW, []
     for number, event in enumerate(events):
@@ -350,7 +325,7 @@ def test_an_intake_and_behind_it_a_keyed_part_alone_decide_as_the_whole_flow(
         records.append(Record(SOURCE, 0, number, at, made.key, made.value))
     with TemporaryDirectory() as folder:
         whole, before, behind = (
-            driver(FLOW, folder, slack=slack, partitions=1, parts=parts)
+            driver(FLOW, folder, partitions=1, parts=parts)
             for parts in (BOTH, (Part.INTAKE,), (Part.KEYED,))
         )
         whole.feed(records)

@@ -10,7 +10,7 @@ import pytest
 from tests.engine import ground_of, plan_of
 from tidings.driver.aftermath import Aftermath
 from tidings.driver.tally import Fate, Tally
-from tidings.driver.version import Intake, Version, versions_of
+from tidings.driver.version import Versions
 from tidings.log.port import Record
 from tidings.plan import FlowPlan
 from tidings.ports import Io
@@ -55,27 +55,22 @@ def plan(folder: Path, old: str = "", new: str = "") -> FlowPlan:
     return found
 
 
-def started(folder: Path, *plans: FlowPlan) -> tuple[list[Intake], list[Version]]:
+def started(folder: Path, *plans: FlowPlan) -> Versions:
     ground = ground_of(folder, None, ManualClock(NOON))  # type: ignore[arg-type]
     io: Io = ground.io
     settings: Settings = ground.settings
-    return versions_of(plans, settings, io, NOON, Aftermath([]))
+    return Versions(plans, settings, io, NOON, Aftermath([]))
 
 
 def tallies(folder: Path, *plans: FlowPlan) -> list[Tally]:
-    intakes, versions = started(folder, *plans)
-    for intake in intakes:
-        intake.feed(records())
-    for version in versions:
-        version.feed()
-    for version in versions:
-        version.end()
-    return [version.tally for version in versions]
+    versions = started(folder, *plans)
+    versions.feed(records())
+    return versions.end()
 
 
 def test_two_versions_with_one_intake_each_tell_all_that_they_would_alone(tmp_path: Path) -> None:
     short, long = plan(tmp_path), plan(tmp_path, "30s", "1m")
-    assert len(started(tmp_path, short, long)[0]) == 1
+    assert len(started(tmp_path, short, long).intakes) == 1
 
     one, other = tallies(tmp_path, short, long)
 
@@ -109,8 +104,8 @@ def test_two_versions_with_one_intake_each_tell_all_that_they_would_alone(tmp_pa
 def test_an_intake_is_shared_where_nothing_before_the_cut_differs(
     tmp_path: Path, old: str, new: str, shared: int
 ) -> None:
-    intakes, _ = started(tmp_path, plan(tmp_path), plan(tmp_path, old, new))
-    assert len(intakes) == shared
+    versions = started(tmp_path, plan(tmp_path), plan(tmp_path, old, new))
+    assert len(versions.intakes) == shared
 
 
 def test_a_flow_that_keeps_no_state_is_compared_as_well(tmp_path: Path) -> None:
