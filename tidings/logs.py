@@ -76,7 +76,7 @@ def silenced() -> Iterator[None]:
 def _redact(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> Mapping[str, Any] | str | bytes:
-    return {
-        name: value if name == "exc_info" else redacted(value, name)
-        for name, value in event.items()
-    }
+    kept = {"exc_info"}
+    if "provider" in event:
+        kept.add("code")  # the provider's word for its answer, and nobody's secret
+    return {name: value if name in kept else redacted(value, name) for name, value in event.items()}

@@ -12,6 +12,7 @@ import pytest
 
 from tests.contract.sms_lane import Left, SmsLane
 from tests.peers.provider import SILENCE, Got, Provider, Say
+from tidings.ports import Suppression
 
 ANA, BEN = "+12025550100", "+12025550101"
 CREATED = Say(201, b'{"sid":"SM1","num_segments":"1"}')
@@ -61,7 +62,20 @@ def run(
     return left, provider
 
 
-@pytest.mark.parametrize("code", [21211, 21614, 21635, 30004, 30005, 30006])
+@pytest.mark.parametrize("code", [21614, 21635, 30006])
+def test_a_landline_stays_for_the_voice_and_gets_no_more_texts(tmp_path: Path, code: int) -> None:
+    left, provider = run(tmp_path, refusal(code))
+    assert left.numbers == {"ana": [ANA], "ben": [BEN]}
+    assert left.suppressed["ana"] == Suppression(
+        channel="sms", address=ANA, reason="landline", source="twilio"
+    )
+    assert (left.ends["ana"].kind, left.ends["ana"].reason) == ("failed", "landline")
+    assert left.voice.keys() == {"ana"}
+    assert left.unsettled == 0
+    assert len(provider.got) == 2
+
+
+@pytest.mark.parametrize("code", [21211, 30004, 30005])
 def test_a_number_that_takes_no_texts_goes_and_the_next_channel_has_its_turn(
     tmp_path: Path, code: int
 ) -> None:

@@ -103,7 +103,7 @@ def test_what_became_of_a_call(settings: Settings, status: str, kinds: list[Kind
         ("30003", {"again_ms": 3 * HOUR, "tries": 2}),
         ("30004", {"gone": True}),
         ("30005", {"gone": True}),
-        ("30006", {"gone": True}),
+        ("30006", {"suppress": "landline"}),
         ("30007", {"alert": True, "detail": "carriers filter it: look at its content"}),
         ("30008", {"again_ms": HOUR // 6}),
         ("30022", {"again_ms": HOUR // 2, "tries": 2}),

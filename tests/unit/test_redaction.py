@@ -64,6 +64,14 @@ def test_a_log_line_is_json_without_addresses(capsys: pytest.CaptureFixture[str]
     }
 
 
+def test_a_providers_word_is_no_code_of_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(logs.LogFormat.JSON)
+    structlog.get_logger().error("stopped", provider="twilio", code="20003", detail={"code": "481"})
+    structlog.get_logger().error("sent", code="481516")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["code"], first["detail"], second["code"]) == ("20003", {"code": "…"}, "…")
+
+
 def test_what_libraries_log_comes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up(logs.LogFormat.JSON)
     logging.getLogger("tidings.kafka").warning("no answer from %s", "ana@example.com")

@@ -135,7 +135,7 @@ class Credentials:
             scenario.names.get(kind, kind): {"kind": kind, **given} for kind, given in kinds.items()
         }
         calls = scenario.names.get("twilio", "twilio")
-        found["voice"] = {**found[calls], "kind": "twilio_voice"}
+        found["voice"] = {**found[calls], "kind": "twilio_voice", "callback": callback("twilio")}
         if by_certificate:
             mdm = {"certificate": f"{folder}/mdm.pem", "topic": MDM, "push_type": "mdm"}
             found["mdm"] = {"kind": "apns", **mdm, **here}

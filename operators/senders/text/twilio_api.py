@@ -115,17 +115,17 @@ _CODES = {
             21211,  # no valid number
             21217,  # the same, for a call
             21214,  # a call can't reach it
-            21614,  # not a mobile number
-            21635,  # a landline
             13223,  # a call's number is malformed
             13224,  # the same, by its length
             30004,  # message blocked by its owner
             30005,  # unknown number
-            30006,  # landline, or a carrier that can't be reached
         ),
         Verdict.INV,
     ),
     21610: Verdict.INV,  # answered STOP to us: see ``classify``
+    21614: Verdict.INV,  # not a mobile number
+    21635: Verdict.INV,  # a landline
+    30006: Verdict.INV,  # a landline, or a carrier that can't be reached
     **dict.fromkeys(
         (
             20003,  # wrong credentials
@@ -159,6 +159,7 @@ _CODES = {
 }
 _PLACES = frozenset({21215, 21408, 21612})  # a country, or a pair of numbers, we may not serve
 STOPPED = 21610  # the person answered STOP
+TEXTLESS = frozenset({21614, 21635, 30006})  # such a number takes calls, and no texts
 FILTERED = 30007  # by the carriers, for what it says
 _STATUSES = {
     **dict.fromkeys(range(400, 500), Verdict.DROP),
@@ -169,6 +170,8 @@ _STATUSES = {
 
 def classify(status: int, code: int, message: str = "", retry_after: str = "") -> Answer:
     """What a refusal means, by Twilio's code, else by the status.
+
+    A landline stays with its person: a voice can reach it.
 
     A country that is not switched on (21408) drops its own messages; see ``Api`` for when it is
     more than that. What Twilio says quotes numbers, so it is kept without them.
@@ -182,7 +185,7 @@ def classify(status: int, code: int, message: str = "", retry_after: str = "") -
         detail=text_redacted(message)[:300],
         limited=verdict is Verdict.RETRY and (code in _CODES or status == 429),
         retry_after_ms=int(retry_after[:6]) * 1000 if retry_after.isdigit() else -1,
-        suppress="stop" if code == STOPPED else "",
+        suppress="stop" if code == STOPPED else "landline" if code in TEXTLESS else "",
     )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import msgspec
 from multidict import MultiDict
 
-from tidings.operators.senders.text.twilio_api import FILTERED, STOPPED, Account, classify
+from tidings.operators.senders.text.twilio_api import FILTERED, Account, classify
 from tidings.receipts import Forged, Receipt, Reply, Webhook
 from tidings.records import Kind
 from tidings.sender import Verdict
@@ -79,17 +79,16 @@ def _check(settings: Account, webhook: Webhook, form: Mapping[str, str]) -> None
 def _failed(receipt: Receipt, code: int) -> Receipt:
     """A message that was accepted and did not arrive."""
     replace = msgspec.structs.replace
-    if code == STOPPED:
-        return replace(receipt, suppress="stop")
     if code == FILTERED:
         return replace(receipt, alert=True, detail="carriers filter it: look at its content")
     if code == _UNREACHABLE:
         return replace(receipt, again_ms=3 * _HOUR, tries=2)
     if code == _UNKNOWN_ERROR:
         return replace(receipt, again_ms=_HOUR // 6)
-    verdict = classify(400, code).verdict
+    answer = classify(400, code)
+    verdict = answer.verdict
     if verdict is Verdict.INV:
-        return replace(receipt, gone=True)
+        return replace(receipt, gone=not answer.suppress, suppress=answer.suppress)
     if verdict is Verdict.RETRY:
         return replace(receipt, again_ms=_HOUR // 2, tries=2)
     return replace(receipt, alert=verdict is Verdict.CFG)

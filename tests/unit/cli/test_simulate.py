@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.simulated import credentials_of_all
 from tests.unit.cli.command import Command
+from tidings.cli.simulate import _shown
+from tidings.providers import own_settings
+from tidings.settings import read_settings
+from tidings.simulator.scenario import Scenario
 
 
 def test_a_provider_that_there_is_not(tidings: Command) -> None:
@@ -72,3 +77,13 @@ def test_a_port_that_is_taken(tidings: Command, tmp_path: Path) -> None:
         said = tidings("simulate", "provider", "--port", port, "--folder", folder)
     assert said.code == 1
     assert "name another port" in said.err
+
+
+def test_what_it_prints_can_be_read_as_settings(tmp_path: Path) -> None:
+    made = credentials_of_all().settings(Scenario(), 8443, 8080)
+    file = tmp_path / "tidings.yaml"
+    file.write_text(_shown(made))
+    read = read_settings(file).providers
+    assert read.keys() == made.keys()
+    for given in read.values():
+        own_settings(given)

@@ -126,8 +126,19 @@ def test_a_flow_that_was_taken_away_stops_nobody(stage: Stage) -> None:
     assert stage.group.positions[Slot(PROVIDER_EVENTS, 0)].offset == 2
 
 
-@pytest.mark.parametrize("code", ["30004", "30005", "30006"])
-def test_a_number_that_takes_no_texts_is_taken_from_its_person(stage: Stage, code: str) -> None:
+def test_a_landline_gets_no_more_texts_and_stays_for_a_voice(stage: Stage) -> None:
+    stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode="30006")
+    stage.settle()
+    assert stage.numbers() == [NUMBER, "ana@example.com"]
+    found = stage.suppressed()
+    assert found is not None
+    assert (found.channel, found.reason) == ("sms", "landline")
+    [outcome] = outcomes(stage.log)
+    assert (outcome.kind, outcome.code, outcome.reason) == ("failed", "30006", "landline")
+
+
+@pytest.mark.parametrize("code", ["30004", "30005"])
+def test_a_number_that_is_dead_is_taken_from_its_person(stage: Stage, code: str) -> None:
     stage.callback(stage.delivered(), MessageStatus="undelivered", ErrorCode=code)
     stage.settle()
     assert stage.numbers() == ["ana@example.com"]
