@@ -22,7 +22,7 @@ from tidings.runtime.lane.successes import Successes
 from tidings.runtime.lane.tracker import Parcel
 from tidings.sender import Answer, Send, Verdict
 
-_OK = Verdict.OK  # a member of an enum costs 0.1 µs to name
+_OK, _CFG = Verdict.OK, Verdict.CFG  # a member of an enum costs 0.1 µs to name
 _EXPIRED = Kind.EXPIRED.value
 _RETRIES = (Act.AGAIN, Act.LATER)
 _SURELY_NOT_SENT = (Verdict.RETRY, Verdict.CFG)
@@ -63,7 +63,7 @@ class Returns:
                 continue
             quota.answers += 1
             quota.latency = at - send.now
-            if answer.verdict is not Verdict.CFG and quota.proved(send.now):
+            if answer.verdict is not _CFG and quota.proved(send.now):
                 quota.go_on(now)
             parcel: Parcel = send.ticket
             parcel.news = True
