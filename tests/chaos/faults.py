@@ -75,13 +75,20 @@ def strike(world: World, fault: Fault, provider: Provider) -> None:
 class Provider:
     """What the provider has accepted and Claims do not know: the sends that a kill may repeat.
 
-    ``taken`` counts the acceptances of each send id. One that was accepted n times has been lost
-    sight of by n - 1 kills; more would be a repeat without a reason.
+    ``taken`` counts the acceptances of each send, ``ids`` gives what Claims may know it by. One
+    that was accepted n times has been lost sight of by n - 1 kills; more would be a repeat without
+    a reason.
     """
 
-    def __init__(self, valkey: str, taken: Callable[[], Counter[str]]) -> None:
+    def __init__(
+        self,
+        valkey: str,
+        taken: Callable[[], Counter[str]],
+        ids: Callable[[str], Sequence[str]] = lambda send_id: [send_id],
+    ) -> None:
         self._valkey = valkey
         self._taken = taken
+        self._ids = ids
         self._guilty: dict[str, list[Fault]] = {}
 
     def look(self, fault: Fault) -> None:
@@ -89,10 +96,14 @@ class Provider:
         taken = self._taken()
         if not taken:
             return
+        known = {send_id: self._ids(send_id) for send_id in taken}
         with redis.from_url(self._valkey) as client:
-            states = client.mget([f"tidings:send:{send_id}" for send_id in taken])
-        for (send_id, times), state in zip(taken.items(), states, strict=True):
-            if state is None or state[:1] == b"L":
+            states = iter(
+                client.mget([f"tidings:send:{id_}" for ids in known.values() for id_ in ids])
+            )
+        for send_id, times in taken.items():
+            own = [next(states) for _ in known[send_id]]
+            if all(state is None or state[:1] == b"L" for state in own):
                 guilty = self._guilty.setdefault(send_id, [])
                 if times > len(guilty):  # else it is an earlier kill's, and still waits
                     guilty.append(fault)

@@ -27,6 +27,8 @@ from tests.chaos import scenarios, scene
 from tests.chaos.answers import TARGETS as ANSWERS_TARGETS
 from tests.chaos.answers import answers
 from tests.chaos.bulk import bulk
+from tests.chaos.letters import Plan as LettersPlan
+from tests.chaos.letters import letters
 from tests.chaos.outage import Outage, outage
 from tests.chaos.quarantine import SCRIPT, quarantine
 from tests.chaos.rounds import PARTS as ROUNDS_TARGETS
@@ -66,6 +68,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
         "bulk": lambda folder: bulk(folder, 2 * events, kills // 2, seed),
         "answers": lambda folder: answers(folder, few, ANSWERS_TARGETS, kills // 2),
         "outage": lambda folder: outage(folder, Outage(seed=seed)),
+        "letters": lambda folder: letters(folder, LettersPlan(seed=seed)),
     }
 
 

@@ -27,8 +27,13 @@ PHONES = {
     name: (Address(kind="device", value=name, platform=platform),)
     for name, platform in (("apns", "ios"), ("fcm", "android"))
 }
-HELD = 500  # of one provider
+HELD = 100  # of one provider, here
 DAY = 86_400_000
+
+
+@pytest.fixture(autouse=True)
+def hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings.runtime.lane.letters_held._MANY", HELD)
 
 
 def letters(paper: Paper, provider: str, names: list[str], **fields: Any) -> None:
@@ -135,7 +140,7 @@ def test_what_comes_while_a_lap_is_on_comes_behind_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("sent", [10, HELD - 1, HELD + 300, 3 * HELD - 10])
+@pytest.mark.parametrize("sent", [10, HELD - 1, HELD + 60, 3 * HELD - 10])
 def test_a_kill_in_the_midst_of_it_loses_none_and_repeats_only_what_was_not_marked(
     sent: int,
 ) -> None:
@@ -167,6 +172,20 @@ def test_what_is_left_is_passed_over_when_it_has_waited_too_long() -> None:
     assert not lane.in_flight
 
 
+def test_a_lane_that_always_has_something_new_to_send_gives_them_half_of_its_room() -> None:
+    paper = Paper()
+    letters(paper, "apns", named("a", HELD))
+    lane = paper.lane(SendSpec(default="apns", in_flight=10))
+    lane.turn(20)
+    for name in named("new", 10 * HELD):
+        paper.deliver(name, *PHONES["apns"])
+    went = play(paper, lane, lambda went: len(went) >= 5 * HELD)
+    begun, over = went.index("a0000"), went.index(f"a{HELD - 1:04d}")
+    assert [name for name in went if name.startswith("a")] == named("a", HELD)
+    assert begun < 3 * HELD, "behind what had been read before a send was taken"
+    assert over - begun == pytest.approx(2 * HELD, abs=10), "by turns with what is new"
+
+
 def test_of_large_ones_fewer_are_in_hand() -> None:
     paper = Paper()
     desk = HeldLetters(DAY, ["apns"], lambda provider: 0)
@@ -179,7 +198,7 @@ def test_a_partition_that_reaches_too_far_above_its_oldest_letter_is_read_for_la
     paper = Paper()
     letters(paper, "fcm", ["f"])
     letters(paper, "apns", named("a", 3 * HELD))
-    lane = paper.lane(SPEC, max_letters=HELD + 100)
+    lane = paper.lane(SPEC, max_letters=HELD, batch=HELD)
     lane.turn(20)
     assert LETTERS in lane.consumer.paused
     assert lane.consumer.next[LETTERS] == 2 * HELD, "as far as the batch went that was too far"

@@ -121,10 +121,13 @@ class Dispatch:
         return min(narrowest, sum(quota.most for quota in quotas) - self._tracker.open)
 
     def openings(self, now: int) -> dict[str, int]:
-        """For how many sends that wait on the ladder for a provider's sake it has room now."""
+        """For how many sends that wait on the ladder for a provider's sake it has room now: half of
+        it where there is always something new, else a busy lane would never come to them."""
         if not self._leases.available(now):
             return {}
-        found = {name: quota.opening(now) for name, quota in self._quotas.items()}
+        busy = sum(bool(quota.waiting) for quota in self._quotas.values())
+        share = -(-self.room() // (2 * busy)) if busy else 0
+        found = {name: quota.opening(now, share) for name, quota in self._quotas.items()}
         return {name: count for name, count in found.items() if count > 0}
 
     def proven(self, provider: str) -> int:

@@ -33,7 +33,7 @@ from tidings.runtime.signals import AGAIN
 from tidings.topics import MIB, RELEASED
 
 _ROUNDS = 3  # a message that makes its provider fail comes back no more often than that
-_MANY, _LARGE = 500, 4 * MIB  # letters, and bytes of them, that are in hand of one provider
+_MANY, _LARGE = 2_000, 4 * MIB  # letters, and bytes of them, that are in hand of one provider
 _NEVER = 1 << 62
 
 

@@ -109,12 +109,15 @@ class Quota:
         places = self._probes(now) if self.away else self._concurrency.limit(now) - self.in_flight
         return places if self.bucket is None else min(places, self.bucket.free(now))
 
-    def opening(self, now: int) -> int:
-        """How many of those that wait for it on the ladder may come before they are due: as many as
-        are sent at once, be it as probes."""
+    def opening(self, now: int, share: int = 0) -> int:
+        """How many of those that wait for it on the ladder, or as letters, may come before they are
+        due: as many as are sent at once, be it as probes. Where what is new takes all places they
+        get a ``share`` of the room, for they are older."""
         if self.away:
             return self._probes(now) - len(self.waiting)
-        return 0 if self.waiting or self.congested else self.free(now)
+        if self.congested:
+            return 0
+        return share if self.waiting else self.free(now)
 
     def share(self, share: float) -> None:
         """This process has this part of the provider's rate."""
