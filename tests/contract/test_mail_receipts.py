@@ -3,6 +3,7 @@ of SendGrid signed as its own library checks them."""
 
 from __future__ import annotations
 
+import datetime
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from urllib.request import Request, urlopen
 import boto3
 import msgspec
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509.oid import NameOID
 from sendgrid import EventWebhook
 
 from tests.peers.moto import Moto
@@ -81,6 +84,44 @@ def test_a_notification_of_amazons_is_believed_and_a_changed_one_is_not(deliver:
         notified(changed, topic)
     with pytest.raises(Forged, match="no certificate"):
         notified(msgspec.structs.replace(hook, certificate=b""), topic)
+
+
+@pytest.mark.parametrize("kind", ["SubscriptionConfirmation", "UnsubscribeConfirmation"])
+def test_what_amazon_asks_us_to_confirm_is_no_receipt(kind: str) -> None:
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
+    now = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    said = {
+        "Message": "You have chosen to subscribe to the topic.",
+        "MessageId": "m-1",
+        "SubscribeURL": "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription",
+        "Timestamp": WHEN,
+        "Token": "2336412f37",
+        "TopicArn": "arn:aws:sns:us-east-1:1:t",
+        "Type": kind,
+    }
+    text = "".join(f"{name}\n{value}\n" for name, value in said.items())  # in the order it signs
+    signature = b64encode(key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
+    place = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem"
+    more = {"SignatureVersion": "2", "Signature": signature, "SigningCertURL": place}
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    hook = Webhook(
+        provider="ses", url="", headers={}, body=json.dumps(said | more).encode(), certificate=pem
+    )
+    assert ses_receipts.receipts(said["TopicArn"], hook) == ()
+    other = msgspec.structs.replace(hook, body=hook.body.replace(b"2336", b"2337"))
+    with pytest.raises(Forged, match="not signed"):
+        ses_receipts.receipts(said["TopicArn"], other)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +357,13 @@ def test_what_ses_leaves_out_is_empty(deliver: Deliver, said: dict[str, Any]) ->
     assert (receipt.address or "ana@example.com", receipt.detail) == ("ana@example.com", "")
 
 
+def test_an_event_that_names_no_time_is_of_the_time_of_its_mail(deliver: Deliver) -> None:
+    topic, hook = deliver({"eventType": "Reject", "mail": MAIL, "reject": {"reason": "a virus"}})
+    [receipt] = ses_receipts.receipts(topic, hook)
+    assert receipt.at == AT - 5_250
+    assert receipt.event_id == "m-1:Reject:2026-03-01T10:00:00.000Z"
+
+
 def test_recipients_that_are_none_are_passed_over(deliver: Deliver) -> None:
     people = ["ana@example.com", None, {"emailAddress": "ben@example.com"}]
     topic, hook = deliver(
@@ -368,6 +416,11 @@ def test_what_sendgrid_signs_its_own_library_believes_as_we_do() -> None:
         sendgrid_receipts.receipts(PUBLIC, stripped)
 
 
+def test_events_without_a_key_to_check_them_name_the_setting() -> None:
+    with pytest.raises(ValueError, match="with `event_key`, which is not set"):
+        sendgrid_receipts.receipts("", of_sendgrid(an_event("delivered")))
+
+
 @pytest.mark.parametrize("signature", ["", "not base64!", "AAAA"])
 def test_garbage_is_no_signature(signature: str) -> None:
     hook = of_sendgrid(an_event("delivered"))
@@ -381,10 +434,24 @@ def test_garbage_is_no_signature(signature: str) -> None:
     [
         (an_event("delivered"), {"kind": Kind.DELIVERED}),
         (an_event("open"), {"kind": Kind.OPENED}),
-        (an_event("click", url="https://x.example"), {"kind": Kind.CLICKED}),
+        (
+            an_event("click", url="https://x.example"),
+            {"kind": Kind.CLICKED, "detail": "https://x.example"},
+        ),
         (
             an_event("bounce", type="bounce", status="5.1.1", reason="no such user"),
-            {"kind": Kind.BOUNCED, "suppress": "hard_bounce", "code": "5.1.1"},
+            {
+                "kind": Kind.BOUNCED,
+                "suppress": "hard_bounce",
+                "code": "5.1.1",
+                "detail": "no such user",
+                "soft": False,
+                "again_ms": 0,
+            },
+        ),
+        (
+            an_event("bounce", type="blocked", reason="x" * 501),
+            {"code": "blocked", "soft": True, "detail": "x" * 500},
         ),
         (
             an_event("bounce", type="blocked", status="4.7.1"),

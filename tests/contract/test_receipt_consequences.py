@@ -260,6 +260,14 @@ def test_the_fifth_soft_bounce_in_a_fortnight_suppresses_for_30_days(
     assert left.suppressed.until - left.said[-1].at == 30 * DAY
 
 
+@pytest.mark.parametrize("kind", ["ses", "sendgrid"])
+def test_hard_bounces_are_never_counted_as_soft_ones(tmp_path: Path, kind: str) -> None:
+    """Else the address would be sent to again in 30 days."""
+    left = told(tmp_path, kind, *[{"event": "bounced"}] * 6)
+    assert left.suppressed is not None
+    assert (left.suppressed.reason, left.suppressed.until) == ("hard_bounce", 0)
+
+
 def test_a_soft_bounce_that_is_told_again_and_again_counts_once(tmp_path: Path) -> None:
     assert told(tmp_path, "ses", {**SOFT, "times": 9}).suppressed is None
 

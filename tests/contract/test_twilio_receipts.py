@@ -131,7 +131,11 @@ def test_a_person_says_stop_or_start(settings: Settings, body: str, lift: bool) 
     form = {"MessageSid": "SM2", "SmsStatus": "received", "From": "+12025550100", "Body": body}
     [receipt] = receipts(settings, webhook(form))
     assert isinstance(receipt, Receipt)
-    assert receipt.kind is Kind.UNSUBSCRIBED
+    assert (receipt.kind, receipt.channel, receipt.provider_id) == (
+        Kind.UNSUBSCRIBED,
+        "sms",
+        "SM2",
+    )
     assert (receipt.address, receipt.suppress, receipt.lift) == ("+12025550100", "stop", lift)
 
 
