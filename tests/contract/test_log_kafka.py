@@ -15,7 +15,7 @@ from confluent_kafka import Producer as Transactions
 from tests.contract import raw_producer
 from tests.contract.log_world import PATIENCE, Watcher, World, gather, into, numbered, until
 from tidings.log.address import open_log
-from tidings.log.kafka import client
+from tidings.log.kafka import admin, client
 from tidings.log.kafka.client import librdkafka_log
 from tidings.log.kafka.consumer import KafkaConsumer
 from tidings.log.port import (
@@ -258,11 +258,17 @@ def test_who_is_fenced_after_a_broker_was_away_joins_anew_and_reads_on(
     member.close()
 
 
-def test_brokers_that_are_down_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brokers_that_are_down_are_named_and_waited_for_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(client, "PATIENCE", 0.5)
+    monkeypatch.setattr(client, "ANSWER", 0.2)
+    monkeypatch.setattr(admin, "ANSWER", 0.2)
     brokers = f"127.0.0.1:{free_port()}"
-    with pytest.raises(LogError, match=f"the topics of {brokers} can't be listed"):
+    with pytest.raises(LogError, match=f"the topics of {brokers} can't be listed: .*broker run"):
         open_log(f"kafka:{brokers}").admin().topics()
+    waits = [each.getMessage() for each in caplog.records if "nobody answers yet" in each.msg]
+    assert len(waits) == 1
 
 
 def test_a_name_does_not_go_with_the_brokers_own_protocol() -> None:

@@ -87,6 +87,8 @@ def register_device(
     from tidings.ports import Address, Person
     from tidings.stores.clock import SystemClock
 
+    if not token.strip():
+        raise Refusal("the token is empty: nothing could be sent there")
     now = SystemClock().now()
     people, person = _people(config), Person(tenant, recipient)
     if people.profiles([person]) == [None]:

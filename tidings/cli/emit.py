@@ -54,7 +54,8 @@ def emit(
         emission = Emission(producer, topic, key)
         emission.write(lines)
     for number, why in emission.bad[:_SHOWN]:
-        typer.echo(f"{name}:{number}: {why}", err=True)
+        place = f"{name}:{number}: " if number else ""
+        typer.echo(f"{place}{why}", err=True)
     if len(emission.bad) > _SHOWN:
         typer.echo(f"and {len(emission.bad) - _SHOWN} more", err=True)
     typer.echo(f"{emission.confirmed} confirmed in {topic}")
@@ -81,7 +82,8 @@ class Emission:
             if number % _BATCH == 0:
                 self._producer.poll()
         if not self._producer.flush(_CONFIRM_FOR):
-            self.bad.append((0, f"not all were confirmed within {_CONFIRM_FOR:g} s"))
+            why = "does it run, and can it be reached from here?"
+            self.bad.append((0, f"the log has not confirmed all within {_CONFIRM_FOR:g} s: {why}"))
         self.bad.sort()
 
     def _ack(self, number: int) -> Ack:

@@ -127,3 +127,9 @@ def test_a_platform_is_one_that_send_tells_apart(tidings: Command, people: Path)
     said = tidings("devices", "register", "ana", "new", "--platform", "windows")
     assert said.code == 2
     assert "'windows' is not one of 'ios', 'android', 'web'" in said.err
+
+
+def test_a_token_is_a_text(tidings: Command, people: Path) -> None:
+    said = tidings("devices", "register", "ana", " ", "--platform", "ios")
+    assert (said.code, said.err) == (1, "the token is empty: nothing could be sent there\n")
+    assert len(devices(people)) == 3

@@ -21,6 +21,14 @@ Settings = Mapping[str, str]
 
 INSTANCE = "group.instance.id"  # the setting by which a member keeps its place in the group
 REPLACED = "another process runs under the same instance name; give each one of its own"
+_AWAY = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+    }
+)
 PATIENCE = 30.0  # seconds that a broker may be away before a question to it is an error
 ANSWER = 5.0  # seconds for one answer
 _UUID = 37  # characters, with the dash before it
@@ -133,6 +141,8 @@ def told(error: KafkaError) -> str:
     words = f"{error.str()} ({error.name()})"
     if is_fenced(error):
         words += f": {REPLACED}"
+    elif error.code() in _AWAY:
+        words += ": does a broker run there, and can it be reached from here?"
     return words
 
 
@@ -141,7 +151,7 @@ def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = fro
 
     Raises LogError where it does not within PATIENCE, or at once for the error codes ``at_once``.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline, waits = time.monotonic() + PATIENCE, False
     while True:
         try:
             return question()
@@ -149,6 +159,9 @@ def ask(question: Callable[[], Answer], what: str, at_once: Container[int] = fro
             error = raised.args[0]
             if is_final(error) or error.code() in at_once or time.monotonic() > deadline:
                 raise LogError(f"{what}: Kafka says {told(error)}") from raised
+            if error.code() in _AWAY and not waits:
+                waits = True
+                _log.warning("%s: nobody answers yet; asked for %.0f s", what, PATIENCE)
         time.sleep(_RETRY)
 
 
