@@ -57,6 +57,15 @@ def terms_of(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Terms:
     return kind_of(given).terms(own_settings(given))
 
 
+def settles_of(name: str, providers: Mapping[str, Mapping[str, Any]]) -> int:
+    """After how long (ms) the provider ``name`` is believed that it does not have a message; 0
+    where it can't be asked, or is not known well enough to tell."""
+    try:
+        return terms_of(name, providers).settles_ms
+    except (KeyError, ValueError):
+        return 0
+
+
 class Desk(NamedTuple):
     """What reads one provider's callbacks, and the keys that may have signed our references."""
 

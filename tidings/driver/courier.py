@@ -25,6 +25,9 @@ class Reply(NamedTuple):
 Script = Callable[[Send, int], Reply]
 """What a provider does with a send that comes at an instant (epoch ms)."""
 
+Told = Callable[[Send, int], Answer]
+"""What a provider says when it is asked, at an instant, whether it has a send."""
+
 Taken = Callable[[Send, int], None]
 """Told of a send that a provider took, and when it was answered (epoch ms)."""
 
@@ -47,11 +50,14 @@ class ScriptedCourier(Courier):
         script: Script,
         clock: ManualClock,
         sent: list[Sent],
+        told: Told,
         taken: Taken = lambda send, at: None,
     ) -> None:
         super().__init__({}, clock)
+        self.asked = 0  # questions so far
         self._sent = sent
         self._script = script
+        self._told = told
         self._taken = taken
         self._now = clock.now
         self._unanswered: list[
@@ -65,6 +71,10 @@ class ScriptedCourier(Courier):
         """Have these answered, each in its time."""
         now = self._now()
         for load in loads:
+            if load.asking:
+                self.asked += len(load.sends)
+                self.answered.extend((send, self._told(send, now), now) for send in load.sends)
+                continue
             for send in load.sends:
                 answer, latency, taken = self._script(send, now)
                 self._sent.append(Sent(now, send, send.provider, send.attempt, answer))

@@ -26,14 +26,15 @@ from tidings.compile.steps import build
 from tidings.compile.units import Ground, intake, keyed
 from tidings.contract import Part
 from tidings.driver.callbacks import Callbacks, desks
-from tidings.driver.courier import Script, ScriptedCourier, Sent
-from tidings.driver.replies import accept
+from tidings.driver.courier import Script, ScriptedCourier, Sent, Told
+from tidings.driver.replies import accept, has_it
 from tidings.ids import wait_id
 from tidings.log.memory import MemoryLog
 from tidings.log.port import Append, Record, Slot
 from tidings.plan import FlowPlan, LanePlan
 from tidings.ports import Io
 from tidings.problems import Problems
+from tidings.providers import settles_of
 from tidings.receipts import PROVIDER_EVENTS
 from tidings.records import Origin, Priority, Signal
 from tidings.running.footprint import footprint
@@ -43,6 +44,7 @@ from tidings.runtime.lane.lane import Lane
 from tidings.runtime.lane.settings import LaneSettings
 from tidings.runtime.receipts import Receipts
 from tidings.runtime.signals import signal_append
+from tidings.sender import Terms
 from tidings.settings import Settings, StateSettings
 from tidings.stores.clock import ManualClock
 from tidings.topics import deliveries, entries
@@ -95,6 +97,7 @@ class Driver:
         *,
         lanes: Sequence[Built] = (),
         script: Script = accept,
+        told: Told = has_it,
         callbacks: Callbacks | None = None,
         partitions: int = 1,
         parts: Collection[Part] = BOTH,
@@ -123,7 +126,7 @@ class Driver:
         self._keyed = None
         if flow.keyed and Part.KEYED in parts:
             self._keyed = keyed(flow, ground, priority)
-        self._lanes = [self._lane(each, ground, script) for each in lanes]
+        self._lanes = [self._lane(each, ground, script, told) for each in lanes]
         units = (
             intake(flow, ground, priority) if Part.INTAKE in parts else None,
             self._keyed,
@@ -134,7 +137,7 @@ class Driver:
             unit.start()
         self.settle()
 
-    def _lane(self, built: Built, ground: Ground, script: Script) -> Lane:
+    def _lane(self, built: Built, ground: Ground, script: Script, told: Told) -> Lane:
         plan = built.plan
         *before, last = [built.steps[step.path] for step in plan.steps]
         settings = LaneSettings(
@@ -145,9 +148,14 @@ class Driver:
             collect_ms=0,
             frozen_ms=sys.maxsize,  # a clock that jumps is no process that stands still
         )
-        courier = ScriptedCourier(script, self.clock, self.sent, self._callbacks.taken)
+        courier = ScriptedCourier(script, self.clock, self.sent, told, self._callbacks.taken)
         self._couriers.append(courier)
-        return Lane(settings, self.log, ground.io, before, last, courier)
+        names = plan.steps[-1].spec.providers()
+        # Of their terms this alone: how fast an account may send is not what a case is about.
+        terms = {
+            name: Terms(settles_ms=settles_of(name, ground.settings.providers)) for name in names
+        }
+        return Lane(settings, self.log, ground.io, before, last, courier, terms)
 
     def _receipts(
         self, lanes: Sequence[Built], channels: Mapping[str, str], ground: Ground
@@ -259,8 +267,7 @@ class Driver:
 
     def _turn_lane(self, lane: Lane) -> bool:
         """One turn; a lane that only looks at a provider that refuses it is not busy."""
-        said = sum(self.log.topic(topic).written for topic in self.topics)
-        sent = len(self.sent)
+        before = self._done()
         batch = lane.pull()
         if batch is None:
             return False
@@ -268,8 +275,12 @@ class Driver:
         for stage in lane.stages:
             batch = stage.run(batch)
         lane.push(batch)
-        said_now = sum(self.log.topic(topic).written for topic in self.topics)
-        return works or said_now > said or len(self.sent) > sent or lane.unsaid()
+        return works or self._done() > before or lane.unsaid()
+
+    def _done(self) -> int:
+        """What was written, sent and asked so far."""
+        written = sum(self.log.topic(topic).written for topic in self.topics)
+        return written + len(self.sent) + sum(courier.asked for courier in self._couriers)
 
 
 def _turn(unit: Intake | KeyedFlow | Receipts) -> bool:

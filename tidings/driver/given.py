@@ -161,10 +161,22 @@ class ReplySpec(_About):
     latency: Duration | None = None
     """How long the answer takes: at once by default, and 10 s for `timeout`."""
 
+    asked: tuple[Literal["has", "none", "silent", "never"], ...] = ()
+    """Of `timeout` and `amb`: what it says, time by time, when it is asked whether it has the
+    message (`on_uncertain: ask`); the last word is for good. `has` it, `none` so far, `silent`: it
+    does not answer, `never`: it can't tell. By default it says what is true."""
+
     @model_validator(mode="after")
     def _possible(self) -> ReplySpec:
         if self.until and self.until <= self.since:
             raise ValueProblem("bad-value", "`until` is not after `since`", loc=("until",))
+        if self.asked and self.answer not in ("timeout", "amb"):
+            raise ValueProblem(
+                "bad-value",
+                f"nobody asks about what was answered `{self.answer}`",
+                "`asked` goes with `answer: timeout`, or `amb`",
+                loc=("asked",),
+            )
         if (self.latency or 0) >= LONGEST:
             raise ValueProblem(
                 "bad-value",

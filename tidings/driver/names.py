@@ -37,12 +37,14 @@ class Review:
         spec: CasesFile,
         plan: FlowPlan,
         lanes: Mapping[str, list[Built]],
+        mute: Collection[str],
         problems: Problems,
     ) -> None:
         self._node = node
         self._spec = spec
         self._plan = plan
         self._lanes = lanes
+        self._mute = mute  # providers that can't be asked
         self._problems = problems
 
     def review(self) -> None:
@@ -143,7 +145,17 @@ class Review:
                     where,
                     suggestion(provider, known) or "name its lane in `given.lanes`",
                 )
-            self._about(replies, _items(_at(place, provider)), given, known, where)
+            lines = _items(_at(place, provider))
+            self._about(replies, lines, given, known, where)
+            for number, (reply, line) in enumerate(zip(replies, lines, strict=True)):
+                if reply.asked and provider in self._mute:
+                    self._problems.error(
+                        "cannot-ask",
+                        f"`{provider}` can't be asked whether it has a message",
+                        _place(line, "asked"),
+                        f"{where}[{number}].asked",
+                        "Twilio and the sandbox can, as `providers` of the settings name them",
+                    )
         own, common = case.given.receipts, self._spec.given.receipts
         where = f"{path}.given.receipts"
         self._about(common, _items(_at(self._node, "given", "receipts")), given, known, where)

@@ -29,6 +29,7 @@ from tidings.load.nodes import Map
 from tidings.plan import FlowPlan, LanePlan, load
 from tidings.ports import Io, Profile, Suppression, Template, Templates
 from tidings.problems import Mark, Problems
+from tidings.providers import settles_of
 from tidings.records import encode
 from tidings.settings import Settings
 from tidings.stores.claims_local import LocalClaims
@@ -97,6 +98,7 @@ class Suite:
             clock,
             lanes=[each for name in given.lanes for each in self._lanes[name]],
             script=replies,
+            told=replies.asked,
             callbacks=callbacks,
         )
         key = self._plan.source.key
@@ -142,7 +144,14 @@ def load_suite(
         return None
     build(plan, settings, problems)
     lanes = _lanes(file, node, spec, plan, settings, problems)
-    Review(node, spec, plan, lanes, problems).review()
+    mute = {
+        provider
+        for each in lanes.values()
+        for built in each
+        for provider in built.plan.steps[-1].spec.providers()
+        if not settles_of(provider, settings.providers)
+    }
+    Review(node, spec, plan, lanes, mute, problems).review()
     if len(problems.errors) > before:
         return None
     return Suite(file, spec, node, plan, lanes, settings, templates)

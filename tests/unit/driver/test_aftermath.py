@@ -34,7 +34,9 @@ from tidings.stores.clock import ManualClock
 
 NOON = 1_782_907_200_000
 SECOND, MINUTE = 1_000, 60_000
-SETTINGS = Settings(categories={"security": CategorySettings()})
+SETTINGS = Settings(
+    categories={"security": CategorySettings()}, providers={"sandbox": {"kind": "sandbox"}}
+)
 UNTIL = "[{channel: push}, {channel: sms, after: 5m}, {channel: push, after: 10m}], until: opened"
 FAILED = "[{channel: push}, {channel: sms}], on_failure: [failed]"
 FLOW = """
@@ -51,7 +53,10 @@ steps:
   - deliver: {to: sms, template: note, category: security, reply_to: oncall}
 """
 WATCH = "[{channel: sms, sent_by: codes}, {channel: push, after: 30s}], until: delivered"
-LANE = "lane: CHANNEL\nsteps: [addresses, suppress, render, send: {default: sandbox}]\n"
+LANE = """
+lane: CHANNEL
+steps: [addresses, suppress, render, send: {default: sandbox, on_uncertain: UNCERTAIN}]
+"""
 PHONES = [{"kind": "device", "value": "token"}, {"kind": "phone", "value": "+34600000001"}]
 GIVEN = {
     "people": {"ana": {"addresses": PHONES}, "bob": {"addresses": PHONES}},
@@ -85,14 +90,15 @@ def flow(text: str, rounds: str = "") -> FlowPlan:
     return plan
 
 
-def lane(channel: str) -> LanePlan:
+def lane(channel: str, uncertain: str) -> LanePlan:
+    text = LANE.replace("CHANNEL", channel).replace("UNCERTAIN", uncertain)
     with TemporaryDirectory() as folder:
-        plan = plan_of(Path(folder), LANE.replace("CHANNEL", channel))
+        plan = plan_of(Path(folder), text)
     assert isinstance(plan, LanePlan)
     return plan
 
 
-LANES = [lane("push"), lane("sms")]
+LANES = {each: [lane("push", each), lane("sms", each)] for each in ("drop", "resend", "ask")}
 
 
 def io(clock: ManualClock) -> Io:
@@ -104,18 +110,21 @@ def record(
     receipts: Sequence[dict[str, Any]] = (),
     replies: Sequence[dict[str, Any]] = (),
     events: Sequence[Event] = ONE,
+    uncertain: str = "drop",
 ) -> Recorded:
     """Run a flow with lanes behind it, whose providers answer and call back, up to its end."""
     clock, problems = ManualClock(NOON), Problems()
     specs = [ReceiptSpec.model_validate(each) for each in receipts]
     answers = [ReplySpec.model_validate(each) for each in replies]
+    script = Replies({"sandbox": answers}, NOON)
     driver = Driver(
         plan,
         SETTINGS,
         io(clock),
         clock,
-        lanes=build_lanes(plan, LANES, SETTINGS, problems),
-        script=Replies({"sandbox": answers}, NOON),
+        lanes=build_lanes(plan, LANES[uncertain], SETTINGS, problems),
+        script=script,
+        told=script.asked,
         callbacks=Callbacks(specs, NOON),
     )
     problems.raise_if_any()
@@ -296,20 +305,27 @@ REPLIES = st.lists(
 )
 
 
-@given(rounds=st.sampled_from([UNTIL, FAILED]), gaps=EVENTS, receipts=RECEIPTS, replies=REPLIES)
+@given(
+    rounds=st.sampled_from([UNTIL, FAILED]),
+    gaps=EVENTS,
+    receipts=RECEIPTS,
+    replies=REPLIES,
+    uncertain=st.sampled_from([*LANES]),
+)
 @settings(max_examples=40)
 def test_a_flow_replayed_with_what_was_recorded_of_it_decides_what_it_decided(
     rounds: str,
     gaps: list[tuple[int, str]],
     receipts: list[dict[str, Any]],
     replies: list[dict[str, Any]],
+    uncertain: str,
 ) -> None:
     at, events = 0, []
     for number, (gap, person) in enumerate(gaps):
         at += gap
         events.append(Event(at, {"a": "ana", "b": "bob"}[person], f"e{number}"))
     plan = flow(FLOW, rounds)
-    recorded = record(plan, receipts, replies, events)
+    recorded = record(plan, receipts, replies, events, uncertain)
     aftermath = Aftermath({"oncall"})
     aftermath.take(recorded.outcomes)
     clock = ManualClock(NOON)

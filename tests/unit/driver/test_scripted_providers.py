@@ -47,7 +47,13 @@ given:
 """
 
 
-SETTINGS = Settings(categories={"orders": CategorySettings()})
+TWILIO = {
+    "kind": "twilio",
+    "account": f"AC{0:032}",
+    "auth_token": "env:NOT_SET",
+    "from": "Shop",
+}
+SETTINGS = Settings(categories={"orders": CategorySettings()}, providers={"texts": TWILIO})
 
 
 def run(folder: Path, case: str, push: str = PUSH, email: str = EMAIL) -> tuple[Result, Problems]:
@@ -143,6 +149,66 @@ def test_a_time_out_is_sent_again_where_the_lane_says_so(tmp_path: Path) -> None
         f"{TIMEOUT}        - {{at: 40s, to: ana, sent: phone-ana, answer: ok, attempt: 2}}\n",
         push=f"{PUSH}, on_uncertain: resend",
     )
+
+
+ASK = "default: texts, on_uncertain: ask, retry: {in_place: [], ladder: [30s, 5m]}"
+DOUBT = """\
+  - name: nobody knows at first
+    given:
+      lanes: [push, email]
+      providers: {texts: [LINES]}
+    in: [{at: 0s, event: {event_id: e1}}]
+    out:
+      shop.deliver: [{at: 0s, to: ana, delivered: push}]
+      push.send:
+        - {at: 0s, to: ana, sent: phone-ana, answer: amb}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "then"),
+    [
+        # It took the message, and says so after 2 s: nothing more is sent.
+        ("{answer: timeout}", ""),
+        # The connection broke before it had it. That is believed when it would list the message,
+        # 15 s after the call, and then it is tried again as after any failure.
+        (
+            "{attempts: 1, answer: amb}",
+            "{at: 45s, to: ana, sent: phone-ana, answer: ok, attempt: 2}",
+        ),
+        # Its list is late: what it did not know of at first it has.
+        ("{answer: amb, asked: [none, has]}", ""),
+        ("{answer: amb, asked: [silent, silent, has]}", ""),
+        # It does not answer as long as that could help.
+        (
+            "{answer: timeout, latency: 1s, asked: [silent]}",
+            "{at: 34m9s, to: ana, unknown: no_answer, detail: NoAnswer}",
+        ),
+        # It can't tell, and never will.
+        ("{answer: amb, asked: [never]}", "{at: 2s, to: ana, unknown: no_answer, detail: NotTold}"),
+        # It can't be reached when it is asked at 2 s and at 4 s, but at 8 s.
+        ("{since: 1s, until: 5s, answer: down}, {answer: timeout, latency: 0s}", ""),
+        # The second attempt is not answered either; it is asked about as well.
+        (
+            "{attempts: 1, answer: amb}, {attempts: 2, answer: amb, asked: [silent, has]}",
+            "{at: 45s, to: ana, sent: phone-ana, answer: amb, attempt: 2}",
+        ),
+    ],
+)
+def test_a_provider_is_asked_whether_it_has_what_it_did_not_answer_for(
+    tmp_path: Path, lines: str, then: str
+) -> None:
+    case = DOUBT.replace("LINES", lines) + (f"        - {then}\n" if then else "")
+    assert_passes(tmp_path, case, push=ASK)
+
+
+def test_what_is_to_be_said_to_a_question_that_nobody_asks_fails_the_case(tmp_path: Path) -> None:
+    case = DOUBT.replace("LINES", "{answer: amb, asked: [has]}")
+    unknown = "        - {at: 0s, to: ana, unknown: no_answer}\n"
+    result, _ = run(tmp_path, case + unknown, push=ASK.replace("ask", "drop"))
+    assert [(each.step, written(each.unused)) for each in result.mismatches] == [
+        ("given.providers", "{answer: amb, asked: [has]}")
+    ]
 
 
 DOWN = "providers: {apns: [{since: 10s, until: 10m, answer: down}]}"
@@ -433,6 +499,18 @@ def test_what_is_given_in_vain_fails_the_case(
         (
             "providers: {apns: [{channel: sms, answer: down}]}",
             "15:36  error[unknown-channel]  no lane of this case sends on `sms`",
+        ),
+        (
+            "providers: {apns: [{answer: down, asked: [has]}]}",
+            "15:48  error[bad-value]  nobody asks about what was answered `down`",
+        ),
+        (
+            "providers: {apns: [{answer: timeout, asked: [has]}]}",
+            "15:51  error[cannot-ask]  `apns` can't be asked whether it has a message",
+        ),
+        (
+            "providers: {apns: [{answer: timeout, asked: [yes]}]}",
+            "15:52  error[not-a-choice]  expected has, none, silent or never",
         ),
         (
             "receipts: [{kind: opened, after: 1s, provider: ses}]",
