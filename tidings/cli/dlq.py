@@ -62,8 +62,21 @@ def list_(channel: Channels = None, config: Config = None, log: LogAddress = Non
 @_app.command("release")
 def release(
     cause: Annotated[
-        str, typer.Option("--cause", help="What was to blame, as `dlq list` shows it.")
-    ] = "provider_down",
+        str | None,
+        typer.Option(
+            "--cause",
+            metavar="CAUSE",
+            help="What was to blame, as `dlq list` shows it; provider_down by default, and any "
+            "with --reason.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", metavar="REASON", help="Only those of this one, as of a template mended."
+        ),
+    ] = "",
     provider: Annotated[
         str, typer.Option("--provider", help="Only those that this provider is to blame for.")
     ] = "",
@@ -89,13 +102,16 @@ def release(
     from collections import Counter
 
     from tidings.log.address import open_log
+    from tidings.records import PROVIDER_DOWN
     from tidings.running.release import Wanted, letters
     from tidings.running.release import release as release_letters
     from tidings.settings import read_settings
 
     settings = read_settings(config, log)
     now = int(time.time() * 1000)
-    wanted = Wanted(cause, provider, now - _duration(since) if since else 0)
+    if cause is None and not reason:
+        cause = PROVIDER_DOWN
+    wanted = Wanted(cause, provider, now - _duration(since) if since else 0, reason)
     channels, opened = _channels(channel, [*settings.channels]), open_log(settings.log)
     _known(wanted, letters(opened, channels), settings)
     if dry_run:
@@ -120,22 +136,27 @@ def _channels(named: Sequence[str] | None, known: Sequence[str]) -> list[str]:
 
 
 def _known(wanted: Wanted, letters: Iterator[Letter], settings: Settings) -> None:
-    """Raises Refusal for a cause or a provider of which nobody has heard: a slip of the pen selects
-    nothing, and would say no more than that."""
+    """Raises Refusal for a cause, reason or provider of which nobody has heard: a slip of the pen
+    selects nothing, and would say no more than that."""
     from tidings.problems import suggestion
     from tidings.records import PROVIDER_DOWN
 
-    causes, providers, reasons = {PROVIDER_DOWN}, {*settings.providers, ""}, set[str]()
-    if wanted.cause in causes and wanted.provider in providers:
+    causes: set[str | None] = {None, PROVIDER_DOWN}
+    providers, reasons = {*settings.providers, ""}, {""}
+    if wanted.cause in causes and wanted.provider in providers and wanted.reason in reasons:
         return
     for letter in letters:
         causes.add(letter.dead.cause)
         providers.add(letter.dead.provider)
         reasons.add(letter.dead.reason)
-    if wanted.cause not in causes:
+    if wanted.cause is not None and wanted.cause not in causes:
+        if wanted.cause in reasons:
+            raise Refusal(f"`{wanted.cause}` is a reason and no cause: say --reason")
         known = suggestion(wanted.cause, sorted(filter(None, causes)))
-        reason = "; that is a reason, see `tidings dlq list`" if wanted.cause in reasons else ""
-        raise Refusal(f"no letter has the cause `{wanted.cause}`{reason}: {known}")
+        raise Refusal(f"no letter has the cause `{wanted.cause}`: {known}")
+    if wanted.reason not in reasons:
+        known = suggestion(wanted.reason, sorted(filter(None, reasons))) or "there are none"
+        raise Refusal(f"no letter has the reason `{wanted.reason}`: {known}")
     if wanted.provider not in providers:
         named = sorted(filter(None, providers))
         known = suggestion(wanted.provider, named) or "no letter names one"

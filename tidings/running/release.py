@@ -53,11 +53,12 @@ class Letter(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which letters: of this cause, and of this provider and not older, where that is said."""
+    """Which letters: of this cause, reason and provider and not older, where that is said."""
 
-    cause: str
+    cause: str | None
     provider: str = ""
     since: int = 0  # epoch ms
+    reason: str = ""
 
     def takes(self, letter: Letter) -> bool:
         """Whether it is one of them, and not released yet."""
@@ -65,7 +66,8 @@ class Wanted(NamedTuple):
         return (
             letter.delivery is not None
             and not letter.released
-            and dead.cause == self.cause
+            and self.cause in (None, dead.cause)
+            and self.reason in ("", dead.reason)
             and self.provider in ("", dead.provider)
             and dead.at >= self.since
         )

@@ -30,7 +30,12 @@ class Letters:
         self.log.admin().create(settings(["notif_dlq.push", "notif_dlq.sms", *lanes]))
 
     def write(
-        self, name: str, cause: str = "provider_down", provider: str = "apns", **fields: Any
+        self,
+        name: str,
+        cause: str = "provider_down",
+        provider: str = "apns",
+        reason: str = "retries_exhausted",
+        **fields: Any,
     ) -> None:
         """A letter of an hour ago."""
         given: dict[str, Any] = {"attempt": 9, "spared": 2, "answers": {"s1": "retry"}}
@@ -52,7 +57,7 @@ class Letters:
         headers = (("traceparent", b"00-1"),)
         record = Record(topic, 3, 41, self.now, b"ana", encode(delivery), headers)
         dead = DeadLetter(
-            reason="retries_exhausted",
+            reason=reason,
             error="503",
             step="push.send",
             flow="social",
@@ -135,8 +140,11 @@ def test_other_letters_stay(tidings: Command, letters: Letters) -> None:
         (("--cause", "rian"), "no letter has the cause `rian`: did you mean `rain`?"),
         (
             ("--cause", "retries_exhausted"),
-            "no letter has the cause `retries_exhausted`; that is a reason, see "
-            "`tidings dlq list`: there is `provider_down` and `rain`",
+            "`retries_exhausted` is a reason and no cause: say --reason",
+        ),
+        (
+            ("--reason", "retries_exausted"),
+            "no letter has the reason `retries_exausted`: did you mean `retries_exhausted`?",
         ),
         (("--provider", "apn"), "there is no provider `apn`: did you mean `apns`?"),
         (
@@ -144,7 +152,7 @@ def test_other_letters_stay(tidings: Command, letters: Letters) -> None:
             "there is no provider `x`: there is `apns`, `fcm`, `sandbox` and `spare`",
         ),
     ],
-    ids=["a cause", "a letter's cause", "a reason", "a provider", "in a dry run"],
+    ids=["a cause", "a letter's cause", "a reason", "no reason", "a provider", "in a dry run"],
 )
 def test_a_cause_or_a_provider_that_nobody_knows_is_told_with_the_nearest(
     options: tuple[str, ...], told: str, tidings: Command, letters: Letters
@@ -155,6 +163,20 @@ def test_a_cause_or_a_provider_that_nobody_knows_is_told_with_the_nearest(
     assert (code, out) == (1, "")
     assert told in " ".join(error.split())
     assert letters.sent() == []
+
+
+def test_letters_of_a_reason_are_sent_once_more_whatever_their_cause(
+    tidings: Command, letters: Letters
+) -> None:
+    letters.write("n1", cause="", reason="missing_variable")
+    letters.write("n2")
+    letters.write("n3", cause="", reason="expression")
+    release = ("dlq", "release", "--reason", "missing_variable")
+    assert tidings(*release, "--cause", "provider_down").out == "released none\n"
+    assert tidings(*release, "--dry-run").out == "would release 1 normal\n"
+    assert tidings(*release).out == "released 1 normal\n"
+    assert [one.notif_id for one in letters.sent()] == ["n1"]
+    assert tidings(*release).out == "released none\n"
 
 
 def test_a_dry_run_counts_by_priority_and_releases_none(tidings: Command, letters: Letters) -> None:
