@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.lane.paper import NOW, TOPIC, Paper, PaperLane, a_delivery
+from tests.unit.lane.paper import NOW, TOPIC, Paper, PaperLane, a_delivery, id_of
 from tidings.ids import send_id
 from tidings.log.port import Append, Record, Slot
 from tidings.operators.send import BreakerSpec, Retry, SendSpec
 from tidings.ports import Address
 from tidings.records import DeadLetter, Origin, decode_delivery, encode
-from tidings.runtime.letters import dead_letter
+from tidings.runtime.letters import dead_letter, read_letter
 from tidings.runtime.signals import AGAIN
 from tidings.sender import Verdict
 
@@ -232,3 +232,40 @@ def test_a_message_that_makes_its_provider_fail_comes_back_three_times_and_no_mo
     assert tries == 3
     last = [decode_delivery(one.value or b"").round for one in paper.of(DEAD)]
     assert last == [0, AGAIN, 2 * AGAIN, 3 * AGAIN]
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"reply_to": "tidings.social", "wait": "w1"}], ids=["alone", "a flow waits"]
+)
+@pytest.mark.parametrize("instant", ["failed", "marked", "told", "half told"])
+def test_a_kill_between_a_letter_and_its_delivery_s_position_sends_one_of_the_two(
+    instant: str, fields: dict[str, Any]
+) -> None:
+    paper = Paper()
+    spec = SendSpec(default="sandbox", retry=Retry(in_place=(), ladder=()))
+    paper.deliver("n1", "phone", **fields)
+    first = reading(paper, spec)
+    first.turn(2)
+    first.answer(0, Verdict.RETRY, code="503")
+    if instant != "failed":
+        first.turn()
+    if instant == "half told":
+        first.confirm(1)
+    if instant == "told":
+        first.confirm()
+    assert len(paper.of(DEAD)) == (instant in ("told", "half told"))
+    paper.clock.advance(20_000)  # it was killed; its lease has run out
+
+    second = reading(paper, spec)
+    proof(paper, second, "later")
+    for _ in range(200):
+        second.turn()
+        second.answer_all()
+        second.confirm()
+    taken = {key: times for key, times in paper.accepted.items() if key != id_of("later", "other")}
+    assert taken == {id_of("n1", "phone") if instant == "failed" else again("n1"): 1}
+    letters = [read_letter(one) for one in paper.of(DEAD)]
+    assert {(one.cause, one.provider) for one in letters if one} <= {("provider_down", "sandbox")}
+    paper.clock.advance(300)
+    second.turn(2)
+    assert paper.settled()(0)

@@ -16,7 +16,7 @@ from tidings.runtime.lane.answers import address_of, unpack
 from tidings.runtime.lane.courier import Load
 from tidings.runtime.lane.desk import Desk
 from tidings.runtime.lane.doubts import claim_of
-from tidings.runtime.lane.policy import spilled
+from tidings.runtime.lane.policy import EXHAUSTED, spilled
 from tidings.runtime.lane.quota import Quota
 from tidings.runtime.lane.tracker import Parcel, Tracker
 from tidings.sender import Send, Verdict
@@ -131,7 +131,8 @@ class Departures:
             self._courier.hand_over(carried, until)
 
     def _found(self, send: Send, leased: Leased, now: int) -> None:
-        """It went out already, by us before a crash or by another process: say so again.
+        """It went out already, or used up its tries, by us before a crash or by another process:
+        say so again.
 
         Where its outcome is confirmed too, nothing is said, unless other addresses have news. What
         went out without an answer is asked about.
@@ -153,6 +154,10 @@ class Departures:
                 self._endings.took(send, kept)
                 return
             self._settlement.attempt(parcel, send.send_id, kept)
+            if kept.verdict is Verdict.RETRY:  # nothing was left to try: a letter goes with it
+                parcel.failing = kept.provider
+                self._endings.fail(send, kept.verdict, EXHAUSTED, kept.code, kept.at)
+                return
         self._endings.close(send, kept.verdict, kept.at)
 
     def _spill(self, now: int) -> None:

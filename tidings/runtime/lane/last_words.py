@@ -29,7 +29,8 @@ class LastWord(msgspec.Struct, frozen=True, array_like=True):
     """How a delivery ended; what Claims keep of it is this, as JSON.
 
     ``closed`` says for each channel at the head of its chain that is passed over why;
-    ``counted`` is what the following one was counted against.
+    ``counted`` is what the following one was counted against, ``failing`` the provider that is to
+    blame.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class LastWord(msgspec.Struct, frozen=True, array_like=True):
     step: str
     closed: tuple[str, ...] = ()
     counted: tuple[str, ...] = ()
+    failing: str = ""
 
 
 class Ending(NamedTuple):

@@ -108,13 +108,6 @@ class Returns:
             self._questions.begin(send, answer, at, now)
             return
         decision = decide(answer, send, now, self._spec, down=down)
-        if decision.kind is Kind.UNKNOWN:
-            # Marked, with the answer that it is: a replay must not send it again either.
-            claim = claim_of(send)
-            self._leases.mark(claim, pack(stored(send, answer, at, address_of(send))), parcel.turn)
-            parcel.marked += (claim,)
-        else:
-            self._leases.release(claim_of(send))
         if decision.gone and not answer.replacement:
             self._removals.add(_person(parcel), send.address)
         elif answer.suppress:
@@ -124,10 +117,20 @@ class Returns:
         elif decision.act in _RETRIES and (parcel.partition.crowded or quota.full_of_retries()):
             decision = relieve(decision, send, now, self._spec.retry)
         other = self._way_round(send, answer, decision)
-        if other is None and decision.act is Act.END:
+        ends = other is None and decision.act is Act.END
+        exhausted = ends and decision.reason == EXHAUSTED
+        if decision.kind is Kind.UNKNOWN or (exhausted and not parcel.turn):
+            # Marked, with the answer that it is: a replay must not send it again either. Where
+            # nothing was left to try its letter may be sent, under another id.
+            claim = claim_of(send)
+            self._leases.mark(claim, pack(stored(send, answer, at, address_of(send))), parcel.turn)
+            parcel.marked += (claim,)
+        else:
+            self._leases.release(claim_of(send))
+        if ends:
             expired = decision.kind is Kind.EXPIRED
             word = _EXPIRED if expired else answer.verdict
-            if decision.reason == EXHAUSTED:
+            if exhausted:
                 parcel.failing = send.provider
             self._endings.fail(send, word, decision.reason, answer.code, at)
             return

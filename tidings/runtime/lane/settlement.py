@@ -162,7 +162,9 @@ class Settlement:
         else:
             if not reason and parcel.reasons:
                 reason, detail = [*parcel.reasons.values()][-1]
-        ending = Ending(parcel, LastWord(kind, at, reason, detail, step or self._path), letter)
+        failing = parcel.failing if reason == EXHAUSTED else ""
+        said = LastWord(kind, at, reason, detail, step or self._path, failing=failing)
+        ending = Ending(parcel, said, letter)
         if delivery.allowances and delivery.chain and kind in _FAILURES:
             self.failed.append(ending)
         else:
@@ -212,7 +214,7 @@ class Settlement:
         if chain:
             self._unwritten.add(parcel, on_next_channel(parcel, chain, word.counted))
         elif letter is None and kind is _FAILED:
-            self._failed(parcel, word.reason, detail, at, word.step)
+            self._failed(parcel, word, detail)
         self._end(parcel, kind, at, word.reason, detail, word.step, goes_on=bool(chain))
 
     def _went_out(self, ending: Ending, answer: Leased) -> None:
@@ -364,10 +366,11 @@ class Settlement:
         )
         return dead_letter(record, dead, self._settings.channel)
 
-    def _failed(self, parcel: Parcel, reason: str, detail: str, at: int, step: str) -> None:
-        failing = parcel.failing if reason == EXHAUSTED else ""
-        flow, error = parcel.delivery.flow, detail or reason
-        letter = self._letter(parcel.record, flow, reason, error, at, step, failing)
+    def _failed(self, parcel: Parcel, word: LastWord, detail: str) -> None:
+        flow, error = parcel.delivery.flow, detail or word.reason
+        letter = self._letter(
+            parcel.record, flow, word.reason, error, word.at, word.step, word.failing
+        )
         self._unwritten.add(parcel, letter)
 
     def _reply(self, parcel: Parcel, kind: str) -> None:
