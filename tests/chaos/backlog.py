@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from tests.chaos import scene
@@ -34,10 +35,15 @@ def pile_up(log: Log, count: int, people: int, seed: int) -> set[Due]:
             data={"count": 1, "items": [{"event_id": event_id}]},
         )
         appends.append(Append(scene.DELIVERIES, recipient.encode(), encode(delivery)))
+    write(log, appends)
+    return due
+
+
+def write(log: Log, appends: Sequence[Append]) -> None:
+    """Append them all, and see that they are confirmed."""
     failed: list[object] = []
     producer = log.producer()
     producer.append(appends, lambda error, _: failed.append(error) if error else None)
     assert producer.flush(60.0)
     producer.close()
     assert not failed, failed[:3]
-    return due

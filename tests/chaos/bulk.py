@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from tests.chaos import backlog
 from tests.chaos.audit import records
 from tests.chaos.faults import Fault, Provider, as_row
 from tests.chaos.scenarios import Result
@@ -226,12 +227,7 @@ def _pile_up(log: Log, messages: int) -> Account:
         appends.append(Append(topic, recipient.encode(), encode(delivery)))
         account.due[value, f"e{number}"] = send_id(name, channel, value, 0)
         account.notifications.add(name)
-    failed: list[object] = []
-    producer = log.producer()
-    producer.append(appends, lambda error, _: failed.append(error) if error else None)
-    assert producer.flush(60.0)
-    producer.close()
-    assert not failed, failed[:3]
+    backlog.write(log, appends)
     return account
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import msgspec
 
 from tidings.ports import Count
-from tidings.stores.valkey import Script, Valkey
+from tidings.stores.valkey import Valkey
+from tidings.stores.valkey_script import Script
 
 _COUNT, _GIVE_BACK = Script("count"), Script("give_back")
 

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 import msgspec
 
 from tidings.ports import TURN_SHARE, End, Lease, Leased, Mark, Verdict
-from tidings.stores.valkey import Script, Valkey
+from tidings.stores.valkey import Valkey
+from tidings.stores.valkey_script import Script
 
 _FIRST, _ROUND = Script("first"), Script("round")
 _SKEW_MS = 60_000

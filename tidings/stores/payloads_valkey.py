@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from tidings.ports import Payload
-from tidings.stores.valkey import Script, Valkey
+from tidings.stores.valkey import Valkey
+from tidings.stores.valkey_script import Script
 
 _PUT, _GET = Script("put_payloads"), Script("get_payload")
 _LARGEST_CALL = 4_000_000  # bytes: what a server takes in a fraction of its time-out

@@ -17,15 +17,14 @@ made by the scripts.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tidings.ports import Unavailable
+from tidings.stores.valkey_script import Script, Unanswered
 
 if TYPE_CHECKING:
     from tidings.stores.valkey_wire import Wire
@@ -37,19 +36,6 @@ SCHEMES = {  # of a URL, and how redis-py calls them
     "rediss": "rediss",
     "unix": "unix",
 }
-
-
-class Unanswered(Exception):
-    """The server did not answer, or said that it can't now; it may later."""
-
-
-class Script:
-    """A Lua script beside this file, by its name and its hash."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.text = (resources.files(__package__) / "lua" / f"{name}.lua").read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 class Valkey:

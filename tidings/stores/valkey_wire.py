@@ -18,7 +18,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from tidings.stores.valkey import Script, Unanswered
+from tidings.stores.valkey_script import Script, Unanswered
 
 # What a server says that may work later; anything else that it refuses is a mistake of ours.
 _PASSING = (MasterDownError, OutOfMemoryError, ReadOnlyError)

@@ -16,6 +16,7 @@ source: {topic: shop.events, key: recipient_id}
 steps:
   - deliver: {to: push, template: order_update, category: orders}
 """
+SMTP = "{kind: smtp, host: mail.example.com, sender: news@example.com}"
 LANE = """\
 lane: push
 steps:
@@ -40,6 +41,14 @@ def write(flows: Path, name: str, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
+
+
+def set_up(here: Path, **providers: str) -> None:
+    """A configuration with these providers."""
+    (here / "config").mkdir(exist_ok=True)
+    rows = [f"  {name}: {settings}\n" for name, settings in providers.items()]
+    text = "categories: {orders: {}}\nproviders:\n" + "".join(rows)
+    (here / "config" / "tidings.yaml").write_text(text)
 
 
 def test_what_is_good_has_no_problems(tidings: Command, flows: Path) -> None:
@@ -81,13 +90,7 @@ def test_a_flow_that_waits_and_one_that_replies_must_mean_each_other(
 def test_a_lane_that_asks_is_told_which_provider_can_not_be_asked(
     tidings: Command, here: Path, flows: Path
 ) -> None:
-    (here / "config").mkdir(exist_ok=True)
-    (here / "config" / "tidings.yaml").write_text(
-        "categories: {orders: {}}\n"
-        "providers:\n"
-        "  sandbox: {kind: sandbox}\n"
-        "  mail: {kind: smtp, host: mail.example.com, sender: news@example.com}\n"
-    )
+    set_up(here, sandbox="{kind: sandbox}", mail=SMTP)
     asks = "default: [sandbox, mail], on_uncertain: ask"
     write(flows, "lanes/push.yaml", "default: sandbox", asks)
     said = tidings("check", "--strict")
@@ -108,12 +111,7 @@ def test_a_lane_that_asks_is_told_which_provider_can_not_be_asked(
 def test_a_flow_that_has_its_provider_asked_is_told_where_it_can_not_be(
     tidings: Command, here: Path, flows: Path
 ) -> None:
-    (here / "config").mkdir(exist_ok=True)
-    (here / "config" / "tidings.yaml").write_text(
-        "categories: {orders: {}}\n"
-        "providers:\n"
-        "  sandbox: {kind: smtp, host: mail.example.com, sender: news@example.com}\n"
-    )
+    set_up(here, sandbox=SMTP)
     write(flows, "shop.yaml", "deliver: {", "deliver: {on_uncertain: ask, ")
     said = tidings("check", "--strict")
     assert said.code == 1

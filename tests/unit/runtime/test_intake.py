@@ -13,19 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import engine
-from tests.engine import Tick, ground_of, outcomes, plan_of, turn
-from tests.paper_log import PaperConsumer, PaperLog, PaperProducer
-from tidings.compile.units import Ground, intake
-from tidings.log.port import Append, Record, Slot
+from tests.engine import outcomes, turn
+from tests.unit.runtime.one_intake import PaperIntake
+from tidings.log.port import Append, Record
 from tidings.operators import split as split_module
-from tidings.plan import FlowPlan
-from tidings.ports import Claims, Unavailable
 from tidings.records import Entry, Outcome, decode_entry, decode_outcome
 from tidings.runtime import member
-from tidings.runtime.intake import Intake
-from tidings.stores.claims_local import LocalClaims
 
-NOW = 1_782_907_200_000
 SOURCE, ENTRIES, LETTERS = "social.events", "tidings.social", "notif_dlq.flow"
 HEAD = """
 flow: social
@@ -38,62 +32,15 @@ TAIL = """
 """
 
 
-class FlakyClaims(LocalClaims):
-    """Claims that can be away."""
-
-    away = False
-
-    def first(self, *asked: Any) -> list[str]:
-        if self.away:
-            raise Unavailable("the server is away")
-        return super().first(*asked)
-
-
-class OneIntake:
+class OneIntake(PaperIntake):
     """The intake of ``social`` with these steps before its digest, turned by hand."""
 
-    unit: Intake
-    consumer: PaperConsumer
-    producer: PaperProducer
-
     def __init__(self, folder: Path, steps: str = "", head: str = HEAD, partitions: int = 1):
-        self.clock = Tick(NOW)
-        self.claims = FlakyClaims(self.clock)
-        self.log = PaperLog(
-            self.clock, {SOURCE: partitions, ENTRIES: 1, "notif_events": 1, LETTERS: 1}
-        )
-        self.group = self.log.group("tidings.social.intake")
-        plan = plan_of(folder, head + steps + TAIL)
-        assert isinstance(plan, FlowPlan)
-        self._plan = plan
-        ground = ground_of(folder, self.log, self.clock)
-        claims: Claims = self.claims
-        self._ground = Ground(
-            self.log, ground.io._replace(claims=claims), ground.settings, "holder"
-        )
-        self.start()
+        topics = {SOURCE: partitions, ENTRIES: 1, "notif_events": 1, LETTERS: 1}
+        super().__init__(folder, head + steps + TAIL, topics)
 
-    def start(self) -> None:
-        self.unit = intake(self._plan, self._ground)
-        self.unit.start()
-        self.consumer = self.unit._consumer  # type: ignore[assignment]
-        self.producer = self.unit._producer  # type: ignore[assignment]
-        self.group.share(dict.fromkeys(self.consumer.slots(), self.consumer))
-
-    def kill(self) -> None:
-        self.group.evict(self.consumer)
-        self.producer.die()
-
-    def emit(self, *events: Any, partition: int = 0) -> None:
-        """Events as upstreams write them: values of JSON, or bytes as they are."""
-        for event in events:
-            value = event if event is None or type(event) is bytes else json.dumps(event).encode()
-            self.log.write(Append(SOURCE, b"a key of theirs", value, (), partition))
-
-    def turn(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.clock.advance(100)
-            turn(self.unit)
+    def turn(self, times: int = 1, *, pass_ms: int = 100) -> None:
+        super().turn(times, pass_ms=pass_ms)
 
     def settle(self, turns: int = 3) -> None:
         quiet = 0
@@ -115,10 +62,6 @@ class OneIntake:
 
     def outcomes(self) -> list[Outcome]:
         return outcomes(self.log)
-
-    def committed(self, partition: int = 0) -> int | None:
-        position = self.group.positions.get(Slot(SOURCE, partition))
-        return None if position is None else position.offset
 
 
 def event(event_number: int = 1, person: Any = "ana", **more: Any) -> dict[str, Any]:

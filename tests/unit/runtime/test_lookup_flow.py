@@ -9,7 +9,8 @@ from typing import Any
 from tests import engine
 from tests.engine import Tick, ground_of, plan_of, turn
 from tests.paper_log import PaperLog
-from tests.unit.runtime.test_intake import ENTRIES, LETTERS, NOW, SOURCE, event
+from tests.unit.runtime.one_intake import NOW
+from tests.unit.runtime.test_intake import ENTRIES, LETTERS, SOURCE, event
 from tidings.compile.units import Ground, intake
 from tidings.log.port import Append
 from tidings.plan import FlowPlan
