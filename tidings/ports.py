@@ -267,7 +267,8 @@ class Leased(NamedTuple):
     """The answer; ``answer`` is what ``mark`` wrote, for SENT and DONE, and BUSY's holder.
 
     Of an ``End`` that was not the first: OVER with the words of the first, or, where a send of its
-    turn went out, SENT or DONE with the ``send_id`` of the first that did.
+    turn went out, SENT or DONE with the ``send_id`` of the first that did; BUSY while another may
+    have one of its sends in flight.
     """
 
     verdict: Verdict
@@ -285,10 +286,11 @@ class Mark(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A turn is to end and nothing of it went out; ``words`` say how."""
+    """A turn is to end, and ``holder`` knows of nothing of it that went out; ``words`` say how."""
 
     turn: str
     words: str
+    holder: str = ""
 
 
 TURN_SHARE = 12
@@ -343,7 +345,9 @@ class Claims(Protocol):
         A turn ends once, by the first mark or end that names it. An end is remembered for
         ``keep_ms``, a mark there for the ``TURN_SHARE`` of it. An end that is the first is LEASED,
         any other is told what was. A lease whose turn an end has ended is OVER, unless its send has
-        been SENT, is DONE, or BUSY; after a mark its other sends go on.
+        been SENT, is DONE, or BUSY; after a mark its other sends go on. While the turn's latest
+        lease lives, given back or not, an end that would be the first is BUSY for all but its
+        holder.
         """
         ...
 

@@ -359,7 +359,7 @@ class TestRelease:
 
 
 OVER = Leased(Verdict.OVER)
-ENDS = End("n1 by push", "by mail then")
+ENDS = End("n1 by push", "by mail then", "lane-a")
 
 
 def of_turn(send_id: str, turn: str = "n1 by push") -> Lease:
@@ -369,7 +369,7 @@ def of_turn(send_id: str, turn: str = "n1 by push") -> Lease:
 
 class TestTurn:
     def test_the_first_end_stands_and_is_told_to_all_that_come_later(self, place: Place) -> None:
-        other = End("n1 by push", "by text then")
+        other = End("n1 by push", "by text then", "lane-b")
         assert place.round(ends=[ENDS, other]) == [LEASED, Leased(Verdict.OVER, "by mail then")]
         assert place.round(ends=[other]) == [Leased(Verdict.OVER, "by mail then")]
 
@@ -407,6 +407,39 @@ class TestTurn:
         place.round(leases=[theirs("s1")], ends=[ENDS])
         assert place.lease(of_turn("s1")) == [THEIRS]
         assert place.lease(of_turn("s1"), now=NOW + LEASE) == [OVER]
+
+    def test_what_another_may_have_in_flight_does_not_end_while_its_lease_lives(
+        self, place: Place
+    ) -> None:
+        place.round(leases=[of_turn("s1")])
+        held = replace(ENDS, holder="lane-b")
+        assert place.round(ends=[held]) == [BUSY]
+        assert place.round(ends=[replace(held, turn="n2 by push")]) == [LEASED]
+        place.round(released=[("s1", "lane-a")])
+        assert place.round(ends=[held], now=NOW + LEASE - 1) == [BUSY]
+        assert place.round(ends=[held], now=NOW + LEASE) == [LEASED]
+
+    def test_it_ends_for_the_holder_and_for_who_speaks_for_the_one_that_is_gone(
+        self, place: Place
+    ) -> None:
+        place.round(leases=[of_turn("s1")])
+        assert place.round(ends=[replace(ENDS, holder="lane-a")]) == [LEASED]
+        assert place.round(ends=[replace(ENDS, holder="lane-b")]) == [
+            Leased(Verdict.OVER, "by mail then")
+        ]
+
+    def test_what_has_gone_out_meanwhile_is_told_to_who_waits_to_end_it(self, place: Place) -> None:
+        place.round(leases=[of_turn("s1")])
+        place.round(marks=[Mark("s1", "lane-a", "{}", "n1 by push")])
+        assert place.round(ends=[replace(ENDS, holder="lane-b")]) == [
+            Leased(Verdict.SENT, "{}", "s1")
+        ]
+
+    def test_the_latest_lease_of_a_turn_says_who_has_it_in_flight(self, place: Place) -> None:
+        place.round(leases=[of_turn("s1")])
+        place.lease(replace(of_turn("s2"), holder="lane-b"), now=NOW + 1)
+        assert place.round(ends=[replace(ENDS, holder="lane-a")], now=NOW + LEASE) == [THEIRS]
+        assert place.round(ends=[replace(ENDS, holder="lane-b")], now=NOW + LEASE) == [LEASED]
 
     def test_leases_are_answered_before_ends_and_each_at_its_place(self, place: Place) -> None:
         place.round(leases=[theirs("a")], marks=[Mark("b", "lane-b", "B", "n2 by push")])
@@ -453,6 +486,7 @@ class Model:
         self.done: set[str] = set()
         self.newest: dict[str, tuple[int, str]] = {}
         self.turns: dict[str, Mark | End] = {}
+        self.going: dict[str, tuple[str, int]] = {}
 
     def first(self, claims: Sequence[tuple[str, str]]) -> list[str]:
         return [self.origins.setdefault(key, origin) for key, origin in claims]
@@ -476,10 +510,13 @@ class Model:
         for send_id, holder in released:
             if send_id in self.leases and self.leases[send_id][1] == holder:
                 del self.leases[send_id]
-        ended = [self.end(end) for end in ends]
+        ended = [self.end(end, now) for end in ends]
         return [self.lease(lease, now) for lease in leases] + ended
 
-    def end(self, end: End) -> Leased:
+    def end(self, end: End, now: int) -> Leased:
+        holder, until = self.going.get(end.turn, ("", 0))
+        if end.turn not in self.turns and holder != end.holder and until > now:
+            return Leased(Verdict.BUSY, holder)
         held = self.turns.setdefault(end.turn, end)
         if held is end:
             return LEASED
@@ -504,6 +541,8 @@ class Model:
         if name and self.newest.get(name, (0, thing))[1] != thing:
             return SUPERSEDED
         self.leases[send_id] = (origin, holder, now + LEASE)
+        if lease.turn:
+            self.going[lease.turn] = holder, now + LEASE
         return LEASED
 
 
@@ -520,7 +559,7 @@ rounds = st.tuples(
     st.lists(st.builds(Mark, ids, holders, texts, turns), max_size=1),
     st.lists(ids, max_size=1),
     st.lists(st.tuples(ids, holders), max_size=2),
-    st.lists(st.builds(End, st.sampled_from(["t1", "t2"]), texts), max_size=2),
+    st.lists(st.builds(End, st.sampled_from(["t1", "t2"]), texts, holders), max_size=2),
     st.sampled_from([0, 1, LEASE // 2, LEASE - 1, LEASE]),  # ms since the round before
 )
 

@@ -19,7 +19,8 @@ class Held(NamedTuple):
 
     ``until`` (epoch ms) ends the lease, or the mark's life. Under the key of what is newest it is
     SUPERSEDED, all others are, with what is newest as the answer. Under a turn's key it is how that
-    ended: SENT with the send's id, or OVER with the words.
+    ended: SENT with the send's id, or OVER with the words; under a further one the latest lease of
+    its sends.
     """
 
     state: Verdict
@@ -67,6 +68,11 @@ def turn_place(turn: str) -> str:
     return f"turn:{turn}"
 
 
+def going_place(turn: str) -> str:
+    """Where it is kept who has a send of a turn in flight: no send is called so."""
+    return f"going:{turn}"
+
+
 def newest_place(name: str) -> str:
     """Where it is kept what is newest: no send is called so."""
     return f"newest:{name}"
@@ -76,6 +82,9 @@ def _end(sends: MutableMapping[str, Held], end: End, now: int, keep_ms: int) -> 
     place = turn_place(end.turn)
     held = _alive(sends, place, now)
     if held is None:
+        going = _alive(sends, going_place(end.turn), now)
+        if going is not None and going.holder != end.holder:
+            return Leased(Verdict.BUSY, going.holder)
         sends[place] = Held(Verdict.OVER, now + keep_ms, answer=end.words)
         return _LEASED
     if held.state is Verdict.OVER:
@@ -97,7 +106,10 @@ def _take(
         return Leased(Verdict.OVER)
     if not newest:
         return Leased(Verdict.SUPERSEDED)
-    sends[lease.send_id] = Held(Verdict.LEASED, now + lease_ms, lease.origin, lease.holder)
+    held = Held(Verdict.LEASED, now + lease_ms, lease.origin, lease.holder)
+    sends[lease.send_id] = held
+    if lease.turn:
+        sends[going_place(lease.turn)] = held
     return _LEASED
 
 

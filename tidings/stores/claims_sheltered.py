@@ -131,6 +131,8 @@ class ShelteredClaims:
                 known_done.append(lease.send_id)
         known_ends = []
         for end, (verdict, answer, send_id) in zip(ends, ended, strict=True):
+            if verdict is Verdict.BUSY:
+                continue
             if send_id:
                 known_marks.append(Mark(send_id, "", answer, end.turn))
             words = answer if verdict is Verdict.OVER else end.words

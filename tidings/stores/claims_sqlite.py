@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidings.ports import Clock, End, Lease, Leased, Mark, Verdict
-from tidings.stores.claims_local import Held, newest_place, settle, turn_place
+from tidings.stores.claims_local import Held, going_place, newest_place, settle, turn_place
 from tidings.stores.sqlite import Database
 
 _SCHEMA = """
@@ -78,7 +78,7 @@ class SqliteClaims:
         touched |= {newest_place(lease.newest) for lease in leases if lease.newest}
         turns = [lease.turn for lease in leases] + [mark.turn for mark in marks]
         turns += [end.turn for end in ends]
-        touched |= {turn_place(turn) for turn in turns if turn}
+        touched |= {place(turn) for turn in turns if turn for place in (turn_place, going_place)}
         with self._database.transaction() as connection:
             self._sweep(connection, self._clock.now())
             before = _load(connection, touched)

@@ -88,5 +88,5 @@ def _refusal(held: str) -> Leased:
 
 
 def _ended(held: str) -> Leased:
-    answer, _, send_id = held[1:].rpartition("\x1e") if held[0] != "O" else (held[1:], "", "")
+    answer, _, send_id = held[1:].rpartition("\x1e") if held[0] in "SD" else (held[1:], "", "")
     return Leased(_VERDICTS[held[0]], answer, send_id)

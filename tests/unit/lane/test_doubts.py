@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.lane.paper import TOPIC, Paper, PaperLane, a_delivery, id_of
-from tidings.log.port import Append
+from tidings.log.port import Append, Slot
 from tidings.operators.send import BreakerSpec, Retry, SendSpec
 from tidings.ports import Address
 from tidings.records import DOUBT, Outcome, encode
@@ -131,6 +131,70 @@ def test_a_second_doubt_is_asked_about_from_when_the_first_attempt_left() -> Non
     lane.answer(0, OK, accepted=False)
     lane.turn()
     paper.confirm()
+    assert paper.ends() == {("n1", "push"): ["sent"]}
+
+
+@pytest.mark.parametrize("found_out", [True, False])
+def test_killed_behind_a_doubt_and_back_at_an_address_that_is_gone_it_says_what_was_found_out(
+    found_out: bool,
+) -> None:
+    paper = Paper()
+    dies = asking(paper)
+    in_doubt(paper, dies, taken=True, reply_to="tidings.alerts", wait="w1")
+    dies.answer(question(paper, dies), OK if found_out else AMB, accepted=False)
+    dies.turn()
+    paper.lanes.remove(dies)  # it has said nothing to the log
+
+    paper.people.addresses["person-of-n1"] = ()
+    asking(paper).turn(3)
+    paper.confirm()
+
+    assert paper.ends() == {("n1", "push"): ["sent" if found_out else "unknown"]}
+    told = {one.send_id for one in paper.outcomes("attempt")}
+    assert told == {id_of("n1", "phone")}
+
+
+def test_a_copy_on_the_ladder_whose_address_is_gone_is_told_what_others_found_out() -> None:
+    paper = Paper()
+    parks = asking(paper)
+    in_doubt(paper, parks, taken=True, reply_to="tidings.alerts", wait="w1")
+    parks.answer(question(paper, parks, 40_000), AMB, accepted=False)
+    parks.turn()
+    paper.confirm()
+    paper.lanes.remove(parks)  # killed: the delivery is on the ladder, and read again as well
+
+    finds = asking(paper, take=[Slot(TOPIC, 0)])
+    finds.turn(2)
+    finds.answer(0, OK, accepted=False)
+    finds.turn()
+    paper.people.addresses["person-of-n1"] = ()
+    paper.clock.advance(31_000)
+    asking(paper, take=[Slot(RUNG_30S, 0)]).turn(4)
+    paper.confirm()
+
+    assert paper.ends() == {("n1", "push"): ["sent"]}
+
+
+def test_a_copy_on_the_ladder_that_comes_too_late_to_ask_is_told_what_others_found_out() -> None:
+    paper = Paper()
+    parks = asking(paper)
+    in_doubt(paper, parks, taken=True)
+    parks.answer(question(paper, parks, 40_000), AMB, accepted=False)
+    parks.turn()  # on the ladder now; it is killed before that is confirmed to be settled
+    paper.confirm()
+    assert len(paper.deliveries(RUNG_30S)) == 1
+    paper.lanes.remove(parks)
+
+    finds = asking(paper, take=[Slot(TOPIC, 0)])
+    finds.turn(2)
+    finds.answer(0, OK, accepted=False)
+    finds.turn()
+    paper.clock.advance(3_600_000)
+    late = asking(paper, take=[Slot(RUNG_30S, 0)])
+    late.turn(3)
+    paper.confirm()
+
+    assert late.in_flight == []
     assert paper.ends() == {("n1", "push"): ["sent"]}
 
 

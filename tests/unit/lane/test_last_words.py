@@ -207,6 +207,82 @@ def test_a_channel_that_has_room_meanwhile_is_not_taken_as_well_and_its_count_is
     assert not paper.room(ONE_SMS)
 
 
+def handed(paper: Paper, giver: PaperLane, taker: PaperLane) -> None:
+    """A partition goes from one process to the other, with what is in flight."""
+    slot = Slot(paper.topic, 0)
+    giver.consumer.pending.append(lambda: giver.consumer.give_up([slot]))
+    giver.turn()
+    taker.consumer.pending.append(lambda: taker.consumer.take([slot]))
+
+
+@pytest.mark.parametrize("hangs", HANGS)
+@pytest.mark.parametrize("gone", ["address", "consent", "life", "text"])
+def test_what_is_in_flight_when_its_partition_goes_is_waited_for(
+    hangs: dict[str, Any], gone: str
+) -> None:
+    paper = Paper()
+    delivery = paper.deliver("n1", PHONE, expires_at=NOW + 5_000, **hangs)
+    giver, taker = paper.lane(), paper.lane(take=[])
+    giver.turn()
+    if gone == "address":
+        paper.people.addresses[PERSON] = ()
+    elif gone == "life":
+        paper.clock.advance(6_000)
+    else:
+        paper.people.lets_go[delivery.notif_id] = gone
+    handed(paper, giver, taker)
+    taker.turn(3)
+    paper.confirm()
+    assert paper.outcomes() == [], "it may be sent yet"
+
+    giver.answer(0, Verdict.OK)
+    giver.turn()
+    taker.turn(60)
+    paper.confirm()
+    taker.turn(2, pass_ms=300)
+
+    assert paper.ends() == {("n1", "push"): ["sent"]}
+    assert mails(paper) == []
+    assert set(signals(paper)) <= {"sent"}
+    assert paper.settled()(0)
+
+
+@pytest.mark.parametrize("how", [Verdict.RETRY, Verdict.DROP])
+def test_what_was_in_flight_elsewhere_and_not_taken_is_handed_over_once(how: Verdict) -> None:
+    paper = Paper()
+    paper.deliver("n1", PHONE, chain=("email",))
+    giver, taker = paper.lane(), paper.lane(take=[])
+    giver.turn()
+    paper.people.addresses[PERSON] = ()
+    handed(paper, giver, taker)
+    taker.turn(3)
+    giver.answer(0, how)
+    giver.turn(2)
+    taker.turn(2, pass_ms=16_000)  # a lease's life
+    paper.confirm()
+    taker.turn(2, pass_ms=300)
+
+    assert len(paper.ends()["n1", "push"]) == 1
+    assert set(mails(paper)) == {"n1"}
+    assert paper.settled()(0)
+
+
+def test_a_process_that_stops_waits_for_nobody_elses_send() -> None:
+    paper = Paper()
+    paper.deliver("n1", PHONE, chain=("email",))
+    giver, stops = paper.lane(), paper.lane(take=[])
+    giver.turn()
+    paper.people.addresses[PERSON] = ()
+    handed(paper, giver, stops)
+    stops.turn(3)
+    stops.lane.stop()
+    stops.turn(60)
+
+    assert stops.lane.drained()
+    paper.confirm()
+    assert paper.outcomes() == []
+
+
 def test_while_claims_are_away_a_last_word_waits() -> None:
     paper = Paper()
     paper.deliver("n1", chain=("email",))

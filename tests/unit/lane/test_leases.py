@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tidings.ports import Lease, Leased, Mark, Unavailable, Verdict
+from tidings.ports import End, Lease, Leased, Mark, Unavailable, Verdict
 from tidings.records import Priority
 from tidings.runtime.lane.leases import Leases
 from tidings.runtime.lane.settings import LaneSettings
@@ -59,6 +59,24 @@ def test_what_one_who_is_gone_holds_is_taken_over_at_once(claims: Watched) -> No
     assert claims.rounds == 2
     other = claims.round([Lease("s1", "push:0:1", "other")], [], [], [], *LIVES)
     assert other == [Leased(Verdict.BUSY, "me")]
+
+
+def test_what_one_who_is_gone_had_in_flight_ends_at_once(claims: Watched) -> None:
+    going = [
+        Lease("s5", "push:0:5", "dead", turn="t5"),
+        Lease("s6", "push:0:6", "alive", turn="t6"),
+    ]
+    claims.round(going, [], [], [], *LIVES)
+    claims.rounds = 0
+
+    ends = [End("t6", "by mail then", "me"), End("t5", "by mail then", "me")]
+    answers = leases_of(claims).round(mine("s1", "s2"), [], NOW, ends)
+
+    busy = Leased(Verdict.BUSY, "alive")
+    assert answers == [LEASED, busy, busy, LEASED]
+    assert claims.rounds == 2
+    late = claims.round([], [], [], [], *LIVES, [End("t5", "by text then", "other")])
+    assert late == [Leased(Verdict.OVER, "by mail then")]
 
 
 def test_where_nobody_is_gone_one_round_is_enough(claims: Watched) -> None:

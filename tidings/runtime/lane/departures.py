@@ -18,12 +18,12 @@ from tidings.runtime.lane.desk import Desk
 from tidings.runtime.lane.doubts import claim_of
 from tidings.runtime.lane.policy import EXHAUSTED, spilled
 from tidings.runtime.lane.quota import Quota
+from tidings.runtime.lane.settlement import BUSY_MS
 from tidings.runtime.lane.tracker import Parcel, Tracker
 from tidings.sender import Send, Verdict
 
 _OK, _LEASED = Verdict.OK, Claim.LEASED  # a member of an enum costs 0.1 µs to name
 _EXPIRED, _CANCELLED, _FAILED = Kind.EXPIRED.value, Kind.CANCELLED.value, Kind.FAILED.value
-_BUSY_MS = 500  # until a lease that another process holds is asked for again
 _MARGIN_MS = 1_000  # before a lease ends, so that clocks may differ by so much
 
 
@@ -54,6 +54,7 @@ class Departures:
             self._settlement.forsake()
             self._desk.forgive(now)
             return
+        self._settlement.wake(now)
         asked: list[Send] = []
         for quota in self._quotas.values():
             if quota.waiting:
@@ -65,12 +66,12 @@ class Departures:
             else Lease(send.send_id, send.ticket.origin(), holder, "", "", 0, send.ticket.turn)
             for send in asked
         ]
-        ends = [ending.to_claim() for ending in self._settlement.unsaid]
+        ends = [ending.to_claim(holder) for ending in self._settlement.unsaid]
         # A kill from here on leaves leases: what they stand for waits until they have run out.
         answers = self._leases.round(leases, self._tracker.done, now, ends)
         if answers is not None:
             if ends:
-                self._settlement.answered(answers[len(leases) :])
+                self._settlement.answered(answers[len(leases) :], now)
                 del answers[len(leases) :]
             self._leave(asked, answers, now)
             self._spill(now)
@@ -89,12 +90,10 @@ class Departures:
             send = waiting.popleft()
             if not send.ticket.partition.alive:
                 self._endings.forsake(send)
-            elif send.asking and self._doubts.hopeless(send, now):
-                self._questions.give_up(send, "", now)
             elif 0 < send.expires_at <= now and not send.asking:
                 self._endings.fail(send, _EXPIRED, "expired", "", now)
             elif send.send_id in in_flight:
-                self._resting.add(send, now + _BUSY_MS)  # the same delivery, read twice
+                self._resting.add(send, now + BUSY_MS)  # the same delivery, read twice
             else:
                 in_flight[send.send_id] = send
                 asked.append(send)
@@ -106,7 +105,7 @@ class Departures:
         questions: dict[str, list[Send]] = {}
         for send, leased in zip(asked, answers, strict=True):
             if leased.verdict is _LEASED:
-                if send.asking and self._doubts.forgotten(send):
+                if send.asking and self._doubts.hopeless(send, now):
                     del self._in_flight[send.send_id]
                     self._questions.give_up(send, "", now)
                     continue
@@ -115,7 +114,7 @@ class Departures:
                 continue
             del self._in_flight[send.send_id]
             if leased.verdict is Claim.BUSY:
-                self._resting.add(send, now + _BUSY_MS)
+                self._resting.add(send, now + BUSY_MS)
             elif leased.verdict is Claim.SUPERSEDED:
                 self._endings.fail(send, _CANCELLED, "superseded", "", now)
             elif leased.verdict is Claim.OVER:  # how, is said when its last word is asked about

@@ -142,7 +142,7 @@ class Dispatch:
             self._courier.answered
             or self._tracker.done
             or self._leases.unsaid()
-            or self._settlement.unsaid
+            or self._settlement.to_claim(now)
             or self._resting.due(now)
             or any(quota.waiting for quota in self._quotas.values())
             or self._removals.due(now)
@@ -152,7 +152,8 @@ class Dispatch:
     def deadline(self) -> int:
         """When something that rests is due, or something that waits for a provider; 0 for none."""
         waits = [quota.deadline() for quota in self._quotas.values() if quota.waiting]
-        return min(filter(None, (self._resting.deadline(), *waits)), default=0)
+        later = (self._resting.deadline(), self._settlement.deadline())
+        return min(filter(None, (*later, *waits)), default=0)
 
     def full(self) -> bool:
         """Whether answers for a whole batch have come."""

@@ -33,6 +33,11 @@ def claim_of(send: Send) -> str:
     return f"{send.send_id}~{doubt.count}" if doubt is not None and doubt.count else send.send_id
 
 
+def send_of(claim: str) -> str:
+    """The id of the send that Claims know by this."""
+    return claim.partition("~")[0]
+
+
 class Doubts:
     """Which sends are asked about, and what the answers lead to."""
 
@@ -109,12 +114,9 @@ class Doubts:
         return Decision(Act.LATER, at=at, rung=rung_for(wait, self._retry), counted=False)
 
     def hopeless(self, send: Send, now: int) -> bool:
-        """Whether no answer to a question would help any more."""
+        """Whether no answer would help any more, to a question that Claims have granted: it is too
+        late, or they know nothing of the doubt that it is about."""
         doubt = send.doubt
         assert doubt is not None, "it is a question"
         late = now >= doubt.begun + _LONGEST_MS or 0 < send.expires_at <= now
-        return doubt.count > 0 and (late or not self.asks(send, send.provider))
-
-    def forgotten(self, send: Send) -> bool:
-        """Whether a question that Claims granted is about a doubt that they know nothing of."""
-        return send.doubt is not None and not send.doubt.count
+        return not doubt.count or late or not self.asks(send, send.provider)

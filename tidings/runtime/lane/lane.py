@@ -127,7 +127,7 @@ class Lane:
 
     def unsaid(self) -> bool:
         """Whether the end of a delivery waits for what Claims say of it, at the next turn."""
-        return bool(self._settlement.unsaid)
+        return self._settlement.to_claim(self._clock.now())
 
     def close(self) -> None:
         """Let go. The courier goes first: nothing may be sent that is not marked any more."""

@@ -6,6 +6,7 @@
         nothing was said before                       it is written
         its turn has ended so before                  the words of then are written again
         a send of it has gone out                     that it was sent is written again
+        another process may have one in flight        it waits for that one, a lease's life at most
 
 A replay finds another world: an address that is gone, a consent withdrawn, a provider that is back.
 It would hand over what has gone out, or send what was handed over. A kill before the answer leaves
@@ -55,9 +56,9 @@ class Ending(NamedTuple):
         word = msgspec.structs.replace(self.word, closed=closed, counted=counted)
         return self._replace(word=word)
 
-    def to_claim(self) -> End:
-        """What Claims are asked."""
-        return End(self.parcel.turn, _encode(self.word).decode())
+    def to_claim(self, holder: str) -> End:
+        """What Claims are asked by this process."""
+        return End(self.parcel.turn, _encode(self.word).decode(), holder)
 
 
 _encode = msgspec.json.Encoder().encode

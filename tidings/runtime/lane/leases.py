@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from tidings.holder import is_gone
@@ -73,7 +74,7 @@ class Leases:
             answers = self._ask(leases, self._marks, done, self._released, now, ends)
             holders = {holder for verdict, holder, _ in answers if verdict is _BUSY}
             if orphaned := set(filter(self._gone, holders)):
-                self._take_over(orphaned, leases, answers, now)
+                self._take_over(orphaned, leases, ends, answers, now)
         except Unavailable as error:
             if not self._away_until:
                 _LOG.error("claims can't be asked", lane=self._settings.name, error=str(error))
@@ -89,18 +90,31 @@ class Leases:
         return answers
 
     def _take_over(
-        self, orphaned: set[str], leases: Sequence[Lease], answers: list[Leased], now: int
+        self,
+        orphaned: set[str],
+        leases: Sequence[Lease],
+        ends: Sequence[End],
+        answers: list[Leased],
+        now: int,
     ) -> None:
-        """Give back in the name of those who are gone, and take what nobody else took meanwhile."""
+        """Give back in the name of those who are gone, and take what nobody else took meanwhile;
+        end in their name what they had in flight."""
         places = [
             place
             for place, (verdict, holder, _) in enumerate(answers)
             if verdict is _BUSY and holder in orphaned
         ]
-        asked = [leases[place] for place in places]
-        released = [(leases[place].send_id, answers[place].answer) for place in places]
-        _LOG.info("taking over", lane=self._settings.name, sends=len(asked), of=sorted(orphaned))
-        taken = self._ask(asked, [], [], released, now, [])
+        count = len(leases)
+        asked = [leases[place] for place in places if place < count]
+        holders = [answers[place].answer for place in places]
+        released = [(lease.send_id, gone) for lease, gone in zip(asked, holders, strict=False)]
+        ended = [
+            msgspec.structs.replace(ends[place - count], holder=gone)
+            for place, gone in zip(places, holders, strict=True)
+            if place >= count
+        ]
+        _LOG.info("taking over", lane=self._settings.name, sends=len(places), of=sorted(orphaned))
+        taken = self._ask(asked, [], [], released, now, ended)
         for place, answer in zip(places, taken, strict=True):
             answers[place] = answer
 

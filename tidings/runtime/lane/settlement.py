@@ -33,6 +33,7 @@ from tidings.records import (
     Stage,
 )
 from tidings.runtime.lane.answers import Stored, unpack
+from tidings.runtime.lane.doubts import send_of
 from tidings.runtime.lane.last_words import Ending, LastWord, first_word
 from tidings.runtime.lane.letters_held import release_note
 from tidings.runtime.lane.onward import on_next_channel, on_rung
@@ -47,6 +48,7 @@ from tidings.sender import Verdict
 from tidings.topics import retry
 
 LONGEST_DETAIL = 500  # characters of an error that an outcome quotes
+BUSY_MS = 500  # until Claims are asked again about what another process may have in flight
 
 # What the hot path looks up is plain text: a member of an enum costs 0.1 µs to name, its value and
 # its formatting 0.2 each.
@@ -70,7 +72,7 @@ _LAST_WORDS = (
 )
 _SENT, _FAILED = Kind.SENT, Kind.FAILED
 _FAILURES = (Kind.FAILED, Kind.SUPPRESSED)
-_WENT_OUT = (Kind.SENT, Kind.UNKNOWN)
+_AMB = Verdict.AMB.value
 _NOT_GOT = (Kind.SUPPRESSED, Kind.EXPIRED, Kind.CANCELLED)
 
 
@@ -82,6 +84,8 @@ class Settlement:
         self._given_back: list[tuple[str, str]] = []
         self.failed: list[Ending] = []  # what `HandOvers` has to count first
         self.unsaid: list[Ending] = []  # what Claims are to be asked about first
+        self._in_flight: list[Ending] = []  # elsewhere, maybe: to be asked about again
+        self._ask_at = 0
         self._settings = settings
         self._path = path
         self._tracker = tracker
@@ -172,15 +176,36 @@ class Settlement:
 
     def conclude(self, ending: Ending) -> None:
         """Say it, when it is sure that it is the first word on it."""
-        if ending.parcel.turn and ending.word.kind not in _WENT_OUT:
+        parcel, kind = ending.parcel, ending.word.kind
+        marked = kind is _SENT or (
+            kind is Kind.UNKNOWN and _AMB in parcel.delivery.answers.values()
+        )
+        if parcel.turn and not marked:
             self.unsaid.append(ending)
         else:
             self._say(ending)
 
-    def answered(self, answers: Sequence[Leased]) -> None:
+    def to_claim(self, now: int) -> bool:
+        """Whether there is something that Claims are to be asked about now."""
+        return bool(self.unsaid or (self._in_flight and now >= self._ask_at))
+
+    def deadline(self) -> int:
+        """When something is to be asked about again, 0 for nothing."""
+        return self._ask_at if self._in_flight else 0
+
+    def wake(self, now: int) -> None:
+        """Ask again about what may be in flight elsewhere, where it is time."""
+        if self._in_flight and now >= self._ask_at:
+            self.unsaid += self._in_flight
+            self._in_flight = []
+
+    def answered(self, answers: Sequence[Leased], now: int) -> None:
         """What Claims have told of each that is unsaid, in order."""
         endings, self.unsaid = self.unsaid, []
         for ending, answer in zip(endings, answers, strict=True):
+            if answer.verdict is Claim.BUSY:
+                self._wait(ending, now)
+                continue
             own, word = ending.word, first_word(ending, answer)
             if word is None:
                 self._uncount(ending.parcel, own.counted)
@@ -190,9 +215,16 @@ class Settlement:
                 self._uncount(ending.parcel, set(own.counted).difference(word.counted))
             self._say(ending._replace(word=word))
 
+    def _wait(self, ending: Ending, now: int) -> None:
+        if ending.parcel.partition.alive:
+            self._in_flight.append(ending)
+            self._ask_at = now + BUSY_MS
+        else:  # its new owner will find the same
+            self._tracker.abandon(ending.parcel)
+
     def forsake(self) -> None:
         """Leave what is unsaid, of partitions that are another process's now, to that one."""
-        endings, self.unsaid = self.unsaid, []
+        endings, self.unsaid, self._in_flight = self.unsaid + self._in_flight, [], []
         for ending in endings:
             if ending.parcel.partition.alive:
                 self.unsaid.append(ending)
@@ -219,18 +251,25 @@ class Settlement:
 
     def _went_out(self, ending: Ending, answer: Leased) -> None:
         """A send of it went out, before a crash or by another process: say so again, where that is
-        not confirmed."""
+        not confirmed. Of one in doubt somebody may have found out more."""
         parcel, at = ending.parcel, ending.word.at
+        kept, send_id = unpack(answer.answer, "", parcel.tried, at), send_of(answer.send_id)
+        if kept.doubt:
+            self.attempt(parcel, send_id, kept)
+            parcel.doubt()
+            word = LastWord(Kind.UNKNOWN, kept.at, UNKNOWN.reason, "", self._path)
+            self.unsaid.append(Ending(parcel, word))
+            return
         parcel.marked += (answer.send_id,)
         if answer.verdict is Claim.DONE:
             self._tracker.finish(parcel)
             return
-        kept = unpack(answer.answer, "", parcel.tried, at)
+        parcel.delivery.answers.pop(send_id, None)  # a doubt, from the ladder
         if kept.verdict is Verdict.OK and not parcel.delivery.answers:
-            self.sent(parcel, answer.send_id, kept)
+            self.sent(parcel, send_id, kept)
             return
-        self.attempt(parcel, answer.send_id, kept)
-        parcel.delivery.answers[answer.send_id] = kept.verdict
+        self.attempt(parcel, send_id, kept)
+        parcel.delivery.answers[send_id] = kept.verdict
         self.end(parcel, _FAILED, kept.at)
 
     def sent(self, parcel: Parcel, send_id: str, answer: Stored) -> None:

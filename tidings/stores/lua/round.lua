@@ -2,21 +2,22 @@
 --
 -- ARGV: now, when new leases end, how long a lease's key lives, a mark's, a sent turn's (all ms);
 -- MessagePack of {leases {id, origin, holder [, newest, thing, since, turn]}, marks {id, holder,
--- answer [, turn]}, done {id}, released {id, holder}, ends {turn, words}}.
+-- answer [, turn]}, done {id}, released {id, holder}, ends {turn, words [, holder]}}.
 --
 -- A send's key holds  L<ends at>\31<holder>\31<origin>   a lease
 --                     S<answer>                          sent
 --                     D<answer>                          sent, and its outcome is confirmed
 -- tidings:newest:<name> holds <since, 15 digits><thing>, the highest that was asked with.
 -- tidings:turn:<turn> holds S<send id>, the first that went out, or O<words>, how it ended else.
+-- tidings:going:<turn> holds <ends at>\31<holder>, the turn's latest lease.
 -- Answers only the leases that were not given: {place, B<holder>, N, O or the key's value, ...}; and,
--- at the places behind them, the ends that were not the first: O<words>, or what the key of the send
--- holds, \30 and its id.
+-- at the places behind them, the ends that were not the first: O<words>, B<holder>, or what the key
+-- of the send holds, \30 and its id.
 local now, ends_at, lease_life, mark_life = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local turn_life = ARGV[5]
 local leases, marks, done, released, ends = unpack(cmsgpack.unpack(ARGV[6]))
 local call, sub, match = redis.call, string.sub, string.match
-local key, turn_key = 'tidings:send:', 'tidings:turn:'
+local key, turn_key, going_key = 'tidings:send:', 'tidings:turn:', 'tidings:going:'
 
 for i = 1, #marks do
   local mark = marks[i]
@@ -52,7 +53,14 @@ local refused, n = {}, 0
 
 for i = 1, #ends do
   local end_ = ends[i]
-  local old = call('SET', turn_key .. end_[1], 'O' .. end_[2], 'NX', 'GET', 'PX', mark_life)
+  local old = call('GET', turn_key .. end_[1])
+  local going = not old and call('GET', going_key .. end_[1])
+  local until_, holder = match(going or '', '^(%d+)\31(.*)$')
+  if holder and holder ~= (end_[3] or '') and tonumber(until_) > now then
+    old = 'B' .. holder
+  elseif not old then
+    call('SET', turn_key .. end_[1], 'O' .. end_[2], 'PX', mark_life)
+  end
   if old then
     if sub(old, 1, 1) == 'S' then
       local sent = sub(old, 2)
@@ -75,6 +83,12 @@ local function is_newest(name, thing, since)
     return true
   end
   return sub(held, 16) == thing
+end
+
+local function going(lease)
+  if lease[7] then
+    call('SET', going_key .. lease[7], ends_at .. '\31' .. lease[3], 'PX', lease_life)
+  end
 end
 
 for place = 1, #leases do
@@ -106,9 +120,12 @@ for place = 1, #leases do
       refused[n + 1], refused[n + 2], n = place, old, n + 2
     elseif holder == who or tonumber(ends) <= now then
       call('SET', id, lease_start .. who, 'PX', lease_life)
+      going(lease)
     else
       refused[n + 1], refused[n + 2], n = place, 'B' .. match(holder, '^(.*)\31'), n + 2
     end
+  else
+    going(lease)
   end
 end
 
