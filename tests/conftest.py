@@ -32,6 +32,7 @@ from tidings.services.valkey import Valkey
 AnyServer = TypeVar("AnyServer", bound=Server)
 
 hypothesis.settings.register_profile("tidings", deadline=None)  # tests never time things
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
 hypothesis.settings.load_profile("tidings")
 
 _ROOT = Path(__file__).parent

@@ -327,7 +327,7 @@ class Paper:
         **settings: Any,
     ) -> PaperLane:
         """A started process; it is given all partitions unless ``take`` says which."""
-        courier = HandCourier(self.clock)
+        courier = self.courier()
         claims = cast(Claims, self.claims)
         if self.priority is Priority.HIGH:
             claims = ShelteredClaims(claims, LocalClaims(self.clock), self.clock)
@@ -362,6 +362,9 @@ class Paper:
         letters = [Slot("notif_dlq.push", 0)] if spec.retry.release else []
         return own + [Slot(rung, 0) for rung in rungs] + letters
 
+    def courier(self) -> HandCourier:
+        return HandCourier(self.clock)
+
     def consumer(self, group: str, **options: Any) -> PaperConsumer:
         self.made_consumer = PaperConsumer(self)
         return self.made_consumer
@@ -381,8 +384,7 @@ class Paper:
     # ── The log ───────────────────────────────────────────────────────────────────────────────
 
     def write(self, append: Append) -> Record:
-        partitions = self.partitions if append.topic == self.topic else 1
-        slot = Slot(append.topic, sum(append.key or b"") % partitions)
+        slot = self.slot_of(append)
         records = self.records[slot]
         record = Record(
             slot.topic,
@@ -395,6 +397,11 @@ class Paper:
         )
         records.append(record)
         return record
+
+    def slot_of(self, append: Append) -> Slot:
+        """The partition of a record."""
+        partitions = self.partitions if append.topic == self.topic else 1
+        return Slot(append.topic, sum(append.key or b"") % partitions)
 
     def deliver(self, notif_id: str, *addresses: str | Address, **fields: Any) -> Delivery:
         """Write a delivery for a person of its own, with these addresses."""
