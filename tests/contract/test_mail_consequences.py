@@ -204,6 +204,7 @@ def sendgrid(folder: Path, url: str, **changes: Any) -> MailLane:
     ("status", "field", "consequence"),
     [
         (400, "personalizations.{}.to.0.email", "gone"),
+        (400, "personalizations[{}].to[0].email", "gone"),
         (400, "personalizations.{}.headers", "drop"),
         (400, None, "drop"),
         (400, "from.email", "stop"),
@@ -212,9 +213,12 @@ def sendgrid(folder: Path, url: str, **changes: Any) -> MailLane:
         (401, None, "stop"),
         (403, "from", "stop"),
         (429, None, "limit"),
+        (408, None, "retry"),
         (500, None, "retry"),
         (503, None, "retry"),
         (502, None, "unknown"),
+        (599, None, "unknown"),
+        (503, "from.email", "retry"),
         (0, None, "unknown"),
     ],
 )

@@ -312,8 +312,9 @@ def test_what_only_looks_like_bad_news_is_no_receipt(
     assert ses_receipts.receipts(topic, hook) == []
 
 
-def test_who_leaves_every_list_at_ses_is_suppressed(deliver: Deliver) -> None:
-    what = {"timestamp": WHEN, "newTopicPreferences": {"unsubscribeAll": True}}
+@pytest.mark.parametrize("wishes", [{"unsubscribeAll": True}, {}, None, ["all"]])
+def test_who_leaves_every_list_at_ses_is_suppressed(deliver: Deliver, wishes: Any) -> None:
+    what = {"timestamp": WHEN, "newTopicPreferences": wishes}
     topic, hook = deliver({"eventType": "Subscription", "mail": MAIL, "subscription": what})
     [receipt] = ses_receipts.receipts(topic, hook)
     assert (receipt.kind, receipt.suppress) == (Kind.UNSUBSCRIBED, "unsubscribe")

@@ -94,7 +94,7 @@ def _changes(event: str, what: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
     if event == "Click":
         return [{"detail": str(what.get("link", ""))[:500]}]
     if event == "Subscription":
-        wishes: Mapping[str, Any] = what.get("newTopicPreferences") or {}
+        wishes = _map(what.get("newTopicPreferences"))
         return [{"suppress": "unsubscribe"}] if wishes.get("unsubscribeAll", True) else []
     if event in ("Reject", "Rendering Failure"):
         why = str(what.get("reason") or what.get("errorMessage") or "")
