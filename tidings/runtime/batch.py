@@ -53,7 +53,7 @@ class FlowBatch:
         self.muted = muted
         self.appends: list[Append] = []
         self.at = 0  # the number of the stage that it stands at
-        self.held = False  # that stage could not be answered
+        self.held = ""  # why that stage could not be answered
         self.rest: list[tuple[int, Iterator[Item]]] = []  # what begins behind which stage
 
     def drop(
@@ -291,8 +291,8 @@ def _stage(
         if batch.items:
             try:
                 run(batch, io)
-            except Unavailable:
-                batch.held = True
+            except Unavailable as error:
+                batch.held = str(error) or "no answer"
         return batch
 
     return stage

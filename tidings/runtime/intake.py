@@ -66,8 +66,8 @@ class Intake(Member):
         if fates is not None and batch.appends and not batch.held and isinstance(batch, HopBatch):
             try:
                 fates.claim(batch, self._clock.now())
-            except Unavailable:
-                batch.held = True
+            except Unavailable as error:
+                batch.held = str(error) or "no answer"
         super().push(batch)
 
     def _keep_up(self, wall: int) -> None:

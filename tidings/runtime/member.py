@@ -64,6 +64,7 @@ class Member:
         self._queue: deque[FlowBatch] = deque()
         self._held: FlowBatch | None = None
         self._again_at = 0  # when the held batch is tried again
+        self._waits = False  # and that was said
         self._paused = False  # some partitions are, for a held batch
         self._still = False  # all are; what has come to us since is not
         self._due_at = 0
@@ -129,10 +130,15 @@ class Member:
     def push(self, batch: FlowBatch) -> None:
         """Append what the batch caused, or keep it if a port could not answer."""
         if batch.held:
-            batch.held = False
+            if not self._waits:
+                _LOG.warning("events wait", unit=self.name, error=batch.held)
+            self._waits, batch.held = True, ""
             self._held = batch
             self._again_at = self._clock.now() + HELD_FOR_MS
             return
+        if self._waits:
+            self._waits = False
+            _LOG.info("events go on", unit=self.name)
         if batch.appends:
             self._emit(batch)
         following = batch.follow(BATCH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -85,6 +86,25 @@ def test_nothing_is_read_while_a_batch_is_held_and_all_of_it_afterwards(tmp_path
     flow.clock.advance(HELD_FOR_MS)
     flow.settle()
     assert len(flow.members()) == 6
+
+
+def test_that_events_wait_is_said_once_and_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Mock()
+    monkeypatch.setattr("tidings.runtime.member._LOG", log)
+    it = OneIntake(tmp_path, "  - dedupe: {by: event_id, within: 1h}\n")
+    it.claims.away = True
+    it.emit(event(1))
+    for _ in range(5):
+        it.turn()
+        it.clock.advance(HELD_FOR_MS)
+    it.claims.away = False
+    it.settle()
+    assert log.mock_calls == [
+        call.warning("events wait", unit="social.intake", error="the server is away"),
+        call.info("events go on", unit="social.intake"),
+    ]
 
 
 def test_an_intake_that_holds_a_batch_reads_no_partition_on(tmp_path: Path) -> None:
