@@ -96,14 +96,11 @@ class Provider:
         taken = self._taken()
         if not taken:
             return
-        known = {send_id: self._ids(send_id) for send_id in taken}
+        keys = [f"tidings:send:{id_}" for send_id in taken for id_ in self._ids(send_id)]
         with redis.from_url(self._valkey) as client:
-            states = iter(
-                client.mget([f"tidings:send:{id_}" for ids in known.values() for id_ in ids])
-            )
+            states = dict(zip(keys, client.mget(keys), strict=True))
         for send_id, times in taken.items():
-            own = [next(states) for _ in known[send_id]]
-            if all(state is None or state[:1] == b"L" for state in own):
+            if not any(_is_taken(states[f"tidings:send:{id_}"]) for id_ in self._ids(send_id)):
                 guilty = self._guilty.setdefault(send_id, [])
                 if times > len(guilty):  # else it is an earlier kill's, and still waits
                     guilty.append(fault)
@@ -118,6 +115,11 @@ class Provider:
                 fault.repeats += 1
             unexplained += [send_id] * (times - 1 - len(guilty))
         return unexplained
+
+
+def _is_taken(state: bytes | None) -> bool:
+    """Whether Claims know that a send went out; one that used up its tries is marked as well."""
+    return state is not None and state[:1] in b"SD" and not state[1:].startswith(b'["retry"')
 
 
 def sandbox_took(file: Path) -> Counter[str]:

@@ -69,6 +69,7 @@ def programme(seed: int, kills: int, events: int) -> dict[str, Scenario]:
         "answers": lambda folder: answers(folder, few, ANSWERS_TARGETS, kills // 2),
         "outage": lambda folder: outage(folder, Outage(seed=seed)),
         "letters": lambda folder: letters(folder, LettersPlan(seed=seed)),
+        "letters-storm": lambda folder: letters(folder, LettersPlan(seed=seed, kills=(1, 2))),
     }
 
 

@@ -186,6 +186,22 @@ def test_a_lane_that_always_has_something_new_to_send_gives_them_half_of_its_roo
     assert over - begun == pytest.approx(2 * HELD, abs=10), "by turns with what is new"
 
 
+def test_letters_are_in_hand_when_an_outage_is_over_not_behind_all_that_came_meanwhile() -> None:
+    paper = Paper()
+    lane = paper.lane(SendSpec(default="apns", in_flight=10, breaker=SPEC.breaker))
+    for name in named("new", 20):
+        paper.deliver(name, *PHONES["apns"])
+    play(paper, lane, lambda went: len(went) >= 20, away="apns")
+    letters(paper, "apns", named("a", HELD // 2))
+    for name in named("more", 5 * HELD):
+        paper.deliver(name, *PHONES["apns"])
+    lane.turn(300)  # its breaker is open
+    assert lane.consumer.next[LETTERS] == HELD // 2
+    assert lane.consumer.next[Slot(TOPIC, 0)] < 3 * HELD
+    went = play(paper, lane, lambda went: f"a{HELD // 2 - 1:04d}" in went)
+    assert sum(name.startswith("more") for name in went) < 3 * HELD, "by turns with what is new"
+
+
 def test_of_large_ones_fewer_are_in_hand() -> None:
     paper = Paper()
     desk = HeldLetters(DAY, ["apns"], lambda provider: 0)

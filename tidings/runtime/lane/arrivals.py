@@ -34,6 +34,7 @@ from tidings.topics import dead_letters, deliveries, retry
 
 _LOG = structlog.get_logger(__name__)
 _LISTEN_MS = 100  # between two polls of a lane that has no room
+_STANDS_MS = 1_000  # without room: that is an outage
 _MANY = 500  # held of a rung's partition: as many as one reads at once
 
 
@@ -73,7 +74,7 @@ class Arrivals:
         self._early: list[tuple[int, int, Work]] = []
         self._postponed = 0  # breaks ties in the heap
         self._wide: set[Slot] = set()
-        self._deaf = False  # everything is paused for want of room
+        self._deaf_since = 0  # everything is paused for want of room
         self._polled_at = 0
         self._fresh: list[Slot] = []  # assigned without a position
 
@@ -94,14 +95,13 @@ class Arrivals:
             if any(held.awaits for held in self._held.values()):
                 self._release(works, limit, openings(now), now)
         if limit > len(works):
-            if self._deaf:
+            if self._deaf_since:
                 self._hear()
             self._read(self._consumer.poll(limit - len(works)), works, now)
             self._polled_at = now
         elif now - self._polled_at >= _LISTEN_MS:
-            self._consumer.pause([*self._consumer.assignment()])
-            self._deaf = True
-            self._read(self._consumer.poll(1), works, now)
+            self._deaf_since = self._deaf_since or now
+            self._listen(works, now)
             self._polled_at = now
         if self._fresh:
             self._commit_fresh()
@@ -309,12 +309,24 @@ class Arrivals:
     def _on_lap(self, slot: Slot) -> bool:
         return slot in self._desks and self._desks[slot].on_lap
 
+    def _listen(self, works: list[Work], now: int) -> None:
+        """Serve the group. Letters take no room, and are to be in hand when the outage is over, not
+        behind all that came meanwhile; but what was fetched ahead of the others is fetched again
+        for their sake, so not at each short wait."""
+        slots, most = self._consumer.assignment(), 1
+        if now - self._deaf_since >= _STANDS_MS:
+            letters = {slot for slot in slots if slot.topic == self._letters} - self._wide
+            self._consumer.resume([*letters])
+            slots, most = slots - letters, self._settings.batch
+        self._consumer.pause([*slots])
+        self._read(self._consumer.poll(most), works, now)
+
     def _hear(self) -> None:
-        self._deaf = False
+        self._deaf_since = 0
         self._resume(self._consumer.assignment())
 
     def _resume(self, slots: Iterable[Slot]) -> None:
-        if not self._deaf:
+        if not self._deaf_since:
             self._consumer.resume(
                 [slot for slot in slots if slot not in self._full and slot not in self._wide]
             )
