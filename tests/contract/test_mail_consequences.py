@@ -206,6 +206,7 @@ def sendgrid(folder: Path, url: str, **changes: Any) -> MailLane:
         (400, "personalizations.{}.to.0.email", "gone"),
         (400, "personalizations[{}].to[0].email", "gone"),
         (400, "personalizations.{}.headers", "drop"),
+        (400, "personalizations.99.to.0.email", "drop"),
         (400, None, "drop"),
         (400, "from.email", "stop"),
         (400, "ip_pool_name", "stop"),
