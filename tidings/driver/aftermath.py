@@ -12,13 +12,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
-from tidings.driver.decided import Heard
-from tidings.driver.replay import News
+from tidings.driver.replay import Heard, News
 from tidings.ids import wait_id
 from tidings.log.port import Record
 from tidings.records import UNDECODABLE, Delivery, Kind, Origin, Signal, Stage
 from tidings.runtime.signals import AGAIN
 
+# By value: a member of an enum costs 0.1 µs to name, and a log has millions of outcomes.
+_ATTEMPT, _END, _RECEIPT = Stage.ATTEMPT.value, Stage.END.value, Stage.RECEIPT.value
+_QUEUED, _SENT, _DEFERRED = Kind.QUEUED.value, Kind.SENT.value, Kind.DEFERRED.value
 _HANDED_OVER = (Kind.FAILED.value, Kind.SUPPRESSED.value)
 
 
@@ -45,14 +47,14 @@ class _Told(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Told).decode
 
 
-class _Round(msgspec.Struct):
+class _Round(msgspec.Struct, gc=False):
     """A delivery that went out ``at`` (epoch ms), and the news of it."""
 
     at: int
     news: list[News]
 
 
-class _Notification(msgspec.Struct):
+class _Notification(msgspec.Struct, gc=False):
     """What was queued for one event; its deliveries by channel and round."""
 
     flow: str
@@ -92,10 +94,12 @@ class Aftermath:
                 raise NoOutcomeError(f"{where} of the log: no outcome: {error}") from None
             if told.flow not in self._flows or not told.notif_id:
                 continue
-            if told.send_id and told.stage == Stage.END:  # two in one, see `records.outcomes_of`
-                told.stage = Stage.ATTEMPT.value
+            if told.send_id and told.stage == _END:  # two in one, see `records.outcomes_of`
+                told.stage = _ATTEMPT
                 self._take(told, record.time)
-                told.stage, told.send_id = Stage.END.value, ""
+                if told.kind == _SENT:
+                    continue  # that it ended so is no news
+                told.stage, told.send_id = _END, ""
             self._take(told, record.time)
 
     def of(self, delivery: Delivery) -> Sequence[News]:
@@ -113,7 +117,7 @@ class Aftermath:
 
     def _take(self, told: _Told, time: int) -> None:
         known = self._notifications.get(told.notif_id)
-        if told.kind == Kind.QUEUED:
+        if told.kind == _QUEUED:
             if known is None:
                 # Of a digest the name is not known, and another flow can't wait for that.
                 wait = wait_id(told.members[0], "") if len(told.members) == 1 else ""
@@ -124,7 +128,7 @@ class Aftermath:
         round_ = self._round(known, told) if known is not None else None
         if round_ is None:
             return
-        if told.kind == Kind.DEFERRED and told.send_id:  # after a receipt: it was none, yet
+        if told.kind == _DEFERRED and told.send_id:  # after a receipt: it was none, yet
             del round_.news[-1:]
         elif kind := _news(told):
             round_.news.append(News(kind, max(0, time - round_.at)))
@@ -132,7 +136,7 @@ class Aftermath:
     def _round(self, known: _Notification, told: _Told) -> _Round | None:
         """Whose news it is: its send's, else that of the round that it names."""
         found = self._sends.get(told.send_id)
-        if found is None and told.stage == Stage.RECEIPT:  # it came before the attempt was written
+        if found is None and told.stage == _RECEIPT:  # it came before the attempt was written
             return next(reversed(known.on(told.channel)), None)
         if found is None:
             place = told.channel, told.round % AGAIN
@@ -144,8 +148,8 @@ class Aftermath:
 
 def _news(told: _Told) -> str:
     """What a flow that waits was told of it; nothing of what it was not told of."""
-    if told.stage == Stage.ATTEMPT:
-        return told.kind if told.kind == Kind.SENT else ""
-    if told.stage == Stage.END:
-        return told.kind if told.kind != Kind.SENT else ""
-    return told.kind if told.stage == Stage.RECEIPT else ""
+    if told.stage == _ATTEMPT:
+        return told.kind if told.kind == _SENT else ""
+    if told.stage == _END:
+        return told.kind if told.kind != _SENT else ""
+    return told.kind if told.stage == _RECEIPT else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from tidings.contract import Item, Site
 from tidings.driver.tally import Tally
@@ -15,20 +14,11 @@ from tidings.runtime.flight import Flight
 AT_ONCE = 1_000  # of what comes, or is given, little by little
 
 
-class Heard(NamedTuple):
-    """News for whoever waits of a person, at its time (epoch ms)."""
-
-    at: int
-    tenant: str
-    recipient_id: str
-    signal: Signal
-
-
 class Decided(FlowBatch):
     """The batches of a flow, one after the other, whose ports count into ``tally``.
 
     ``awaited`` are the deliveries that the flow of ``topic`` waits for, ``heard`` what it is told
-    at once of rounds that don't become one.
+    at once of rounds that don't become one: of the person in hand.
     """
 
     __slots__ = ("awaited", "heard", "tally", "topic")
@@ -36,7 +26,7 @@ class Decided(FlowBatch):
     def __init__(self, tally: Tally, topic: str) -> None:
         super().__init__([], 0, Flight(), {})
         self.awaited: list[Delivery] = []
-        self.heard: list[Heard] = []
+        self.heard: list[Signal] = []
         self.tally = tally
         self.topic = topic
 
@@ -80,5 +70,4 @@ class Decided(FlowBatch):
 
     def _hear(self, item: Item, kind: Kind) -> None:
         if item.reply_to == self.topic:
-            signal = Signal(item.wait, kind.value, item.round)
-            self.heard.append(Heard(self.now, item.tenant, item.recipient_id, signal))
+            self.heard.append(Signal(item.wait, kind.value, item.round))

@@ -15,13 +15,14 @@ led to comes behind all of its events: how many are fed at once makes no differe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import NamedTuple
 
 from tidings.compile.units import Behind
 from tidings.contract import Item, Who
-from tidings.driver.decided import AT_ONCE, Decided, Heard
+from tidings.driver.decided import AT_ONCE, Decided
 from tidings.driver.intake import Entered
 from tidings.driver.tally import Tally
 from tidings.ids import person_key
@@ -39,6 +40,15 @@ class News(NamedTuple):
 
     kind: str
     after: int
+
+
+class Heard(NamedTuple):
+    """News for whoever waits of a person, at its time (epoch ms)."""
+
+    at: int
+    tenant: str
+    recipient_id: str
+    signal: Signal
 
 
 Told = Callable[[Delivery], Sequence[News]]
@@ -75,11 +85,14 @@ class Replay:
         self._event_at = -1  # the time of the last event
         self._bucket = Bucket()
         self._people = People([self._bucket], self._chain)
-        self._touched = 0  # people, since those who are at rest were looked through
+        self._left = (
+            HOT  # people that may be touched before those who are at rest are looked through
+        )
         self._order = count()  # signals of one instant stay in order
-        self._due: list[tuple[int, int, bytes, Heard]] = []
+        self._due: list[tuple[int, int, bytes, Signal]] = []
         for each in heard:
-            self._expect(person_key(each.tenant, each.recipient_id).encode(), each)
+            self._expect(person_key(each.tenant, each.recipient_id).encode(), each.at, each.signal)
+        self._who = lru_cache(HOT)(partial(_who, self._topic))
         self._decided = self._chain.batch = Decided(tally, self._topic)
         self._chain.heap = self._people.heap
 
@@ -149,8 +162,7 @@ class Replay:
         self._set(at)
         cell.act_at, cell.changed = 0, True
         chain.cell, chain.key = cell, key
-        tenant, _, recipient = key.decode().rpartition("\x1f")
-        following = chain.due(at, Who(tenant or "default", recipient, self._topic, 0))
+        following = chain.due(at, self._who(key))
         if following and (not cell.act_at or following < cell.act_at):
             cell.act_at = following
             heappush(people.heap, (following, key))
@@ -158,11 +170,11 @@ class Replay:
 
     def _hear(self) -> None:
         """Let the next signal be heard."""
-        at, _, key, heard = heappop(self._due)
+        at, _, key, signal = heappop(self._due)
         self._set(at)
         chain, cell = self._chain, self._cell(key)
         chain.cell, chain.key, chain.now = cell, key, self.now
-        chain.hear(heard.signal, Who(heard.tenant, heard.recipient_id, self._topic, 0))
+        chain.hear(signal, self._who(key))
         self._let_go(key, cell)
 
     def _cell(self, key: bytes) -> Cell:
@@ -188,8 +200,8 @@ class Replay:
             self._chain.emitted.clear()
             self._end(decided)
         if decided.heard:
-            for heard in decided.heard:
-                self._expect(key, heard)
+            for signal in decided.heard:
+                self._expect(key, self.now, signal)
             decided.heard.clear()
         if decided.awaited:
             for delivery in decided.awaited:
@@ -197,9 +209,9 @@ class Replay:
             decided.awaited.clear()
         if self._bucket.hot.get(key) is not cell:
             people.rest(self._bucket, key, cell)
-        self._touched += 1
-        if self._touched > max(HOT, len(self._bucket.states)):
-            self._touched = 0
+        self._left -= 1
+        if self._left < 0:
+            self._left = max(HOT, len(self._bucket.states))
             people.settle(self._bucket, self.now)
 
     def _end(self, batch: Decided) -> None:
@@ -217,10 +229,14 @@ class Replay:
 
     def _listen(self, key: bytes, delivery: Delivery) -> None:
         """Find out what becomes of a delivery."""
-        tenant, recipient = delivery.tenant, delivery.recipient_id
+        wait, number, at = delivery.wait, delivery.round, delivery.created_at
         for kind, after in self._told(delivery):
-            signal = Signal(delivery.wait, kind, delivery.round)
-            self._expect(key, Heard(delivery.created_at + after, tenant, recipient, signal))
+            self._expect(key, at + after, Signal(wait, kind, number))
 
-    def _expect(self, key: bytes, heard: Heard) -> None:
-        heappush(self._due, (heard.at, next(self._order), key, heard))
+    def _expect(self, key: bytes, at: int, signal: Signal) -> None:
+        heappush(self._due, (at, next(self._order), key, signal))
+
+
+def _who(topic: str, key: bytes) -> Who:
+    tenant, _, recipient = key.decode().rpartition("\x1f")
+    return Who(tenant or "default", recipient, topic, 0)

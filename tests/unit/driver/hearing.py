@@ -10,8 +10,7 @@ from heapq import heappop, heappush
 from itertools import count, groupby
 
 from tidings.driver import Driver
-from tidings.driver.decided import Heard
-from tidings.driver.replay import Told
+from tidings.driver.replay import Heard, Told
 from tidings.log.port import Append, Record
 from tidings.records import Origin, Signal, decode_delivery
 from tidings.runtime.signals import signal_append

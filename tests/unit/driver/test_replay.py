@@ -19,10 +19,9 @@ from tests.unit.driver.hearing import Hearing
 from tidings.compile.units import behind
 from tidings.contract import Part
 from tidings.driver import Driver
-from tidings.driver.decided import Heard
 from tidings.driver.given import Given
 from tidings.driver.intake import Entries
-from tidings.driver.replay import SENT_AT_ONCE, News, Replay, Told
+from tidings.driver.replay import SENT_AT_ONCE, Heard, News, Replay, Told
 from tidings.driver.suite import ports
 from tidings.driver.tally import Tally
 from tidings.ids import wait_id
