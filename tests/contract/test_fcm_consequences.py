@@ -237,11 +237,18 @@ def test_the_quota_uses_up_no_retry_and_waits(
     ("answer", "code"),
     [
         (answers(500, "INTERNAL"), "INTERNAL"),
+        (answers(500, "INTERNAL", NOT_VALID), "INTERNAL"),
         (answers(503, "UNAVAILABLE"), "UNAVAILABLE"),
         (answers(503, "UNAVAILABLE", headers=[("retry-after", "45")]), "UNAVAILABLE"),
         (lambda exchange: exchange.respond(502, b"<html>"), "502"),
     ],
-    ids=["internal", "unavailable", "unavailable for so long", "the front end"],
+    ids=[
+        "internal",
+        "internal, with words of a bad token",
+        "unavailable",
+        "unavailable for so long",
+        "the front end",
+    ],
 )
 def test_the_delivery_waits_in_the_delay_topic(
     a_lane: Callable[..., PushLane], answer: Callable[[Exchange], None], code: str

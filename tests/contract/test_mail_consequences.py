@@ -285,6 +285,8 @@ def smtp(folder: Path, port: int, **changes: Any) -> MailLane:
         ("recipient", "550 listed at a blocklist", "drop"),
         ("recipient", "421 4.7.0 too many of you", "limit"),
         ("recipient", "452 too many", "retry"),
+        ("recipient", "550 4.2.2 over quota", "retry"),
+        ("recipient", "530 log in first", "stop"),
         ("content", "554 5.7.1 spam", "drop"),
         ("content", "552 5.3.4 too big", "drop"),
         ("content", "451 4.3.0 disk", "retry"),
