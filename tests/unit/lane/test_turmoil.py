@@ -38,7 +38,7 @@ HOW = st.integers(0, 40) | st.integers(0, 600) | st.integers(0, 3_000)
 STEPS = st.lists(st.builds(Step, st.sampled_from(NAMES), st.integers(0, 7), HOW), max_size=60)
 
 
-@settings(max_examples=4 * settings().max_examples)
+@settings(max_examples=2 * settings().max_examples)
 @given(ORDERS, STEPS)
 def test_whatever_happens_each_delivery_ends_as_it_was_decided(
     orders: list[Order], steps: list[Step]

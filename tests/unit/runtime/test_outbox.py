@@ -16,7 +16,7 @@ from tidings.log.port import Record, Slot
 from tidings.plan import FlowPlan
 from tidings.ports import Address, Person, Profile
 from tidings.records import Origin, decode_delivery, decode_entry
-from tidings.runtime import outbox
+from tidings.runtime import keyed, outbox
 from tidings.runtime.outbox import OUT, Outbox
 
 EMAIL = "deliveries.email.normal"
@@ -183,6 +183,38 @@ def test_a_partition_that_is_gone_says_nothing_more(tmp_path: Path) -> None:
 
     assert not sent(flow)
     assert not flow.outcomes()
+
+
+def test_a_process_that_stops_before_its_partition_is_open_lets_it_be(tmp_path: Path) -> None:
+    flow = flow_of(tmp_path)
+    flow.enter("ana", {}, id="e1")
+    flow.kill()
+    flow.log.stuck = {STATE}
+    flow.start()
+    flow.turn(2)  # it is given the partition, and its opening is not confirmed
+    flow.unit.stop()
+    flow.log.stuck = ()
+    flow.turn(3)
+    assert flow.unit.drained()
+    flow.unit.close()
+    assert not sent(flow)
+
+    again(flow)
+    assert told(flow) == [QUEUED]
+
+
+def test_what_the_batches_of_one_reading_come_to_is_written_down_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyed, "WORK", 1)  # entries of a batch
+    flow = flow_of(tmp_path)
+    for number in range(3):
+        flow.enter("ana", {}, id=f"e{number}")
+    flow.settle()
+
+    keys = [record.key or b"" for record in engine.records(flow.log, STATE)]
+    assert len([key for key in keys if key.startswith(OUT) and key.count(b".") == 2]) == 1
+    assert sent(flow) == ["push"] * 3
 
 
 def test_an_envelope_larger_than_a_record_is_written_in_pieces(
