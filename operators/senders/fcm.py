@@ -144,6 +144,7 @@ class Fcm:
         if self._pool is None or self._access is None:
             raise RuntimeError("the sender is not open")
         now = self._clock.now()
+        self._mix_up.look(now)
         token = self._access.current(now)
         if not token:
             self._hold(sends, done, last)

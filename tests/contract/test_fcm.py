@@ -265,6 +265,17 @@ def test_some_bad_tokens_among_more_good_ones_are_bad_tokens(tmp_path: Path) -> 
     run(tmp_path, test, answer)
 
 
+def test_bad_tokens_behind_more_good_ones_are_bad_tokens(tmp_path: Path) -> None:
+    bad = error(403, "SENDER_ID_MISMATCH")
+
+    async def test(desk: Desk) -> None:
+        assert {one.verdict for one in await desk.send(*sends(60))} == {Verdict.OK}
+        desk.server.answer = lambda exchange: exchange.respond(403, bad)
+        assert {one.verdict for one in await desk.send(*sends(40))} == {Verdict.INV}
+
+    run(tmp_path, test)
+
+
 def test_many_messages_that_fcm_will_not_have_are_no_mix_up(tmp_path: Path) -> None:
     too_big = error(400, "INVALID_ARGUMENT", "Too big.", violations("message.data"))
 

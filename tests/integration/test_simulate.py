@@ -66,7 +66,7 @@ def test_a_provider_is_pretended_and_its_callbacks_are_in_the_log(tmp_path: Path
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)
     assert code == 0, said.read_text()
-    assert [*providers] == ["twilio"], "the one that was asked for"
+    assert [*providers] == ["twilio", "voice"], "the one that was asked for, for texts and calls"
     assert [(one.verdict, one.code) for one in answers] == [("ok", ""), ("inv", "21211")]
     got = received(tmp_path / "data/simulator/journal.jsonl")
     assert {(one.address, one.accepted) for one in got} == {

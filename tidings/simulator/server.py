@@ -69,7 +69,8 @@ class Server:
         for listener in self._listeners:
             listener.close()
         for transport in list(self._open):
-            if isinstance(transport, asyncio.Transport):
+            # One that was closed twice can't be aborted before CPython 3.11.4.
+            if isinstance(transport, asyncio.Transport) and not transport.is_closing():
                 transport.abort()
         await self._http1.shutdown(timeout=1.0)
 
