@@ -10,6 +10,7 @@ from tests.unit.counting_caps import CountingCaps
 from tests.unit.lane.paper import NOW, Paper
 from tidings.driver.ports import LocalCaps
 from tidings.ids import cap_key
+from tidings.log.port import Slot
 from tidings.ports import Count
 from tidings.records import Allowance, Delivery, Kind, Priority
 from tidings.sender import Verdict
@@ -212,6 +213,57 @@ def test_while_caps_are_away_a_lane_that_stops_leaves_it_to_the_next_one() -> No
     paper.refuse_all()
 
     assert len(paper.on("email")) == 1
+
+
+def test_of_a_lane_that_stops_nothing_is_handed_over_when_caps_are_back() -> None:
+    paper = Lanes()
+    paper.fails("n1")
+    paper.counts.away = True
+    stops = paper.lane()
+    stops.turn()
+    stops.answer_all(Verdict.DROP)
+    stops.turn(3)
+    stops.lane.stop()
+
+    paper.counts.away = False
+    paper.fails("n2")  # something to push
+    stops.turn(60)
+    paper.confirm()
+
+    assert paper.on("email") == []
+    assert paper.counts.calls == []
+
+
+def test_while_caps_are_away_what_waits_is_left_to_who_gets_its_partition() -> None:
+    paper = Lanes()
+    paper.fails("n1")
+    paper.counts.away = True
+    giver, slot = paper.lane(), Slot(paper.topic, 0)
+    giver.turn()
+    giver.answer_all(Verdict.DROP)
+    giver.turn(3)
+    giver.consumer.pending.append(lambda: giver.consumer.give_up([slot]))
+    giver.turn(100)
+    paper.confirm()
+    giver.turn()
+    assert giver.lane.drained()
+
+    paper.counts.away = False
+    paper.refuse_all()
+
+    assert len(paper.on("email")) == 1
+    assert paper.ends() == {("n1", "push"): ["failed"]}
+
+
+def test_rooms_on_channels_that_nobody_goes_on_to_ask_nobody() -> None:
+    paper = Lanes()
+    paper.fails("n1", chain=())
+
+    paper.refuse_all()
+
+    assert paper.ends() == {("n1", "push"): ["failed"]}
+    assert len(paper.of("notif_dlq.push")) == 1
+    assert paper.counts.calls == []
 
 
 def test_while_caps_are_away_high_goes_on_uncounted() -> None:
