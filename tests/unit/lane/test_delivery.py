@@ -484,3 +484,28 @@ def test_a_suppressed_delivery_is_a_decision_and_no_dead_letter() -> None:
     [end] = paper.outcomes("end")
     assert (end.kind, end.reason, end.detail) == ("suppressed", "complaint", "all ses")
     assert not paper.of(DEAD)
+
+
+def test_of_two_copies_on_the_ladder_the_one_that_finds_all_sent_says_so() -> None:
+    spec = SendSpec(default="sandbox", retry=Retry(in_place=(), ladder=(30_000,)))
+    paper, rung = Paper(), f"{TOPIC}.retry.30s"
+    paper.deliver("n1", "phone", "tablet")
+    lane = paper.lane(spec)
+    lane.turn()
+    lane.answer(0, Verdict.OK)
+    lane.answer(0, Verdict.RETRY)
+    lane.turn()
+    paper.confirm()
+    lane.turn(2)
+    (copy,) = paper.deliveries(rung)
+    assert copy.answers == {id_of("n1", "phone"): "ok"}
+
+    other = msgspec.structs.replace(copy, answers={id_of("n1", "tablet"): "ok"})
+    (record,) = paper.of(rung)
+    paper.write(Append(rung, record.key, encode(other)))  # of a process that was killed
+    paper.clock.advance(31_000)
+    lane.turn(3)
+    paper.confirm()
+
+    assert [send.send_id for send in lane.in_flight] == [id_of("n1", "tablet")]
+    assert paper.ends() == {("n1", "push"): ["sent"]}

@@ -339,7 +339,12 @@ class Settlement:
             self._given_back.append((key, delivery.notif_id))
 
     def later(self, parcel: Parcel, at: int, rung: int) -> None:
-        """Hand the delivery to a rung of the ladder; what was answered so far goes with it."""
+        """Hand the delivery to a rung of the ladder; what was answered so far goes with it.
+
+        Of what was sent Claims do not hear that it is done: of two copies that a kill has left on
+        the ladder each would find the other's done, and neither would say how it ended.
+        """
+        parcel.marked = ()
         self._unwritten.add(parcel, on_rung(parcel, self.rungs[rung], at))
         self._tracker.finish(parcel)
 
