@@ -122,7 +122,7 @@ def test_a_black_hole_and_a_reset_are_of_unknown_fate(
     tmp_path: Path, kind: str, by: str, accepted: bool
 ) -> None:
     async def use(peer: Peer) -> None:
-        answer = await peer.one(kind, timeout="100ms", wait="200ms")
+        answer = await peer.one(kind, timeout="100ms", wait="1s")
         assert answer.verdict is Verdict.AMB
         [kept] = peer.got()
         assert (kept.answer, kept.status, kept.accepted) == (Verdict.AMB, 0, accepted)
