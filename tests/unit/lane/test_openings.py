@@ -47,3 +47,9 @@ def test_half_of_what_a_busy_one_answers_and_a_share_of_the_room_at_most() -> No
     assert [quota.opening(NOW, SHARE) for _ in range(2)] == [6, 0]
     answered(quota, 90)
     assert quota.opening(NOW, SHARE) == SHARE
+
+
+def test_what_it_answered_while_there_was_no_room_counts_when_there_is() -> None:
+    quota = a_quota(waiting=20, in_flight=100)
+    answered(quota, 10)
+    assert [quota.opening(NOW, share) for share in (-3, 0, SHARE)] == [0, 0, 5]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.unit.lane.paper import TOPIC, Paper, id_of
@@ -81,6 +83,25 @@ def test_one_stalled_provider_holds_up_no_other() -> None:
         ("deferred", "provider_full", "apns")
     }
     assert len({one.outcome_id for one in deferred}) == len(deferred)
+
+
+def test_what_waits_for_a_provider_that_hangs_is_put_off_once_and_not_again_and_again() -> None:
+    paper = Paper()
+    lane = paper.lane(SendSpec(ios="apns", android="fcm", in_flight=100))
+    for number in range(300):
+        paper.deliver(f"i{number}", ios("phone"))
+    for second in range(10):
+        if second % 3 == 0:  # now and then, so that in between none waits in the lane
+            paper.deliver(f"late{second}", ios("phone"))
+        for number in range(100):
+            paper.deliver(f"a{second}.{number}", android("phone"))
+            lane.turn()
+            for send in [send for send in lane.in_flight if send.provider == "fcm"]:
+                lane.answer(send, Verdict.OK)
+            paper.confirm()
+    put_off = Counter(one.notif_id for one in paper.deliveries(RUNG_30S))
+    assert len(put_off) > 200
+    assert set(put_off.values()) == {1}
 
 
 def waiting_for(lane: object, provider: str) -> int:

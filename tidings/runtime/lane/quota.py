@@ -71,7 +71,7 @@ class Quota:
         self.bucket = Bucket(rate, counts_limited=counts_limited) if rate is not None else None
         self.answers = self.good = self.bad = self.limited = 0  # since the last round
         self.latency = 0  # ms, of one of them
-        self._turned = 0  # answers since it was asked for an opening
+        self._turned = 0  # answers since what is older got an opening
         self.taken_at = 0  # when the latest send left that it has taken
         self.failure = ""  # its word for the last failure of its own
         self._concurrency = Concurrency(places, double_ms)
@@ -114,14 +114,19 @@ class Quota:
         """How many of those that wait for it on the ladder, or as letters, may come before they are
         due: as many as are sent at once, be it as probes. Where what is new takes all places they
         get a ``share`` of the room, for they are older; but no more than half of what it has
-        answered since this was asked: one that hangs takes none, and they would be put off again.
+        answered since they got some: one that hangs takes none, and they would be put off again.
         """
-        turned, self._turned = self._turned, 0
         if self.away:
             return self._probes(now) - len(self.waiting)
         if self.congested:
             return 0
-        return min(share, -(-turned // 2)) if self.waiting else self.free(now)
+        if not self.waiting:
+            self._turned = 0
+            return self.free(now)
+        opening = max(0, min(share, -(-self._turned // 2)))
+        if opening:
+            self._turned = 0
+        return opening
 
     def share(self, share: float) -> None:
         """This process has this part of the provider's rate."""
