@@ -68,7 +68,7 @@ class Arrivals:
             self.topics.append(self._letters)
         self._providers = providers
         self._proven = proven
-        self._desks: dict[Slot, HeldLetters] = {}
+        self._piles: dict[Slot, HeldLetters] = {}
         self._held: dict[Slot, Held | HeldLetters] = {}
         self._full: set[Slot] = set()  # so much is held of them that no more is read
         self._early: list[tuple[int, int, Work]] = []
@@ -131,24 +131,24 @@ class Arrivals:
         partitions, held = self._tracker.partitions, self._held
         touched: dict[Slot, Partition] = {}
         slot, partition, delay = Slot("", -1), None, 0
-        desk: HeldLetters | None = None
+        pile: HeldLetters | None = None
         for record in records:
             if record.partition != slot.partition or record.topic != slot.topic:
                 slot = Slot(record.topic, record.partition)
                 partition = partitions.get(slot)
                 delay = self._delays.get(record.topic, 0)
-                desk = None
+                pile = None
                 if partition is not None:
                     touched[slot] = partition
                     if record.topic == self._letters:
-                        desk = self._desk(slot)
+                        pile = self._pile(slot)
             if partition is None:
                 continue  # given up in the same poll
             if not partition.settled.took(record.offset):  # settled before we came
-                if desk is not None:
-                    desk.skip(record.offset)
-            elif desk is not None:
-                self._offer(slot, desk, partition, record, now)
+                if pile is not None:
+                    pile.skip(record.offset)
+            elif pile is not None:
+                self._offer(slot, pile, partition, record, now)
             elif delay and (slot in held or record.time + delay > now):
                 rung = held.get(slot)
                 if rung is None:
@@ -168,31 +168,31 @@ class Arrivals:
             self._turn(slot)
         self._bound(touched)
 
-    def _desk(self, slot: Slot) -> HeldLetters:
+    def _pile(self, slot: Slot) -> HeldLetters:
         """For the letters of a partition, from the first that is read to the last that is ours."""
-        desk = self._desks.get(slot)
-        if desk is None:
-            desk = HeldLetters(self._ladder.release, self._providers, self._proven)
-            self._desks[slot] = desk
-        return desk
+        pile = self._piles.get(slot)
+        if pile is None:
+            pile = HeldLetters(self._ladder.release, self._providers, self._proven)
+            self._piles[slot] = pile
+        return pile
 
     def _offer(
-        self, slot: Slot, desk: HeldLetters, partition: Partition, record: Record, now: int
+        self, slot: Slot, pile: HeldLetters, partition: Partition, record: Record, now: int
     ) -> None:
         """Hold a letter for its provider's sake; pass any other over."""
-        said = desk.offer(record, self._settings.priority, now)
+        said = pile.offer(record, self._settings.priority, now)
         if said is Offered.HELD:
-            self._held[slot] = desk
+            self._held[slot] = pile
         elif said is Offered.PASSED:
             self._tracker.finish(self._tracker.take(partition, record))
 
     def _turn(self, slot: Slot) -> None:
         """Read letters on where there is something to be had."""
-        desk = self._desks.get(slot)
-        there = desk.turn() if desk is not None else None
-        if desk is not None and there is not None:
+        pile = self._piles.get(slot)
+        there = pile.turn() if pile is not None else None
+        if pile is not None and there is not None:
             self._consumer.seek(slot, there)
-            if desk.on_lap and slot in self._wide:
+            if pile.on_lap and slot in self._wide:
                 self._wide.discard(slot)
                 self._resume([slot])
 
@@ -307,7 +307,7 @@ class Arrivals:
         return self._settings.max_letters if letters else self._settings.max_span
 
     def _on_lap(self, slot: Slot) -> bool:
-        return slot in self._desks and self._desks[slot].on_lap
+        return slot in self._piles and self._piles[slot].on_lap
 
     def _listen(self, works: list[Work], now: int) -> None:
         """Serve the group. Letters take no room, and are to be in hand when the outage is over, not
@@ -365,7 +365,7 @@ class Arrivals:
         self._tracker.give_up(slots)
         for slot in slots:
             self._held.pop(slot, None)
-            self._desks.pop(slot, None)
+            self._piles.pop(slot, None)
             self._full.discard(slot)
             self._wide.discard(slot)
         self._fresh = [slot for slot in self._fresh if slot not in slots]

@@ -32,102 +32,89 @@ class Departures:
 
     def __init__(self, desk: Desk, tracker: Tracker, rungs: Mapping[str, int]) -> None:
         self._desk = desk
-        self._settings = desk.settings
-        self._retry = desk.spec.retry
-        self._clock = desk.clock
-        self._courier = desk.courier
-        self._settlement = desk.settlement
-        self._endings = desk.endings
-        self._leases = desk.leases
-        self._quotas = desk.quotas
-        self._in_flight = desk.in_flight
-        self._detours = desk.detours
-        self._resting = desk.resting
-        self._doubts = desk.doubts
-        self._questions = desk.questions
         self._tracker = tracker
         self._rungs = rungs
 
     def round(self, now: int) -> None:
         """One round with Claims, for all that has a place and all that they should hear."""
-        if not self._leases.available(now):
-            self._settlement.forsake()
+        if not self._desk.leases.available(now):
+            self._desk.settlement.forsake()
             self._desk.forgive(now)
             return
-        self._settlement.wake(now)
+        self._desk.settlement.wake(now)
         asked: list[Send] = []
-        for quota in self._quotas.values():
+        for quota in self._desk.quotas.values():
             if quota.waiting:
                 self._choose(quota, asked, now)
-        holder = self._settings.holder
+        holder = self._desk.settings.holder
         leases = [
             _lease(send, holder)
             if send.doubt is not None or send.ticket.delivery.supersedes
             else Lease(send.send_id, send.ticket.origin(), holder, "", "", 0, send.ticket.turn)
             for send in asked
         ]
-        ends = [ending.to_claim(holder) for ending in self._settlement.unsaid]
+        ends = [ending.to_claim(holder) for ending in self._desk.settlement.unsaid]
         # A kill from here on leaves leases: what they stand for waits until they have run out.
-        answers = self._leases.round(leases, self._tracker.done, now, ends)
+        answers = self._desk.leases.round(leases, self._tracker.done, now, ends)
         if answers is not None:
             if ends:
-                self._settlement.answered(answers[len(leases) :], now)
+                self._desk.settlement.answered(answers[len(leases) :], now)
                 del answers[len(leases) :]
             self._leave(asked, answers, now)
             self._spill(now)
             return
         for send in reversed(asked):
-            del self._in_flight[send.send_id]
-            self._quotas[send.provider].waiting.appendleft(send)
-        self._settlement.forsake()
+            del self._desk.in_flight[send.send_id]
+            self._desk.quotas[send.provider].waiting.appendleft(send)
+        self._desk.settlement.forsake()
         self._desk.forgive(now)
 
     def _choose(self, quota: Quota, asked: list[Send], now: int) -> None:
         """Those that wait, as far as there are places."""
-        waiting, in_flight = quota.waiting, self._in_flight
-        free = min(quota.free(now), self._settings.batch)
+        waiting, in_flight = quota.waiting, self._desk.in_flight
+        free = min(quota.free(now), self._desk.settings.batch)
         while free > 0 and waiting:
             send = waiting.popleft()
             if not send.ticket.partition.alive:
-                self._endings.forsake(send)
+                self._desk.endings.forsake(send)
             elif 0 < send.expires_at <= now and not send.asking:
-                self._endings.fail(send, _EXPIRED, "expired", "", now)
+                self._desk.endings.fail(send, _EXPIRED, "expired", "", now)
             elif send.send_id in in_flight:
-                self._resting.add(send, now + BUSY_MS)  # the same delivery, read twice
+                self._desk.resting.add(send, now + BUSY_MS)  # the same delivery, read twice
             else:
                 in_flight[send.send_id] = send
                 asked.append(send)
                 free -= 1
 
     def _leave(self, asked: list[Send], answers: list[Leased], now: int) -> None:
-        started = self._clock.now()
+        started = self._desk.clock.now()
         loads: dict[str, list[Send]] = {}
         questions: dict[str, list[Send]] = {}
         for send, leased in zip(asked, answers, strict=True):
             if leased.verdict is _LEASED:
-                if send.asking and self._doubts.hopeless(send, now):
-                    del self._in_flight[send.send_id]
-                    self._questions.give_up(send, "", now)
+                if send.asking and self._desk.doubts.hopeless(send, now):
+                    del self._desk.in_flight[send.send_id]
+                    self._desk.questions.give_up(send, "", now)
                     continue
                 send.now = started
                 (questions if send.asking else loads).setdefault(send.provider, []).append(send)
                 continue
-            del self._in_flight[send.send_id]
+            del self._desk.in_flight[send.send_id]
             if leased.verdict is Claim.BUSY:
-                self._resting.add(send, now + BUSY_MS)
+                self._desk.resting.add(send, now + BUSY_MS)
             elif leased.verdict is Claim.SUPERSEDED:
-                self._endings.fail(send, _CANCELLED, "superseded", "", now)
+                self._desk.endings.fail(send, _CANCELLED, "superseded", "", now)
             elif leased.verdict is Claim.OVER:  # how, is said when its last word is asked about
-                self._endings.fail(send, _FAILED, "over", "", now)
+                self._desk.endings.fail(send, _FAILED, "over", "", now)
             else:
                 self._found(send, leased, now)
         if loads or questions:
             carried = [Load(*load) for load in loads.items()]
             carried += [Load(*load, asking=True) for load in questions.items()]
             for provider, sends, _ in carried:
-                self._quotas[provider].depart(len(sends), started)
-            until = now + self._settings.lease_ms - _MARGIN_MS
-            self._courier.hand_over(carried, until)
+                self._desk.quotas[provider].depart(len(sends), started)
+            until = now + self._desk.settings.lease_ms - _MARGIN_MS
+            self._desk.courier.hand_over(carried, until)
 
     def _found(self, send: Send, leased: Leased, now: int) -> None:
         """It went out already, or used up its tries, by us before a crash or by another process:
@@ -140,39 +127,39 @@ class Departures:
         if not kept.address:
             kept = msgspec.structs.replace(kept, address=address_of(send))
         parcel: Parcel = send.ticket
-        if kept.doubt and self._doubts.found(send, kept):
-            self._settlement.attempt(parcel, send.send_id, kept)
+        if kept.doubt and self._desk.doubts.found(send, kept):
+            self._desk.settlement.attempt(parcel, send.send_id, kept)
             parcel.doubt()
             send.now = now
-            self._quotas[send.provider].waiting.append(send)
+            self._desk.quotas[send.provider].waiting.append(send)
             return
         parcel.marked += (claim_of(send),)
         if leased.verdict is Claim.SENT:
             parcel.news = True
             if kept.verdict is _OK:
-                self._endings.took(send, kept)
+                self._desk.endings.took(send, kept)
                 return
-            self._settlement.attempt(parcel, send.send_id, kept)
+            self._desk.settlement.attempt(parcel, send.send_id, kept)
             if kept.verdict is Verdict.RETRY:  # nothing was left to try: a letter goes with it
                 parcel.failing = kept.provider
-                self._endings.fail(send, kept.verdict, EXHAUSTED, kept.code, kept.at)
+                self._desk.endings.fail(send, kept.verdict, EXHAUSTED, kept.code, kept.at)
                 return
-        self._endings.close(send, kept.verdict, kept.at)
+        self._desk.endings.close(send, kept.verdict, kept.at)
 
     def _spill(self, now: int) -> None:
-        for quota in self._quotas.values():
+        for quota in self._desk.quotas.values():
             reason = quota.why
             for send in quota.spilling(now):
-                if not send.asking and (other := self._detours.next(send)) is not None:
+                if not send.asking and (other := self._desk.detours.next(send)) is not None:
                     send.now = now
                     other.waiting.append(send)
                 elif send.ticket.partition.alive:
-                    self._settlement.deferred(send.ticket, reason, quota.name, now)
+                    self._desk.settlement.deferred(send.ticket, reason, quota.name, now)
                     tried = self._rungs.get(send.ticket.record.topic, 0) if quota.away else 0
-                    at, rung = spilled(tried, send, now, self._retry)
-                    self._endings.park(send, at, rung, send.attempt - 1, awaits=quota.name)
+                    at, rung = spilled(tried, send, now, self._desk.spec.retry)
+                    self._desk.endings.park(send, at, rung, send.attempt - 1, awaits=quota.name)
                 else:
-                    self._endings.forsake(send)
+                    self._desk.endings.forsake(send)
 
 
 def _lease(send: Send, holder: str) -> Lease:

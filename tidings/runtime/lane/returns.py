@@ -32,30 +32,19 @@ class Returns:
     """Takes answers from the courier, and carries out what they mean."""
 
     def __init__(self, desk: Desk, removals: Removals, successes: Successes) -> None:
-        self._settings = desk.settings
-        self._spec = desk.spec
-        self._courier = desk.courier
-        self._settlement = desk.settlement
-        self._endings = desk.endings
-        self._leases = desk.leases
-        self._quotas = desk.quotas
-        self._in_flight = desk.in_flight
-        self._detours = desk.detours
-        self._resting = desk.resting
-        self._doubts = desk.doubts
-        self._questions = desk.questions
+        self._desk = desk
         self._removals = removals
         self._successes = successes
 
     def round(self, now: int) -> None:
         """Take a batch of answers."""
-        answered, in_flight = self._courier.answered, self._in_flight
-        for _ in range(min(len(answered), self._settings.batch)):
+        answered, in_flight = self._desk.courier.answered, self._desk.in_flight
+        for _ in range(min(len(answered), self._desk.settings.batch)):
             send, answer, at = answered.popleft()
             if in_flight.get(send.send_id) is not send:
                 continue  # a sender that answers twice
             del in_flight[send.send_id]
-            quota = self._quotas[send.provider]
+            quota = self._desk.quotas[send.provider]
             quota.in_flight -= 1
             if answer is LATE:
                 send.now = now
@@ -79,10 +68,10 @@ class Returns:
                     quota.taken_at = send.now
                 self._took(send, kept)
             else:
-                self._settlement.attempt(parcel, send.send_id, kept)
+                self._desk.settlement.attempt(parcel, send.send_id, kept)
                 quota.refused(answer, send.now)
                 self._refused(send, answer, at, now)
-        for quota in self._quotas.values():
+        for quota in self._desk.quotas.values():
             if quota.answers:
                 quota.heard(now)
 
@@ -92,9 +81,9 @@ class Returns:
         # outcome is written behind it.
         parcel: Parcel = send.ticket
         claim = send.send_id if send.doubt is None else claim_of(send)
-        self._leases.mark(claim, pack(kept), parcel.turn)
+        self._desk.leases.mark(claim, pack(kept), parcel.turn)
         parcel.marked += (claim,)
-        self._endings.took(send, kept)
+        self._desk.endings.took(send, kept)
         if kept.at - send.address.last_success_at >= A_DAY:
             delivery = parcel.delivery
             self._successes.add(delivery.tenant, delivery.recipient_id, send.address, kept.at)
@@ -102,20 +91,20 @@ class Returns:
     def _refused(self, send: Send, answer: Answer, at: int, now: int) -> None:
         """Any answer but a yes; see ``policy``."""
         parcel: Parcel = send.ticket
-        quota = self._quotas[send.provider]
+        quota = self._desk.quotas[send.provider]
         down = not quota.breaker.closed
-        if answer.verdict is Verdict.AMB and self._doubts.asks(send, send.provider):
-            self._questions.begin(send, answer, at, now)
+        if answer.verdict is Verdict.AMB and self._desk.doubts.asks(send, send.provider):
+            self._desk.questions.begin(send, answer, at, now)
             return
-        decision = decide(answer, send, now, self._spec, down=down)
+        decision = decide(answer, send, now, self._desk.spec, down=down)
         if decision.gone and not answer.replacement:
             self._removals.add(_person(parcel), send.address)
         elif answer.suppress:
             self._removals.suppress(parcel.delivery.tenant, send, answer.suppress)
         if decision.act is Act.STOP:
-            quota.stop(answer, now, now + self._settings.probe_ms)
+            quota.stop(answer, now, now + self._desk.settings.probe_ms)
         elif decision.act in _RETRIES and (parcel.partition.crowded or quota.full_of_retries()):
-            decision = relieve(decision, send, now, self._spec.retry)
+            decision = relieve(decision, send, now, self._desk.spec.retry)
         other = self._way_round(send, answer, decision)
         ends = other is None and decision.act is Act.END
         exhausted = ends and decision.reason == EXHAUSTED
@@ -123,25 +112,27 @@ class Returns:
             # Marked, with the answer that it is: a replay must not send it again either. Where
             # nothing was left to try its letter may be sent, under another id.
             claim = claim_of(send)
-            self._leases.mark(claim, pack(stored(send, answer, at, address_of(send))), parcel.turn)
+            self._desk.leases.mark(
+                claim, pack(stored(send, answer, at, address_of(send))), parcel.turn
+            )
             parcel.marked += (claim,)
         else:
-            self._leases.release(claim_of(send))
+            self._desk.leases.release(claim_of(send))
         if ends:
             expired = decision.kind is Kind.EXPIRED
             word = _EXPIRED if expired else answer.verdict
             if exhausted:
                 parcel.failing = send.provider
-            self._endings.fail(send, word, decision.reason, answer.code, at)
+            self._desk.endings.fail(send, word, decision.reason, answer.code, at)
             return
         send.spared += not decision.counted
         if not parcel.partition.alive:
-            self._endings.forsake(send)
+            self._desk.endings.forsake(send)
         elif other is None and decision.act is Act.LATER:
-            self._endings.park(send, decision.at, decision.rung, send.attempt)
+            self._desk.endings.park(send, decision.at, decision.rung, send.attempt)
         elif other is None and decision.act is Act.AGAIN:
             send.attempt += 1
-            self._resting.add(send, decision.at)
+            self._desk.resting.add(send, decision.at)
         elif other is None and decision.act in (Act.WAIT, Act.STOP):
             # Behind the others: it may be what brings the provider down, or what it refuses.
             send.attempt += 1
@@ -154,7 +145,7 @@ class Returns:
 
     def _told(self, send: Send, answer: Answer, at: int, now: int) -> None:
         """What its provider says of a send that it may have."""
-        quota, doubt = self._quotas[send.provider], send.doubt
+        quota, doubt = self._desk.quotas[send.provider], send.doubt
         assert doubt is not None, "it is a question"
         none = answer.verdict is Verdict.RETRY and not answer.limited
         if none or answer.verdict is _OK:
@@ -166,17 +157,17 @@ class Returns:
         if answer.verdict is _OK:
             send.attempt = doubt.attempt
             self._took(send, kept)
-        elif none and self._doubts.settled(send):
-            self._settlement.attempt(send.ticket, send.send_id, kept)
+        elif none and self._desk.doubts.settled(send):
+            self._desk.settlement.attempt(send.ticket, send.send_id, kept)
             send.asking = False
             if send.attempt == doubt.attempt:
                 self._refused(send, answer, at, now)
             else:  # it has been on the ladder since: that was its wait
-                self._leases.release(claim_of(send))
+                self._desk.leases.release(claim_of(send))
                 send.now = now
                 quota.waiting.append(send)
         else:
-            self._questions.again(send, answer, now)
+            self._desk.questions.again(send, answer, now)
 
     def _way_round(self, send: Send, answer: Answer, decision: Decision) -> Quota | None:
         """The next provider, for what this one surely has not sent and would be put off or ended:
@@ -185,7 +176,7 @@ class Returns:
             return None
         if decision.act is Act.AGAIN and decision.counted:  # a rate limit is not tried in place
             return None
-        return self._detours.next(send)
+        return self._desk.detours.next(send)
 
 
 def _person(parcel: Parcel) -> Person:
