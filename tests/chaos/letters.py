@@ -20,7 +20,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,20 +27,21 @@ from typing import Any
 import yaml
 
 from tests.chaos.audit import records
+from tests.chaos.blast import HOUR, Blast, a_delivery
 from tests.chaos.faults import Fault, Provider, as_row
 from tests.chaos.scenarios import Result
 from tests.chaos.worker import Worker
 from tidings.ids import send_id
 from tidings.log.address import open_log
-from tidings.log.port import Append, Log
-from tidings.records import Delivery, Origin, Priority, encode
+from tidings.log.port import Log
+from tidings.records import Delivery, Origin, Priority
 from tidings.runtime.letters import read_letter
 from tidings.runtime.signals import AGAIN
 from tidings.services.kafka import Kafka
 from tidings.services.process import free_port, wait_for
 from tidings.services.valkey import Valkey
 from tidings.simulator.journal import Received, received
-from tidings.topics import EVENTS, RELEASED, TopicRule, dead_letters, deliveries, lane_topics
+from tidings.topics import EVENTS, RELEASED, TopicRule, dead_letters, lane_topics
 from tidings.topics import settings as topic_settings
 
 CLASSES = tuple(Priority)
@@ -262,25 +262,17 @@ def _write(folder: Path, log: str, claims: str, provider: Worker, plan: Plan) ->
 
 def _play(log: Log, plan: Plan, seen: Seen, cast: Cast, begun: float) -> None:
     """The blast, and the kills in it and behind it; ``begun`` is the provider's beginning."""
-    producer, random, failed = log.producer(), Random(plan.seed), list[object]()
-    numbers = iter(range(plan.messages))
+    random = Random(plan.seed)
+
+    def make(priority: Priority, number: int, now: int) -> Delivery:
+        life = LIFE if random.random() < 0.15 else HOUR
+        recipient = f"user-{number % PEOPLE}"
+        return a_delivery(priority, number, now, recipient=recipient, template="due", life=life)
+
     kills = _kills(plan, random)
-    since = time.monotonic()
-    written = 0
-    while written < plan.messages or kills:
-        due = min(1.0, (time.monotonic() - since) / plan.seconds) * plan.messages
-        part = [*islice(numbers, max(0, int(due) - written))]
-        written += len(part)
-        for priority in CLASSES:
-            now = round(time.time() * 1_000)
-            made = [_delivery(priority, number, now, random) for number in part]
-            seen.delivered |= {one.notif_id: one for one in made}
-            topic = deliveries("push", priority)
-            producer.append(
-                [Append(topic, one.notif_id.encode(), encode(one)) for one in made],
-                lambda error, _: failed.append(error) if error else None,
-            )
-        producer.poll()
+    blast = Blast(log, CLASSES, plan.messages, plan.seconds, make)
+    while kills or not blast.over:
+        seen.delivered |= blast.go_on()
         cast.check()
         for fault in kills:
             if time.monotonic() - begun >= fault.at and cast.ready(Priority(fault.target)):
@@ -289,9 +281,7 @@ def _play(log: Log, plan: Plan, seen: Seen, cast: Cast, begun: float) -> None:
                 cast.strike(fault)
                 break
         time.sleep(0.05)
-    assert producer.flush(30.0)
-    producer.close()
-    assert not failed, failed[:3]
+    blast.close()
 
 
 def _kills(plan: Plan, random: Random) -> list[Fault]:
@@ -310,25 +300,6 @@ def _kills(plan: Plan, random: Random) -> list[Fault]:
         for _ in range(back)
     ]
     return [Fault(n, who, round(at, 2)) for n, (at, who) in enumerate(sorted(drawn), start=1)]
-
-
-def _delivery(priority: Priority, number: int, now: int, random: Random) -> Delivery:
-    name = f"{priority}-{number:06d}"
-    return Delivery(
-        notif_id=name,
-        recipient_id=f"user-{number % PEOPLE}",
-        flow="social",
-        step="social.deliver",
-        version="1",
-        channel="push",
-        priority=str(priority),
-        template="due",
-        category="social",
-        created_at=now,
-        origin=Origin("tidings.social", 0, number),
-        data={"name": name},
-        expires_at=now + LIFE if random.random() < 0.15 else now + 3_600_000,
-    )
 
 
 def _settled(log: Log, journal: Path, seen: Seen, cast: Cast) -> bool:

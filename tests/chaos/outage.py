@@ -12,22 +12,22 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.chaos.audit import records
+from tests.chaos.blast import HOUR, Blast, a_delivery
 from tests.chaos.scenarios import Result
 from tests.chaos.worker import Worker
 from tidings.log.address import open_log
-from tidings.log.port import Append, Log
+from tidings.log.port import Log
 from tidings.operators.senders.sandbox import Received, received
-from tidings.records import Alert, Delivery, Origin, Priority, decode_alert, encode
+from tidings.records import Alert, Delivery, Priority, decode_alert
 from tidings.services.kafka import Kafka
 from tidings.services.process import wait_for
 from tidings.services.valkey import Valkey
-from tidings.topics import ALERTS, EVENTS, deliveries, lane_topics, settings
+from tidings.topics import ALERTS, EVENTS, lane_topics, settings
 
 CLASSES = (Priority.HIGH, Priority.LOW)
 LADDER = ("2s", "10s")
@@ -161,44 +161,20 @@ def _began(workers: Sequence[Worker]) -> bool:
 
 
 def _blast(log: Log, plan: Outage, seen: Seen, workers: Sequence[Worker]) -> None:
-    producer, random = log.producer(), Random(plan.seed)
-    begun, failed = time.monotonic(), list[object]()
-    numbers = iter(range(plan.messages))
-    while part := list(islice(numbers, max(1, round(plan.messages / plan.seconds / 20)))):
-        now = round(time.time() * 1_000)
-        for priority in CLASSES:
-            made = [_delivery(priority, number, now, random) for number in part]
-            seen.delivered |= {one.notif_id: one for one in made}
-            topic = deliveries("push", priority)
-            producer.append(
-                [Append(topic, one.notif_id.encode(), encode(one)) for one in made],
-                lambda error, _: failed.append(error) if error else None,
-            )
-        producer.poll()
+    random = Random(plan.seed)
+
+    def make(priority: Priority, number: int, now: int) -> Delivery:
+        recipient = "ios" if random.random() < 0.5 else "android"
+        life = LIFE if random.random() < 0.1 else HOUR
+        return a_delivery(priority, number, now, recipient=recipient, template="hello", life=life)
+
+    blast = Blast(log, CLASSES, plan.messages, plan.seconds, make)
+    while not blast.over:
+        time.sleep(0.05)
+        seen.delivered |= blast.go_on()
         for worker in workers:
             worker.check()
-        time.sleep(max(0.0, begun + part[-1] / plan.messages * plan.seconds - time.monotonic()))
-    assert producer.flush(30.0)
-    producer.close()
-    assert not failed, failed[:3]
-
-
-def _delivery(priority: Priority, number: int, now: int, random: Random) -> Delivery:
-    return Delivery(
-        notif_id=f"{priority}-{number:06d}",
-        recipient_id="ios" if random.random() < 0.5 else "android",
-        flow="social",
-        step="social.deliver",
-        version="1",
-        channel="push",
-        priority=str(priority),
-        template="hello",
-        category="social",
-        created_at=now,
-        origin=Origin("tidings.social", 0, number),
-        data={"name": f"{priority}-{number:06d}"},
-        expires_at=now + LIFE if random.random() < 0.1 else now + 3_600_000,
-    )
+    blast.close()
 
 
 def _settled(log: Log, seen: Seen, workers: Sequence[Worker]) -> bool:
